@@ -1,0 +1,44 @@
+# Two commands are enough: `make report` and `make test`.
+PROFILE ?= laptop
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export TF_CPP_MIN_LOG_LEVEL = 3
+FOLDER := $(if $(filter laptop,$(PROFILE)),.,profiles/$(PROFILE))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup report test lab notebooks clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed  ## make .venv and install everything into it
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "error: Python 3.11 or newer is needed; install it or name it: make setup PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "error: this Python cannot make virtual environments; install its venv package (python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+report: setup  ## run the pipeline and write the report (PROFILE=laptop, release or paper)
+	@test -d $(FOLDER) -a -f $(FOLDER)/params.yaml || { echo "error: there is no profile '$(PROFILE)'"; exit 1; }
+	@cd $(FOLDER) && dvc repro
+	@echo "report: $(CURDIR)/reports/$(PROFILE)/index.html"
+
+test: setup  ## ruff, pytest, and nbval over all notebooks
+	ruff check .
+	ruff format --check .
+	python -m pytest
+	python -m pytest --nbval-lax --nbval-cell-timeout=120 -p no:cacheprovider notebooks
+
+lab: setup  ## open the notebooks in JupyterLab
+	jupyter lab notebooks
+
+notebooks: setup  ## run all notebooks with their demo parameters and store their outputs
+	@for twin in notebooks/text/*.py; do echo $$twin; rvlib notebook $$(basename $$twin .py) || exit 1; done
+
+clean:  ## remove the environment, data, runs and reports that can be made again
+	rm -rf $(VENV) *.egg-info data downloads runs reports/laptop reports/demo .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,182 @@
+"""Weights in files: rvlib's own safetensors, and the methods' officially published checkpoints.
+
+Nothing in a file is ever executed: safetensors holds tensors alone, and pickles are read with torch's
+`weights_only` reader, which builds tensors and plain containers and refuses everything else.
+"""
+
+import json
+import os
+import pickle
+import tempfile
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rvlib.errors import UserError
+from rvlib.models import MODELS, create, family
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+"""The released weights, `<name>.safetensors` with their model card `<name>.md` beside them."""
+
+LARGEST = 4 * 2**30  # bytes; the largest official checkpoint (NAFNet SIDD width 64) takes 0.5 GB
+WRAPPERS = ("params_ema", "params", "ema_state_dict", "state_dict")  # first found is taken: EMA before raw weights
+PREFIXES = ("module.", "_orig_mod.")  # left by DataParallel and by torch.compile
+
+
+def save(model: nn.Module, path: str | Path, **facts) -> None:
+    """Write a model's weights as safetensors with its name, arguments and `facts` in the metadata, atomically."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"format": "pt", "rvlib": json.dumps({**model.recipe, **facts}, sort_keys=True)}
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(state, temporary, metadata=metadata))
+
+
+def write_atomically(path: Path, write) -> None:
+    """Call `write(temporary path)` and put the file in its place in one step, so that a kill leaves old or new."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        write(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path} could not be written ({error.strerror or error}): free some space or check the folder") from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def released() -> list[str]:
+    """Names of the weights that ship with the project, as `load` takes them."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+def load(
+    source: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    scale: int | None = None,
+    local: bool | None = None,
+    train_size: tuple[int, int] | None = None,
+    img_range: float | None = None,
+) -> nn.Module:
+    """Build the model that a file of weights belongs to, with those weights, in eval mode.
+
+    `source` is a released name, an rvlib `.safetensors` file or an official checkpoint. The hints matter only where
+    weights cannot tell: `scale` (FSRCNN, SRCNN; default 4), `local` and `train_size` (NAFNet's and Baseline's
+    test-time local converter), `img_range` (SwinIR). Raises UserError, naming what is wrong, for everything else.
+    """
+    path = Path(source)
+    if not path.exists() and path.suffix == "":
+        if path.name not in released():
+            known = ", ".join(released()) or "none yet"
+            raise UserError(f"no released weights are called {str(source)!r}: there are {known}; or give a file")
+        path = WEIGHTS / f"{path.name}.safetensors"
+    state, recipe = _read(path)
+    hints = {"scale": scale, "local": local, "train_size": train_size, "img_range": img_range}
+    hints = {name: value for name, value in hints.items() if value is not None}
+    if recipe is None:
+        name, arguments, state = _infer(path, state, hints)
+    else:
+        name, arguments = recipe["name"], recipe["arguments"]
+        if scale is not None and arguments.get("scale", scale) != scale:
+            raise UserError(f"{path} holds weights for scale {arguments['scale']}, not for scale {scale}")
+    try:
+        with torch.device("meta"):  # shapes first, memory after: a wrong file costs nothing
+            expected = create(name, **arguments).state_dict()
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise UserError(f"{path} describes a model that cannot be built: {error}") from None
+    _compare(path, name, expected, state)
+    model = create(name, **arguments)
+    model.load_state_dict(state)
+    return model.to(device).eval()
+
+
+def _infer(path: Path, state: dict[str, Tensor], hints: dict) -> tuple[str, dict, dict]:
+    for file in dict.fromkeys(file for file, _ in MODELS.values()):
+        found = family(file).infer(state, **hints)
+        if found is not None:
+            return found
+    some = ", ".join(list(state)[:3])
+    raise UserError(f"{path} belongs to no model of this study: its first keys are {some}")
+
+
+def _compare(path: Path, name: str, expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    faults = [f"{key} is missing" for key in expected if key not in state]
+    faults += [f"{key} is not part of {name}" for key in state if key not in expected]
+    faults += [
+        f"{key} is {tuple(state[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    faults += [f"{key} holds {value.dtype} numbers" for key, value in state.items() if value.is_complex()]
+    if faults:
+        raise UserError(f"{path} does not fit {name}: " + "; ".join(faults))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict | None]:
+    """State of a file and, for rvlib's own files, the recipe in its metadata."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: give a file of weights or one of {', '.join(released()) or '(none)'}")
+    if path.stat().st_size > LARGEST:
+        raise UserError(f"{path} is larger than {LARGEST / 2**30:.0f} GiB: that is no checkpoint of this study")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return _unwrap(path, _read_pickle(path)), None
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict | None]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
+        recipe = json.loads(metadata["rvlib"]) if "rvlib" in metadata else None
+        if recipe is not None and not (isinstance(recipe["name"], str) and isinstance(recipe["arguments"], dict)):
+            raise TypeError
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is no readable safetensors file ({error}): it may be truncated, get it again") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} has damaged metadata: get it again") from None
+    return (state, recipe) if recipe is not None else (_unwrap(path, state), None)
+
+
+def _read_pickle(path: Path) -> object:
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+        except (zipfile.BadZipFile, OSError) as error:
+            raise UserError(f"{path} is a damaged archive ({error}): get it again") from None
+        if size > max(1.1 * path.stat().st_size, 2**20):  # torch stores, it never compresses
+            raise UserError(f"{path} would unpack to {size / 2**20:.0f} MiB: torch never writes such a file, refused")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = "it holds something other than tensors and was not executed"
+        if "weights_only" not in str(error) and "Unsupported" not in str(error):
+            reason = "it is damaged or no checkpoint"
+        raise UserError(f"{path} was refused: {reason}") from None
+    except Exception:  # the reader raises many types for damaged bytes
+        raise UserError(f"{path} is damaged, truncated or no checkpoint: get it again") from None
+
+
+def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
+    for _ in range(2):
+        for wrapper in WRAPPERS:
+            if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+                content = content[wrapper]
+                break
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path} holds no state_dict")
+    state = {}
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise UserError(f"{path} holds no state_dict: {key!r} is a {type(value).__name__}, not a tensor")
+        while key.startswith(PREFIXES):
+            key = key.removeprefix("module.").removeprefix("_orig_mod.")
+        state[key] = value
+    return state

@@ -1,0 +1,184 @@
+"""The command line: restore photos, fetch data, train, evaluate, list models, run notebooks."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+import yaml
+
+import rvlib
+from rvlib.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="RestoraVision: restore photos and study how.")
+
+
+@app.command()
+def restore(
+    photos: Annotated[list[Path], typer.Argument(help="Photos to restore.")],
+    model: Annotated[str, typer.Option(help="A released name or a file of weights.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File for one photo, folder for several.")],
+    scale: Annotated[Optional[int], typer.Option(help="Only where the weights cannot tell (FSRCNN, SRCNN).")] = None,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
+):
+    """Restore one or several photos with any model."""
+    from tqdm.auto import tqdm
+
+    from rvlib.photos import read, write
+
+    network = rvlib.load(model, scale=scale, device=device)
+    into_folder = len(photos) > 1 or output.is_dir() or output.suffix == ""
+    targets = [output / f"{photo.stem}.png" if into_folder else output for photo in photos]
+    doubled = {str(target) for target in targets if targets.count(target) > 1}
+    if doubled:
+        raise UserError(f"several photos would be written to {', '.join(sorted(doubled))}: restore them one by one")
+    failed = 0
+    for photo, target in tqdm(list(zip(photos, targets, strict=True)), unit="photo", disable=len(photos) == 1):
+        try:
+            image = read(photo)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write(target, rvlib.restore(network, image))
+            typer.echo(f"{photo} -> {target}")
+        except UserError as error:
+            if len(photos) == 1:
+                raise
+            typer.echo(f"error: {error}", err=True)
+            failed += 1
+    if failed:
+        raise UserError(f"{failed} of {len(photos)} photos were not restored, the others were")
+
+
+@app.command()
+def fetch(
+    sets: Annotated[Optional[list[str]], typer.Argument(help="Sets by name; without one, those of --params.")] = None,
+    params: Annotated[Path, typer.Option(help="Parameters of a profile.")] = Path("params.yaml"),
+    target: Annotated[Optional[Path], typer.Option(help="Folder to fetch into.")] = None,
+):
+    """Fetch data sets, checked against the manifest; what is there already is kept."""
+    from rvlib.fetch import fetch
+
+    content = {} if sets and target else yaml.safe_load(params.read_text())
+    names = sets or content["fetch"]["sets"]
+    fetch(names, target or rvlib.ROOT / "downloads" / content["profile"])
+
+
+@app.command()
+def train(
+    method: Annotated[str, typer.Argument(help="fsrcnn, srcnn, ...")],
+    photos: Annotated[Path, typer.Option(help="A folder of photos to train on.")],
+    run: Annotated[Path, typer.Option(help="The folder of this run; started again, it goes on where it was.")],
+    validation: Annotated[Optional[Path], typer.Option(help="A folder of photos to choose the best weights on.")] = None,
+    scale: int = 4,
+    steps: Annotated[Optional[int], typer.Option(help="Optimizer steps.")] = None,
+    batch_size: Optional[int] = None,
+    patch_size: Annotated[Optional[int], typer.Option(help="Side of the reference patch.")] = None,
+    learning_rate: Optional[float] = None,
+    validate_every: Optional[int] = None,
+    seed: int = 0,
+):
+    """Train a method on your own photos."""
+    from rvlib import recipes
+    from rvlib.photos import folder, read
+
+    settings = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "validate_every": validate_every,
+        "seed": seed,
+    }
+    recipes.train(
+        method,
+        {path.name: read(path) for path in folder(photos)},
+        run=run,
+        validation={path.name: read(path) for path in folder(validation)} if validation else None,
+        scale=scale,
+        patch_size=patch_size,
+        **{name: value for name, value in settings.items() if value is not None},
+    )
+    typer.echo(f"weights: {run / 'last.safetensors'}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A released name or a file of weights.")],
+    photos: Annotated[Path, typer.Option(help="A folder of reference photos.")],
+    scale: Annotated[Optional[int], typer.Option(help="Only where the weights cannot tell.")] = None,
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Write the rows to this CSV.")] = None,
+):
+    """Measure a model against bicubic on a folder of photos (PSNR and SSIM on Y, border of `scale` cropped)."""
+    import pandas as pd
+
+    from rvlib import evaluate as measure
+    from rvlib import tables
+    from rvlib.degrade import Bicubic
+    from rvlib.pairs import photo_pairs
+    from rvlib.photos import folder, read
+
+    network = rvlib.load(model, scale=scale)
+    if network.task != "super-resolution":
+        raise UserError("this command measures super-resolution; for deblurring see notebook 07_nafnet")
+    pairs = photo_pairs({path.name: read(path) for path in folder(photos)}, Bicubic(network.scale))
+    common = {"set_name": photos.name, "crop": network.scale}
+    bicubic = measure.evaluate(
+        measure.bicubic(network.scale), pairs, method="bicubic", label="bicubic input", **common
+    )
+    this = measure.evaluate(
+        measure.with_model(network), pairs, method=network.recipe["name"], label="this run", **common
+    )
+    rows = pd.concat([bicubic, this])
+    typer.echo(tables.markdown(tables.means(rows)))
+    if output is not None:
+        tables.write(rows, output)
+
+
+@app.command()
+def models():
+    """List the models that can be created and the weights that ship with the project."""
+    from rvlib.models import MODELS, family
+
+    for name, (file, _) in MODELS.items():
+        variants = ", ".join(getattr(family(file), "VARIANTS", {}).get(name, {}))
+        typer.echo(f"{name:10} {variants}")
+    typer.echo("released: " + (", ".join(rvlib.released()) or "none yet"))
+
+
+@app.command()
+def notebook(
+    name: Annotated[str, typer.Argument(help="Such as 04_fsrcnn.")],
+    params: Annotated[Optional[Path], typer.Option(help="Parameters of a profile; without, refresh the stored one.")] = None,
+    only: Annotated[Optional[str], typer.Option(help="Run only the cells with this tag.")] = None,
+):
+    """Run a notebook from its text twin: with a profile's parameters, or to refresh its stored outputs."""
+    from rvlib import notebooks
+
+    if params is None:
+        notebooks.refresh(name)
+    else:
+        notebooks.run(name, params, only=only)
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is said in one line, without a traceback."""
+    try:
+        app(standalone_mode=False)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt as stopped:
+        sys.exit(f"stopped: {stopped}" if str(stopped) else "stopped")
+    except typer.Abort:
+        sys.exit("stopped")
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except BrokenPipeError:  # `rvlib models | head`
+        os._exit(0)
+    except Exception as error:
+        if hasattr(error, "show"):  # a wrong option, typer's own
+            error.show()
+            sys.exit(2)
+        raise
+
+
+if __name__ == "__main__":
+    main()

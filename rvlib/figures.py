@@ -1,0 +1,140 @@
+"""Every picture of the study: one theme, one colour per method, crops that can be compared."""
+
+import inspect
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import Code
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+PALETTE = sns.color_palette("colorblind")
+COLORS = {
+    "bicubic": "0.55",
+    "blurry": "0.55",
+    "srcnn": PALETTE[5],
+    "fsrcnn": PALETTE[0],
+    "srgan": PALETTE[3],
+    "swinir": PALETTE[2],
+    "plainnet": PALETTE[6],
+    "baseline": PALETTE[8],
+    "nafnet": PALETTE[1],
+    "diffir": PALETTE[4],
+}
+"""A method has one colour in every figure; inputs are grey."""
+
+
+def theme() -> None:
+    """Set the look of all figures of the study."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+    plt.rcParams.update(
+        {
+            "figure.dpi": 80,
+            "savefig.dpi": 110,
+            "savefig.bbox": "tight",
+            "axes.titlesize": "medium",
+            "image.interpolation": "nearest",
+            "figure.constrained_layout.use": True,
+        }
+    )
+
+
+def show_source(thing) -> Code:
+    """The library's own source of a class or function, highlighted: what a notebook explains is what runs."""
+    return Code(inspect.getsource(thing), language="python")
+
+
+def images(pictures: dict[str, np.ndarray], *, width: float = 3.2, columns: int = 4) -> Figure:
+    """Pictures side by side, each under its title; arrays with one channel are shown in grey."""
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    ratio = max(picture.shape[0] / picture.shape[1] for picture in pictures.values())
+    size = (width * columns, (width * ratio + 0.45) * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (title, picture) in zip(axes.flat, pictures.items(), strict=False):
+        axis.imshow(picture, cmap="gray" if picture.ndim == 2 else None)
+        axis.set_title(title)
+    return figure
+
+
+def zoom_strip(
+    pictures: dict[str, np.ndarray],
+    *,
+    box: tuple[int, int, int, int],
+    context: np.ndarray | None = None,
+    notes: dict[str, str] | None = None,
+) -> Figure:
+    """The same crop of several pictures of one size, side by side, each with its note (a PSNR) underneath.
+
+    `box` is (top, left, height, width) in pixels; `context` is the whole photo, shown first with the box drawn in.
+    """
+    top, left, height, width = box
+    panels = len(pictures) + (context is not None)
+    ratios = ([context.shape[1] / context.shape[0]] if context is not None else []) + [width / height] * len(pictures)
+    tall = 2.7
+    figure, axes = plt.subplots(
+        1, panels, figsize=(tall * sum(ratios), tall + 0.6), width_ratios=ratios, squeeze=False
+    )
+    axes = list(axes[0])
+    for axis in axes:
+        axis.set(xticks=[], yticks=[])
+        sns.despine(ax=axis, left=True, bottom=True)
+    if context is not None:
+        axis = axes.pop(0)
+        axis.imshow(context)
+        axis.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor="yellow", linewidth=2))
+        axis.set_title("whole photo")
+    for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
+        axis.imshow(picture[top : top + height, left : left + width])
+        axis.set_title(title)
+        axis.set_xlabel((notes or {}).get(title, ""))
+    return figure
+
+
+def curves(history: pd.DataFrame, *, columns: list[str], baseline: dict[str, float] | None = None) -> Figure:
+    """Training curves, one panel per column of the log; `baseline` draws a dashed line of that height."""
+    figure, axes = plt.subplots(1, len(columns), figsize=(4.6 * len(columns), 3.2), squeeze=False)
+    for axis, column in zip(axes[0], columns, strict=True):
+        sns.lineplot(history, x="step", y=column, ax=axis, marker="o", markersize=4)
+        if column == "loss":
+            axis.set_yscale("log")
+        if baseline and column in baseline:
+            axis.axhline(baseline[column], color=COLORS["bicubic"], linestyle="--", label="bicubic")
+            axis.legend()
+        axis.set_title(column)
+    return figure
+
+
+def bars(table: pd.DataFrame, *, column: str, label: str) -> Figure:
+    """One group of bars per set, one bar per method, of one measured column."""
+    figure, axis = plt.subplots(figsize=(1.6 + 2.2 * table["set"].nunique(), 3.4))
+    sns.barplot(table, x="set", y=column, hue="method", palette=COLORS, ax=axis)
+    low, high = table[column].min(), table[column].max()
+    axis.set(ylim=(low - 0.35 * (high - low) - 0.2, high + 0.15 * (high - low) + 0.2), ylabel=label, xlabel="")
+    for container in axis.containers:
+        axis.bar_label(container, fmt="%.2f", fontsize="small")
+    axis.legend(title="", loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def signed_difference(restored: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Where and how a restored photo is wrong: luminance difference in grey levels, H x W, for a diverging map."""
+    weights = np.array([65.481, 128.553, 24.966]) / 255
+    return (restored.astype(float) - reference.astype(float)) @ weights
+
+
+def difference_map(differences: dict[str, np.ndarray], *, limit: float = 40) -> Figure:
+    """Signed differences side by side on one scale: blue is too dark, red too bright, white is right."""
+    ratio = max(values.shape[0] / values.shape[1] for values in differences.values())
+    count = len(differences)
+    figure, axes = plt.subplots(1, count, figsize=(4.2 * count + 0.6, 4.2 * ratio + 0.5), squeeze=False)
+    for axis, (title, values) in zip(axes[0], differences.items(), strict=True):
+        shown = axis.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axis.set_title(title)
+        axis.set_axis_off()
+    figure.colorbar(shown, ax=axes[0].tolist(), label="grey levels", shrink=0.8)
+    return figure

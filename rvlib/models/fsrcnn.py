@@ -1,0 +1,120 @@
+"""SRCNN and FSRCNN: super-resolution by a handful of convolutions on the luminance channel.
+
+SRCNN (Dong et al. 2014, "Learning a Deep Convolutional Network for Image Super-Resolution") enlarges first and
+repairs afterwards, so that every convolution pays for the large image. FSRCNN (Dong et al. 2016, "Accelerating the
+Super-Resolution Convolutional Neural Network", Fig. 2) works on the small image and enlarges in its last layer.
+
+Symbols: d channels of the features, s channels after shrinking, m mapping layers, `scale` the factor n of the paper.
+"""
+
+from math import prod, sqrt
+
+from torch import Tensor, nn
+
+from rvlib.degrade import imresize
+from rvlib.errors import UserError
+
+
+class SRCNN(nn.Module):
+    """Three convolutions 9-5-5 behind a bicubic enlargement (SRCNN, section 3).
+
+        Y  = bicubic(x)              enlarged luminance
+        F₁ = max(0, W₁ * Y + b₁)     9 x 9, 64 channels: patch extraction
+        F₂ = max(0, W₂ * F₁ + b₂)    5 x 5, 32 channels: non-linear mapping
+        F  = W₃ * F₂ + b₃            5 x 5: reconstruction
+
+    (b c h w) -> (b c scale·h scale·w), luminance in [0, 1]. `scale=1` takes an image that is already enlarged.
+    """
+
+    task = "super-resolution"
+
+    def __init__(self, *, scale: int = 4, channels: int = 1):
+        super().__init__()
+        _check(scale=scale, channels=channels)
+        self.scale, self.channels = scale, channels
+        self.conv1 = nn.Conv2d(channels, 64, 9, padding=4)
+        self.conv2 = nn.Conv2d(64, 32, 5, padding=2)
+        self.conv3 = nn.Conv2d(32, channels, 5, padding=2)
+
+    def forward(self, degraded: Tensor) -> Tensor:
+        """Enlarge, then repair."""
+        enlarged = degraded if self.scale == 1 else imresize(degraded, self.scale)
+        features = self.conv1(enlarged).relu()
+        return self.conv3(self.conv2(features).relu())
+
+    def slow_parameters(self) -> list[nn.Parameter]:
+        """Parameters that learn at a tenth of the rate: the last layer (SRCNN, section 4.1)."""
+        return list(self.conv3.parameters())
+
+
+class FSRCNN(nn.Module):
+    """Five parts on the small image, FSRCNN(d, s, m) (FSRCNN, section 3.2).
+
+        feature extraction  PReLU(W₁ * x)    5 x 5, 1 -> d
+        shrinking           PReLU(W₂ * ·)    1 x 1, d -> s
+        mapping             PReLU(Wᵢ * ·)    3 x 3, s -> s, m times
+        expanding           PReLU(W  * ·)    1 x 1, s -> d
+        deconvolution       Wᵀ ·             9 x 9, d -> 1, stride = scale
+
+    (b c h w) -> (b c scale·h scale·w), luminance in [0, 1], not clipped. `expand=False` leaves the expanding layer
+    out, the ablation of the paper's section 4.2: the deconvolution then reads the s mapped channels.
+    """
+
+    task = "super-resolution"
+
+    def __init__(self, *, scale: int = 4, d: int = 56, s: int = 12, m: int = 4, channels: int = 1, expand: bool = True):
+        super().__init__()
+        _check(scale=scale, channels=channels, d=d, s=s, m=m)
+        self.scale, self.channels = scale, channels
+        self.first_part = nn.Sequential(nn.Conv2d(channels, d, 5, padding=2), nn.PReLU(d))
+        layers = [nn.Conv2d(d, s, 1), nn.PReLU(s)]
+        for _ in range(m):
+            layers += [nn.Conv2d(s, s, 3, padding=1), nn.PReLU(s)]
+        if expand:
+            layers += [nn.Conv2d(s, d, 1), nn.PReLU(d)]
+        self.mid_part = nn.Sequential(*layers)
+        # padding 4 and output_padding scale - 1 make the output exactly scale times as large
+        self.last_part = nn.ConvTranspose2d(
+            d if expand else s, channels, 9, stride=scale, padding=4, output_padding=scale - 1
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):  # He et al. 2015 for PReLU networks: std = √(2 / (out · k²))
+                nn.init.normal_(layer.weight, std=sqrt(2 / (layer.out_channels * prod(layer.kernel_size))))
+                nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.last_part.weight, std=0.001)
+        nn.init.zeros_(self.last_part.bias)
+
+    def forward(self, degraded: Tensor) -> Tensor:
+        """Extract, shrink, map, expand, enlarge."""
+        return self.last_part(self.mid_part(self.first_part(degraded)))
+
+    def slow_parameters(self) -> list[nn.Parameter]:
+        """Parameters that learn at a tenth of the rate: the deconvolution (FSRCNN, section 4.1)."""
+        return list(self.last_part.parameters())
+
+
+def _check(*, scale: int, channels: int, **sizes: int) -> None:
+    if scale not in (1, 2, 3, 4, 8):
+        raise UserError(f"scale {scale} is not supported: choose 2, 3, 4 or 8 (1 for an image that is enlarged already)")
+    for name, size in {"channels": channels, **sizes}.items():
+        if not isinstance(size, int) or size < 1:
+            raise UserError(f"{name} must be a positive whole number, not {size!r}")
+
+
+def infer(state: dict[str, Tensor], *, scale: int | None = None, **_) -> tuple[str, dict, dict] | None:
+    """Name, arguments and state of an FSRCNN or SRCNN state_dict, or None if it is neither.
+
+    The scale cannot be told from the weights: hint `scale`, default 4.
+    """
+    scale = 4 if scale is None else scale
+    if set(state) == {f"conv{i}.{kind}" for i in (1, 2, 3) for kind in ("weight", "bias")}:
+        return "srcnn", {"scale": scale, "channels": state["conv1.weight"].shape[1]}, state
+    if "first_part.0.weight" not in state or "mid_part.0.weight" not in state or "last_part.weight" not in state:
+        return None
+    d, channels = state["first_part.0.weight"].shape[:2]
+    s = state["mid_part.0.weight"].shape[0]
+    mapping = [k for k, v in state.items() if k.startswith("mid_part.") and v.ndim == 4 and v.shape[-1] == 3]
+    arguments = {"scale": scale, "d": d, "s": s, "m": len(mapping), "channels": channels}
+    if state["last_part.weight"].shape[0] == s != d:
+        arguments["expand"] = False
+    return "fsrcnn", arguments, state

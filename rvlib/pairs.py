@@ -1,0 +1,117 @@
+"""Pairs of degraded and reference photos: whole photos to test on, random patches to train on."""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from rvlib import photos
+from rvlib.color import rgb_to_ycbcr
+from rvlib.degrade import mod_crop
+from rvlib.errors import UserError
+from rvlib.restore import to_tensor
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def photo_pairs(references: dict[str, np.ndarray], degradation, *, seed: int = 0) -> dict[str, Pair]:
+    """Degrade each reference (uint8 H x W x 3): {name: (degraded, reference)}; the same seed gives the same pairs.
+
+    A degradation that shrinks crops its reference to a multiple of its scale first.
+    """
+    pairs = {}
+    for name, reference in references.items():
+        reference = mod_crop(reference, getattr(degradation, "scale", 1))
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        pairs[name] = (degradation(reference, rng), reference)
+    return pairs
+
+
+def test_pairs(data: Path, name: str, degradation, *, split: str = "test", limit: int | None = None) -> dict[str, Pair]:
+    """The pairs of a fetched set: its own degraded photos where it brings them, else degraded anew."""
+    references = photos.load_set(data, name, split=split, limit=limit)
+    scale = getattr(degradation, "scale", 1)
+    if not (data / name / split / "degraded").is_dir():
+        return photo_pairs(references, degradation)
+    degraded = photos.load_set(data, name, split=split, role="degraded", limit=limit)
+    if degraded.keys() != references.keys():
+        raise UserError(f"{data / name}: degraded and reference photos do not have the same names, fetch the set again")
+    return {name: (degraded[name], mod_crop(reference, scale)) for name, reference in references.items()}
+
+
+class Patches:
+    """Aligned random patches out of photo pairs: batch number k is a function of the seed and k alone.
+
+    That is what makes training resume exactly and several processes share one batch. Photos are decoded and degraded
+    once and stay in memory, so cutting a batch takes well under a millisecond. Crops are uniform over the photos'
+    area, then flipped and turned by one of the eight symmetries of the square.
+    """
+
+    def __init__(
+        self,
+        references: dict[str, np.ndarray],
+        degradation,
+        *,
+        patch_size: int,
+        channels: int = 3,
+        augment: bool = True,
+        seed: int = 0,
+    ):
+        """`patch_size` is the side of the reference patch; `channels=1` keeps the luminance alone."""
+        self.scale, self.seed, self.augment = getattr(degradation, "scale", 1), seed, augment
+        if patch_size < 1 or patch_size % self.scale:
+            raise UserError(f"patch_size {patch_size} must be a positive multiple of the scale {self.scale}")
+        self.patch_size = patch_size // self.scale  # in the degraded image
+        self.names, self.pairs = [], []
+        self.checksum = 0  # of all bytes trained on: part of what makes a run the same run
+        bar = tqdm(references.items(), desc="degrading training photos", unit="photo", leave=False)
+        for name, pair in ((n, p) for n, r in bar for p in photo_pairs({n: r}, degradation, seed=seed).values()):
+            if min(pair[0].shape[:2]) < self.patch_size:
+                continue  # too small to cut a patch from
+            self.checksum = zlib.crc32(pair[1].tobytes(), zlib.crc32(pair[0].tobytes(), self.checksum))
+            self.names.append(name)
+            self.pairs.append(tuple(_planes(image, channels) for image in pair))
+        if not self.pairs:
+            raise UserError(f"no training photo is as large as a patch of {patch_size} pixels: add photos or lower patch_size")
+        areas = np.array([(d.shape[1] - self.patch_size + 1) * (d.shape[2] - self.patch_size + 1) for d, _ in self.pairs])
+        self.cumulated = np.cumsum(areas) / areas.sum()
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def batch(self, number: int, size: int, *, part: slice = slice(None)) -> tuple[Tensor, Tensor, list[str]]:
+        """Batch `number` (or a `part` of it): degraded (b c p p), reference (b c s·p s·p) in [0, 1], photo names."""
+        rng = np.random.default_rng([self.seed, number])
+        draws = rng.random((size, 3))[part]
+        turns = rng.integers(8, size=size)[part] if self.augment else np.zeros(len(draws), int)
+        degraded, reference, names = [], [], []
+        p, s = self.patch_size, self.scale
+        for (which, down, across), turn in zip(draws, turns, strict=True):
+            index = int(np.searchsorted(self.cumulated, which, side="right"))
+            small, large = self.pairs[index]
+            y, x = int(down * (small.shape[1] - p + 1)), int(across * (small.shape[2] - p + 1))
+            degraded.append(_turn(small[:, y : y + p, x : x + p], turn))
+            reference.append(_turn(large[:, s * y : s * (y + p), s * x : s * (x + p)], turn))
+            names.append(self.names[index])
+        return _stack(degraded), _stack(reference), names
+
+
+def _planes(image: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 H x W x 3 -> C x H x W: uint8 RGB, or unrounded luminance as float32 in [0, 1]."""
+    if channels == 3:
+        return np.ascontiguousarray(image.transpose(2, 0, 1))
+    return rgb_to_ycbcr(to_tensor(image))[0, :1].numpy()
+
+
+def _turn(patch: np.ndarray, turn: int) -> np.ndarray:
+    """One of the eight symmetries of the square: 0-3 quarter turns, 4-7 the same mirrored."""
+    patch = np.rot90(patch, turn % 4, axes=(1, 2))
+    return patch[:, :, ::-1] if turn >= 4 else patch
+
+
+def _stack(patches: list[np.ndarray]) -> Tensor:
+    batch = torch.from_numpy(np.stack(patches))
+    return batch.float() / 255 if batch.dtype == torch.uint8 else batch

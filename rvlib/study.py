@@ -1,0 +1,29 @@
+"""Where a profile of the study reads and writes: `data/<profile>/` and `reports/<profile>/<notebook>/`."""
+
+from pathlib import Path
+
+import rvlib
+from rvlib.errors import UserError
+from rvlib.fetch import fetch
+
+
+def data(profile: str) -> Path:
+    """The profile's data folder; the demo's sample photos are fetched on the spot, the others are DVC's."""
+    folder = rvlib.ROOT / "data" / profile
+    if profile == "demo":
+        fetch(["samples"], folder, progress=False)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is missing: run `make report PROFILE={profile}`, which fetches it")
+    return folder
+
+
+def output(profile: str, notebook: str) -> Path:
+    """The folder that a notebook writes its tables and figures to."""
+    folder = rvlib.ROOT / "reports" / profile / notebook
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def run(profile: str, name: str) -> Path:
+    """The folder that a training run of this profile lives in."""
+    return rvlib.ROOT / "runs" / profile / name
