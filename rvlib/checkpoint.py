@@ -5,9 +5,7 @@ Nothing in a file is ever executed: safetensors holds tensors alone, and pickles
 """
 
 import json
-import os
 import pickle
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rvlib.errors import UserError
+from rvlib.files import write_atomically
 from rvlib.models import MODELS, create, family
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
@@ -30,24 +29,9 @@ PREFIXES = ("module.", "_orig_mod.")  # left by DataParallel and by torch.compil
 def save(model: nn.Module, path: str | Path, **facts) -> None:
     """Write a model's weights as safetensors with its name, arguments and `facts` in the metadata, atomically."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"format": "pt", "rvlib": json.dumps({**model.recipe, **facts}, sort_keys=True)}
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     write_atomically(path, lambda temporary: save_file(state, temporary, metadata=metadata))
-
-
-def write_atomically(path: Path, write) -> None:
-    """Call `write(temporary path)` and put the file in its place in one step, so that a kill leaves old or new."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    try:
-        write(temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path} could not be written ({error.strerror or error}): free some space or check the folder") from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def released() -> list[str]:

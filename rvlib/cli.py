@@ -11,7 +11,7 @@ import yaml
 import rvlib
 from rvlib.errors import UserError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="RestoraVision: restore photos and study how.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="RestoraVision: restore photos and study how.")
 
 
 @app.command()
@@ -23,7 +23,7 @@ def restore(
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
 ):
     """Restore one or several photos with any model."""
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     from rvlib.photos import read, write
 

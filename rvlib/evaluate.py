@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from rvlib import metrics
 from rvlib.degrade import imresize

@@ -15,7 +15,7 @@ import yaml
 from nbformat import NotebookNode
 
 import rvlib
-from rvlib.checkpoint import write_atomically
+from rvlib.files import write_atomically
 from rvlib.errors import UserError
 
 NOTEBOOKS = rvlib.ROOT / "notebooks"
@@ -76,6 +76,7 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict, *, folder: P
             cwd=folder,
             progress_bar=False,
             stderr_file=sys.stderr,
+            extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of TCP, which stays on this machine
         )
     finally:
         if raw.exists():

@@ -38,12 +38,11 @@ class Recipe:
 
 
 RECIPES = {
-    # SRCNN learns a residual-free map at a rate ten times lower than FSRCNN (yjn870's and the papers' choice)
     "srcnn": Recipe(
         objective=mean_squared_error, settings=Settings(steps=2000, learning_rate=1e-3), patch_size=96
     ),
     "fsrcnn": Recipe(
-        objective=mean_squared_error, settings=Settings(steps=2000, learning_rate=2e-3), patch_size=96
+        objective=mean_squared_error, settings=Settings(steps=2000, learning_rate=4e-3), patch_size=96
     ),
 }
 

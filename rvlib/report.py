@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 import rvlib
-from rvlib.checkpoint import write_atomically
+from rvlib.files import write_atomically
 from rvlib.tables import markdown
 
 

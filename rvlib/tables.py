@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rvlib.checkpoint import write_atomically
+from rvlib.files import write_atomically
 
 LABELS = (
     "bicubic input",

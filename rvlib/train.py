@@ -24,10 +24,11 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
-from rvlib.checkpoint import save, write_atomically
+from rvlib.checkpoint import save
 from rvlib.errors import UserError
+from rvlib.files import write_atomically
 from rvlib.pairs import Patches
 
 

@@ -1,0 +1,27 @@
+"""Writing files so that a kill or a full disk leaves the old file or the new one, never half of one."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from rvlib.errors import UserError
+
+
+def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
+    """Call `write(temporary path)` and put the file in its place in one step; raises UserError where it can't."""
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        write(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path} could not be written ({reason}): free some space or choose another folder") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)

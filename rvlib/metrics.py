@@ -1,0 +1,74 @@
+"""How near a restored photo is to its reference, with the convention as arguments."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rvlib.color import rgb_to_ycbcr
+from rvlib.errors import UserError
+
+
+def psnr(restored, reference, *, channel: str = "y", crop: int = 0):
+    """PSNR in dB: 10 log₁₀(255² / mean (restored - reference)²), in float64.
+
+    uint8 H x W x 3 arrays -> float; float tensors (b c h w) in [0, 1] -> (b). `crop` pixels are cut off each border
+    first; channel "y" is the unrounded BT.601 luminance, "rgb" all channels together. Identical images give inf.
+    """
+    first, second, single = _prepare(restored, reference, channel, ("y", "rgb"), crop)
+    error = ((first - second) ** 2).mean(dim=(1, 2, 3))
+    value = 10 * torch.log10(255.0**2 / error)
+    return float(value[0]) if single else value
+
+
+def ssim(restored, reference, *, channel: str = "y", crop: int = 0):
+    """Structural similarity (Wang et al. 2004, eq. 13) with an 11 x 11 Gaussian window, σ = 1.5, valid region.
+
+    Arguments and shapes as in `psnr`; channel "rgb" is the mean over the channels.
+    """
+    first, second, single = _prepare(restored, reference, channel, ("y", "rgb"), crop)
+    if min(first.shape[-2:]) < 11:
+        raise UserError("SSIM needs images of at least 11 x 11 pixels after cropping")
+    t = torch.arange(-5, 6, dtype=first.dtype, device=first.device)
+    window = torch.exp(-(t**2) / (2 * 1.5**2))
+    window = window / window.sum()
+
+    def blur(x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        x = F.conv2d(x.reshape(b * c, 1, h, w), window.view(1, 1, 11, 1))
+        return F.conv2d(x, window.view(1, 1, 1, 11)).reshape(b, c, h - 10, w - 10)
+
+    mean_1, mean_2 = blur(first), blur(second)
+    variance_1, variance_2 = blur(first**2) - mean_1**2, blur(second**2) - mean_2**2
+    covariance = blur(first * second) - mean_1 * mean_2
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    value = ((2 * mean_1 * mean_2 + c1) * (2 * covariance + c2)) / (
+        (mean_1**2 + mean_2**2 + c1) * (variance_1 + variance_2 + c2)
+    )
+    value = value.mean(dim=(1, 2, 3))
+    return float(value[0]) if single else value
+
+
+def _prepare(restored, reference, channel: str, known: tuple[str, ...], crop: int) -> tuple[Tensor, Tensor, bool]:
+    """Both images as float64 (b c h w) in 0..255, cropped and converted; whether one array was given."""
+    if channel not in known:
+        raise UserError(f"unknown channel {channel!r}: choose one of {', '.join(known)}")
+    if tuple(restored.shape) != tuple(reference.shape):
+        raise UserError(f"images of different shapes, {tuple(restored.shape)} and {tuple(reference.shape)}")
+    single = isinstance(restored, np.ndarray)
+    pair = []
+    for image in (restored, reference):
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3:
+                raise UserError(f"an image is a uint8 H x W x 3 array, not {image.dtype} of shape {image.shape}")
+            image = torch.from_numpy(image.transpose(2, 0, 1).astype(np.float64))[None]
+        else:
+            image = image.double() * 255
+        height, width = image.shape[-2:]
+        if min(height, width) <= 2 * crop:
+            raise UserError(f"nothing is left of {height} x {width} pixels after cropping {crop} from each border")
+        image = image[..., crop : height - crop, crop : width - crop]
+        if channel == "y" and image.shape[1] == 3:
+            image = rgb_to_ycbcr(image / 255)[:, :1] * 255
+        pair.append(image)
+    return pair[0], pair[1], single
