@@ -32,7 +32,7 @@ def read(path: str | Path) -> np.ndarray:
                 image = ImageOps.exif_transpose(image)
                 if image.mode in ("I;16", "I;16B", "I;16L", "I"):
                     return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
-                return np.asarray(image.convert("RGB"))
+                return np.array(image.convert("RGB"))  # a copy that may be written to
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UserError(f"{path} has too many pixels to be read safely: make it smaller first") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

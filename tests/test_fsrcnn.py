@@ -1,0 +1,85 @@
+"""FSRCNN and SRCNN compute what the official implementations compute, and cost what the paper says."""
+
+import pytest
+import torch
+from golden import assert_equal_to_golden, assert_gradients_equal_to_golden, entry, weights
+
+import rvlib
+from rvlib import complexity
+from rvlib.models import fsrcnn
+
+GOLDENS = {"fsrcnn_x2": ("fsrcnn", 2), "fsrcnn_x4": ("fsrcnn", 4), "srcnn_955": ("srcnn", 1)}
+
+
+def golden_model(name):
+    method, scale = GOLDENS[name]
+    model = rvlib.create(method, scale=scale)
+    model.load_state_dict(weights(entry(name)["keys"], entry(name)["salt"]))
+    return model
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_equals_the_official_implementation(name):
+    assert_equal_to_golden(golden_model(name), name)
+
+
+@pytest.mark.parametrize("name", [name for name in GOLDENS if "grad" in entry(name)])
+def test_gradients_equal_the_official_implementation(name):
+    assert_gradients_equal_to_golden(golden_model(name), name)
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_keys_and_size_are_the_official_ones(name):
+    model = golden_model(name)
+    assert list(model.state_dict()) == [key for key, *_ in entry(name)["keys"]]
+    assert complexity.parameters(model) == entry(name)["params"]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+@pytest.mark.parametrize("method", ["fsrcnn", "srcnn"])
+@pytest.mark.parametrize("size", [(1, 1), (7, 13)])
+def test_output_is_scale_times_as_large(method, scale, size):
+    model = rvlib.create(method, scale=scale)
+    assert model(torch.rand(2, 1, *size)).shape == (2, 1, scale * size[0], scale * size[1])
+
+
+@pytest.mark.parametrize(("d", "s", "m"), [(56, 12, 4), (32, 5, 1), (17, 3, 2)])
+def test_counted_multiply_adds_equal_the_papers_formula(d, s, m):
+    x = torch.zeros(1, 1, 20, 30)
+    counted = complexity.multiply_adds(rvlib.create("fsrcnn", d=d, s=s, m=m), x)
+    assert counted == x.numel() * (25 * d + s * d + 9 * m * s**2 + d * s + 81 * d)
+
+
+def test_starts_as_the_paper_says():
+    torch.manual_seed(0)
+    model = rvlib.create("fsrcnn", d=256, s=64, m=1)
+    layer = model.mid_part[2]
+    assert layer.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+    assert model.last_part.weight.std().item() == pytest.approx(0.001, rel=0.05)
+    assert all(not p.any() for n, p in model.named_parameters() if n.endswith("bias"))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"d": 20, "s": 7, "m": 2}, {"expand": False}, {"channels": 3}, {"scale": 2}])
+def test_architecture_is_inferred_from_the_weights(arguments):
+    model = rvlib.create("fsrcnn", **arguments)
+    name, found, state = fsrcnn.infer(model.state_dict(), scale=arguments.get("scale"))
+    again = rvlib.create(name, **found)
+    again.load_state_dict(state)
+    x = torch.rand(1, arguments.get("channels", 1), 8, 9)
+    assert torch.equal(model(x), again(x))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"scale": 5}, "scale 5"), ({"d": 0}, "d must be"), ({"m": -1}, "m must be"), ({"width": 3}, "no argument 'width'")],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(rvlib.UserError, match=message):
+        rvlib.create("fsrcnn", **arguments)
+
+
+def test_unknown_names_are_named():
+    with pytest.raises(rvlib.UserError, match="unknown model 'edsr'.*fsrcnn"):
+        rvlib.create("edsr")
+    with pytest.raises(rvlib.UserError, match="no variant 'huge'"):
+        rvlib.create("fsrcnn", variant="huge")

@@ -1,0 +1,92 @@
+"""The metrics give the official values, agree with scikit-image, and refuse what cannot be measured."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from golden import FOLDER, tensors
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+import rvlib
+from rvlib.metrics import psnr, ssim
+from rvlib.photos import sample
+
+RESULTS = json.loads((FOLDER / "metrics_results.json").read_text())
+STORED = {"cat_62x61": "metrics_cat_62x61", "astro_97x131": "metrics_astro_97x131"}
+ROWS = [row for row in RESULTS["rows"] if row["image"] in STORED]
+
+
+def golden_pair(row):
+    stored = tensors(STORED[row["image"]])
+    return (stored[f"{row['image']}.{name}"].numpy() for name in (row["test"], "hr_mod4"))
+
+
+@pytest.fixture(scope="module")
+def pair():
+    reference = sample("chelsea")[:120, :160]
+    noise = np.random.default_rng(0).normal(0, 12, reference.shape)
+    return np.clip(reference + noise, 0, 255).round().astype(np.uint8), reference
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['image']}-{row['test']}-{row['crop_border']}")
+def test_equal_to_the_official_values(row):
+    restored, reference = golden_pair(row)
+    if restored.shape != reference.shape:
+        pytest.skip("this row compares with the uncropped photo")
+    crop = row["crop_border"]
+    assert psnr(restored, reference, channel="y", crop=crop) == pytest.approx(row["psnr_Y"], abs=1e-4)
+    assert psnr(restored, reference, channel="rgb", crop=crop) == pytest.approx(row["psnr_RGB"], abs=1e-4)
+    assert ssim(restored, reference, channel="y", crop=crop) == pytest.approx(row["ssim_Y"], abs=1e-5)
+    assert ssim(restored, reference, channel="rgb", crop=crop) == pytest.approx(row["ssim_RGB"], abs=1e-5)
+
+
+def test_psnr_equals_scikit_image(pair):
+    assert psnr(*pair, channel="rgb") == pytest.approx(peak_signal_noise_ratio(pair[1], pair[0]), abs=1e-9)
+
+
+def test_ssim_equals_scikit_image(pair):
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    _, whole = structural_similarity(*pair, channel_axis=2, full=True, truncate=10 / 3, **settings)
+    assert ssim(*pair, channel="rgb") == pytest.approx(whole[5:-5, 5:-5].mean(), abs=1e-6)
+
+
+def test_tensors_and_arrays_give_the_same(pair):
+    batch = [torch.from_numpy(image.transpose(2, 0, 1)).expand(2, -1, -1, -1) / 255 for image in pair]
+    for metric in (psnr, ssim):
+        values = metric(*batch, channel="y", crop=3)
+        assert values.shape == (2,)
+        assert values[0].item() == pytest.approx(metric(*pair, channel="y", crop=3), abs=1e-4)
+
+
+def test_identical_images(pair):
+    assert psnr(pair[1], pair[1]) == float("inf")
+    assert ssim(pair[1], pair[1]) == pytest.approx(1, abs=1e-12)
+
+
+def test_symmetric(pair):
+    for metric in (psnr, ssim):
+        assert metric(pair[0], pair[1]) == pytest.approx(metric(pair[1], pair[0]), abs=1e-12)
+
+
+def test_crop_is_a_crop(pair):
+    inner = [image[4:-4, 4:-4] for image in pair]
+    assert psnr(*pair, crop=4) == pytest.approx(psnr(*inner), abs=1e-12)
+
+
+def test_more_noise_is_worse(pair):
+    rng = np.random.default_rng(1)
+    noisier = np.clip(pair[0] + rng.normal(0, 20, pair[0].shape), 0, 255).astype(np.uint8)
+    for metric in (psnr, ssim):
+        assert metric(noisier, pair[1]) < metric(*pair)
+
+
+def test_refuses_what_cannot_be_measured(pair):
+    with pytest.raises(rvlib.UserError, match="different shapes"):
+        psnr(pair[0][:-1], pair[1])
+    with pytest.raises(rvlib.UserError, match="unknown channel 'lab'"):
+        psnr(*pair, channel="lab")
+    with pytest.raises(rvlib.UserError, match="nothing is left"):
+        psnr(*pair, crop=60)
+    with pytest.raises(rvlib.UserError, match="uint8"):
+        psnr(pair[0] / 255, pair[1] / 255)
