@@ -5,7 +5,7 @@ Nothing in a file is ever executed: safetensors holds tensors alone, and pickles
 """
 
 import json
-import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -117,12 +117,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict | None]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
+            state = {key: file.get_tensor(key) for key in file.keys()}
         recipe = json.loads(metadata["rvlib"]) if "rvlib" in metadata else None
         if recipe is not None and not (isinstance(recipe["name"], str) and isinstance(recipe["arguments"], dict)):
             raise TypeError
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is no readable safetensors file ({error}): it may be truncated, get it again") from None
+        raise UserError(
+            f"{path} is no readable safetensors file ({error}): it may be truncated, get it again"
+        ) from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} has damaged metadata: get it again") from None
     return (state, recipe) if recipe is not None else (_unwrap(path, state), None)
@@ -138,14 +140,12 @@ def _read_pickle(path: Path) -> object:
         if size > max(1.1 * path.stat().st_size, 2**20):  # torch stores, it never compresses
             raise UserError(f"{path} would unpack to {size / 2**20:.0f} MiB: torch never writes such a file, refused")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = "it holds something other than tensors and was not executed"
-        if "weights_only" not in str(error) and "Unsupported" not in str(error):
-            reason = "it is damaged or no checkpoint"
-        raise UserError(f"{path} was refused: {reason}") from None
-    except Exception:  # the reader raises many types for damaged bytes
-        raise UserError(f"{path} is damaged, truncated or no checkpoint: get it again") from None
+        with warnings.catch_warnings(action="ignore"):  # of pickle protocols, which no user can change
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # the reader raises many types for damaged bytes, and one for what is no tensor
+        raise UserError(
+            f"{path} is damaged, truncated or no checkpoint of tensors alone: get it again (nothing in it was executed)"
+        ) from None
 
 
 def _unwrap(path: Path, content: object) -> dict[str, Tensor]:

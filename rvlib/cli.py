@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 import yaml
@@ -11,7 +11,12 @@ import yaml
 import rvlib
 from rvlib.errors import UserError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="RestoraVision: restore photos and study how.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="RestoraVision: restore photos and study how.",
+)
 
 
 @app.command()
@@ -19,7 +24,7 @@ def restore(
     photos: Annotated[list[Path], typer.Argument(help="Photos to restore.")],
     model: Annotated[str, typer.Option(help="A released name or a file of weights.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="File for one photo, folder for several.")],
-    scale: Annotated[Optional[int], typer.Option(help="Only where the weights cannot tell (FSRCNN, SRCNN).")] = None,
+    scale: Annotated[int | None, typer.Option(help="Only where the weights cannot tell (FSRCNN, SRCNN).")] = None,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
 ):
     """Restore one or several photos with any model."""
@@ -51,9 +56,9 @@ def restore(
 
 @app.command()
 def fetch(
-    sets: Annotated[Optional[list[str]], typer.Argument(help="Sets by name; without one, those of --params.")] = None,
+    sets: Annotated[list[str] | None, typer.Argument(help="Sets by name; without one, those of --params.")] = None,
     params: Annotated[Path, typer.Option(help="Parameters of a profile.")] = Path("params.yaml"),
-    target: Annotated[Optional[Path], typer.Option(help="Folder to fetch into.")] = None,
+    target: Annotated[Path | None, typer.Option(help="Folder to fetch into.")] = None,
 ):
     """Fetch data sets, checked against the manifest; what is there already is kept."""
     from rvlib.fetch import fetch
@@ -68,13 +73,13 @@ def train(
     method: Annotated[str, typer.Argument(help="fsrcnn, srcnn, ...")],
     photos: Annotated[Path, typer.Option(help="A folder of photos to train on.")],
     run: Annotated[Path, typer.Option(help="The folder of this run; started again, it goes on where it was.")],
-    validation: Annotated[Optional[Path], typer.Option(help="A folder of photos to choose the best weights on.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="A folder of photos to choose the best weights on.")] = None,
     scale: int = 4,
-    steps: Annotated[Optional[int], typer.Option(help="Optimizer steps.")] = None,
-    batch_size: Optional[int] = None,
-    patch_size: Annotated[Optional[int], typer.Option(help="Side of the reference patch.")] = None,
-    learning_rate: Optional[float] = None,
-    validate_every: Optional[int] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+    batch_size: int | None = None,
+    patch_size: Annotated[int | None, typer.Option(help="Side of the reference patch.")] = None,
+    learning_rate: float | None = None,
+    validate_every: int | None = None,
     seed: int = 0,
 ):
     """Train a method on your own photos."""
@@ -104,8 +109,8 @@ def train(
 def evaluate(
     model: Annotated[str, typer.Argument(help="A released name or a file of weights.")],
     photos: Annotated[Path, typer.Option(help="A folder of reference photos.")],
-    scale: Annotated[Optional[int], typer.Option(help="Only where the weights cannot tell.")] = None,
-    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Write the rows to this CSV.")] = None,
+    scale: Annotated[int | None, typer.Option(help="Only where the weights cannot tell.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the rows to this CSV.")] = None,
 ):
     """Measure a model against bicubic on a folder of photos (PSNR and SSIM on Y, border of `scale` cropped)."""
     import pandas as pd
@@ -121,9 +126,7 @@ def evaluate(
         raise UserError("this command measures super-resolution; for deblurring see notebook 07_nafnet")
     pairs = photo_pairs({path.name: read(path) for path in folder(photos)}, Bicubic(network.scale))
     common = {"set_name": photos.name, "crop": network.scale}
-    bicubic = measure.evaluate(
-        measure.bicubic(network.scale), pairs, method="bicubic", label="bicubic input", **common
-    )
+    bicubic = measure.evaluate(measure.bicubic(network.scale), pairs, method="bicubic", label="bicubic input", **common)
     this = measure.evaluate(
         measure.with_model(network), pairs, method=network.recipe["name"], label="this run", **common
     )
@@ -147,8 +150,10 @@ def models():
 @app.command()
 def notebook(
     name: Annotated[str, typer.Argument(help="Such as 04_fsrcnn.")],
-    params: Annotated[Optional[Path], typer.Option(help="Parameters of a profile; without, refresh the stored one.")] = None,
-    only: Annotated[Optional[str], typer.Option(help="Run only the cells with this tag.")] = None,
+    params: Annotated[
+        Path | None, typer.Option(help="Parameters of a profile; without, refresh the stored one.")
+    ] = None,
+    only: Annotated[str | None, typer.Option(help="Run only the cells with this tag.")] = None,
 ):
     """Run a notebook from its text twin: with a profile's parameters, or to refresh its stored outputs."""
     from rvlib import notebooks

@@ -100,7 +100,9 @@ def _get(row, place: Path) -> int:
             except (_WrongBytesError, requests.RequestException, FileNotFoundError) as error:
                 problems.append(f"{source}: {_reason(error)}")
     except OSError as error:
-        raise UserError(f"{place} could not be written ({error.strerror or error}): free some space, then go on") from None
+        raise UserError(
+            f"{place} could not be written ({error.strerror or error}): free some space, then go on"
+        ) from None
     raise UserError(
         f"{row.file} of {row.set} could not be fetched: {'; '.join(problems)}. Check the network, or set RV_MIRROR"
     )

@@ -76,9 +76,7 @@ def zoom_strip(
     panels = len(pictures) + (context is not None)
     ratios = ([context.shape[1] / context.shape[0]] if context is not None else []) + [width / height] * len(pictures)
     tall = 2.7
-    figure, axes = plt.subplots(
-        1, panels, figsize=(tall * sum(ratios), tall + 0.6), width_ratios=ratios, squeeze=False
-    )
+    figure, axes = plt.subplots(1, panels, figsize=(tall * sum(ratios), tall + 0.6), width_ratios=ratios, squeeze=False)
     axes = list(axes[0])
     for axis in axes:
         axis.set(xticks=[], yticks=[])

@@ -15,8 +15,8 @@ import yaml
 from nbformat import NotebookNode
 
 import rvlib
-from rvlib.files import write_atomically
 from rvlib.errors import UserError
+from rvlib.files import write_atomically
 
 NOTEBOOKS = rvlib.ROOT / "notebooks"
 

@@ -75,8 +75,12 @@ class Patches:
             self.names.append(name)
             self.pairs.append(tuple(_planes(image, channels) for image in pair))
         if not self.pairs:
-            raise UserError(f"no training photo is as large as a patch of {patch_size} pixels: add photos or lower patch_size")
-        areas = np.array([(d.shape[1] - self.patch_size + 1) * (d.shape[2] - self.patch_size + 1) for d, _ in self.pairs])
+            raise UserError(
+                f"no training photo is as large as a patch of {patch_size} pixels: add photos or lower patch_size"
+            )
+        areas = np.array(
+            [(d.shape[1] - self.patch_size + 1) * (d.shape[2] - self.patch_size + 1) for d, _ in self.pairs]
+        )
         self.cumulated = np.cumsum(areas) / areas.sum()
 
     def __len__(self) -> int:

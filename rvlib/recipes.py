@@ -38,12 +38,8 @@ class Recipe:
 
 
 RECIPES = {
-    "srcnn": Recipe(
-        objective=mean_squared_error, settings=Settings(steps=2000, learning_rate=1e-3), patch_size=96
-    ),
-    "fsrcnn": Recipe(
-        objective=mean_squared_error, settings=Settings(steps=2000, learning_rate=4e-3), patch_size=96
-    ),
+    "srcnn": Recipe(objective=mean_squared_error, settings=Settings(steps=2000, learning_rate=1e-3), patch_size=96),
+    "fsrcnn": Recipe(objective=mean_squared_error, settings=Settings(steps=2000, learning_rate=4e-3), patch_size=96),
 }
 
 
@@ -101,5 +97,7 @@ def train(
 def mean_psnr(model: nn.Module, pairs: dict[str, Pair]) -> dict[str, float]:
     """Mean PSNR in dB over photo pairs, on Y with a border of `scale` pixels cropped, named with its convention."""
     crop = model.scale if model.scale > 1 else 0
-    scores = [psnr(restore(model, degraded), reference, channel="y", crop=crop) for degraded, reference in pairs.values()]
+    scores = [
+        psnr(restore(model, degraded), reference, channel="y", crop=crop) for degraded, reference in pairs.values()
+    ]
     return {f"psnr_y_crop{crop}": float(np.mean(scores))}

@@ -58,7 +58,7 @@ def pad(image: Tensor, bottom: int, right: int) -> Tensor:
     while bottom or right:
         height, width = image.shape[-2:]
         down, across = min(bottom, height - 1), min(right, width - 1)
-        if height == 1 and bottom or width == 1 and right:
+        if (height == 1 and bottom) or (width == 1 and right):
             rows, columns = bottom if height == 1 else 0, right if width == 1 else 0
             image = F.pad(image, (0, columns, 0, rows), mode="replicate")
         else:

@@ -245,7 +245,9 @@ class RunState:
         save(self.average, self.run / file, **facts)
 
 
-def _backward(accelerator: Accelerator, model: nn.Module, objective: Objective, batch: Batch, settings: Settings) -> dict:
+def _backward(
+    accelerator: Accelerator, model: nn.Module, objective: Objective, batch: Batch, settings: Settings
+) -> dict:
     """Gradients of one batch, in `accumulate` parts; returns the values of the objective as numbers."""
     values = {}
     degraded, reference = batch.degraded.chunk(settings.accumulate), batch.reference.chunk(settings.accumulate)
@@ -282,7 +284,8 @@ def _identity(model: nn.Module, objective: Objective, patches: Patches, settings
     return {
         "model": model.recipe,
         "settings": json.loads(json.dumps(asdict(settings))),
-        "data": f"{len(patches)} photos, patch {patches.patch_size} x scale {patches.scale}, crc {patches.checksum:08x}",
+        "data": f"{len(patches)} photos, crc {patches.checksum:08x}",
+        "patches": f"{patches.patch_size} pixels x scale {patches.scale}, augment {patches.augment}, seed {patches.seed}",
         "code": f"{zlib.crc32(code.encode()):08x}",
     }
 
@@ -301,7 +304,9 @@ def _stop_requested():
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
         yield stop
         return
-    handlers = {number: signal.signal(number, lambda n, _: stop.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {
+        number: signal.signal(number, lambda n, _: stop.append(n)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stop
     finally:

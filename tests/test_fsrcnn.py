@@ -71,7 +71,12 @@ def test_architecture_is_inferred_from_the_weights(arguments):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"scale": 5}, "scale 5"), ({"d": 0}, "d must be"), ({"m": -1}, "m must be"), ({"width": 3}, "no argument 'width'")],
+    [
+        ({"scale": 5}, "scale 5"),
+        ({"d": 0}, "d must be"),
+        ({"m": -1}, "m must be"),
+        ({"width": 3}, "no argument 'width'"),
+    ],
 )
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(rvlib.UserError, match=message):

@@ -21,8 +21,10 @@ TRACE = """
 import json, os, pathlib, sys
 
 def _trace(*_):
-    files = sorted(m.__file__ for n, m in list(sys.modules.items()) if n.startswith("rvlib") and getattr(m, "__file__", 0))
-    pathlib.Path(os.environ["RV_TRACE"], os.environ.get("DVC_STAGE", "none").split(":")[-1]).write_text(json.dumps(files))
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith("rvlib")]
+    files = [getattr(module, "__file__", None) for module in modules]
+    target = pathlib.Path(os.environ["RV_TRACE"], os.environ["DVC_STAGE"].split(":")[-1])
+    target.write_text(json.dumps(sorted(filter(None, files))))
 
 get_ipython().events.register("post_run_cell", _trace)
 """
@@ -50,7 +52,11 @@ def clone(tmp_path_factory):
     parameters = yaml.safe_load((folder / "params.yaml").read_text())
     parameters["04_fsrcnn"] |= {"steps": 2000, "experiment_steps": 40, "patch_size": 48, "validate_every": 1000}
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
-    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "tiny"]):
+    for words in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "tiny"],
+    ):
         run(["git", *words], folder)
     startup = folder.parent / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True, exist_ok=True)
@@ -76,7 +82,7 @@ def ran(said):
 def test_ends_with_a_report_in_which_fsrcnn_is_ahead(clone):
     page = (clone / "reports/laptop/index.html").read_text()
     assert page.count("<img") >= 6
-    assert "src=\"data:image/png;base64," in page
+    assert 'src="data:image/png;base64,' in page
     assert not re.search(r'(src|href)="(?!data:|#)', page), "the page must need no other file"
     summary = json.loads((clone / "reports/laptop/04_fsrcnn/summary.json").read_text())
     assert summary["gain_db"]["samples"] > 0
@@ -169,7 +175,9 @@ def test_constraints_cover_the_dependencies():
     constrained = {re.split("[=<>]", line)[0].replace("_", "-") for line in lines}
     names = {re.split(r"[=<>\[]", requirement)[0].lower().replace("_", "-") for requirement in wanted}
     assert names <= constrained
-    for prescribed in "torch jupyterlab papermill nbval einops timm lpips scikit-image pandas seaborn matplotlib dvc".split():
+    for (
+        prescribed
+    ) in "torch jupyterlab papermill nbval einops timm lpips scikit-image pandas seaborn matplotlib dvc".split():
         assert prescribed in names
 
 
@@ -178,6 +186,16 @@ def test_nothing_names_a_path_of_one_machine():
     home = str(Path.home())
     for name in filter(None, listed):
         path = ROOT / name
-        if path.is_file() and path.suffix in (".py", ".md", ".yaml", ".yml", ".toml", ".ipynb", ".cff", ".dvc", ".lock"):
+        if path.is_file() and path.suffix in (
+            ".py",
+            ".md",
+            ".yaml",
+            ".yml",
+            ".toml",
+            ".ipynb",
+            ".cff",
+            ".dvc",
+            ".lock",
+        ):
             text = path.read_text()
             assert f"{home}/" not in text and f"{ROOT}/" not in text, f"{name} names a path of this machine"

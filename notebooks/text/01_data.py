@@ -71,7 +71,7 @@ figure = figures.images({f"test: {name}": image for name, image in shown.items()
 
 # %%
 shown = photos.load_set(study.data("demo"), "samples", split="train")
-figure = figures.images({name: image for name, image in list(shown.items())[:8]}, columns=4, width=2.6)
+figure = figures.images(dict(list(shown.items())[:8]), columns=4, width=2.6)
 
 # %% [markdown]
 # ## How much is that?
@@ -79,6 +79,7 @@ figure = figures.images({name: image for name, image in list(shown.items())[:8]}
 # A fully convolutional network doesn't see photos, it sees patches. A photo of 640 × 427 pixels holds 180,000
 # overlapping 96 × 96 patches, but they overlap: what counts is how many *different* structures there are. The spread
 # of local contrast is a cheap look at it: a flat sky teaches nothing.
+
 
 # %%
 def contrast(image: np.ndarray, size: int = 24) -> np.ndarray:

@@ -64,6 +64,7 @@ assert np.array_equal(degraded, degradation(reference, np.random.default_rng(see
 #
 # When the image shrinks by a factor $s < 1$, MATLAB stretches it to $s\,k(s\,t)$: each output pixel averages $4/s$ inputs.
 
+
 # %%
 def kernel(t: np.ndarray) -> np.ndarray:
     """Keys' cubic kernel with a = -1/2, written out once more for the plot."""

@@ -24,16 +24,14 @@
 # Time: half a minute with the demo parameters on two CPU cores.
 
 # %% tags=["training"]
-import rvlib
-from rvlib import photos, recipes, study
-
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 
-from rvlib import complexity, evaluate, figures, metrics, tables
+import rvlib
+from rvlib import complexity, evaluate, figures, metrics, photos, recipes, study, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import fsrcnn
 from rvlib.pairs import photo_pairs, test_pairs
@@ -69,7 +67,9 @@ degraded, reference = next(iter(pairs[test_sets[0]].values()))
 enlarged = evaluate.bicubic(scale)(degraded)
 show = photos.sample("coffee")
 small = degradation(show, np.random.default_rng(seed))
-figure = figures.images({f"x: {small.shape[1]} × {small.shape[0]}": small, f"y: {show.shape[1]} × {show.shape[0]}": show})
+figure = figures.images(
+    {f"x: {small.shape[1]} × {small.shape[0]}": small, f"y: {show.shape[1]} × {show.shape[0]}": show}
+)
 assert reference.shape == (degraded.shape[0] * scale, degraded.shape[1] * scale, 3)
 
 # %% [markdown]

@@ -95,7 +95,9 @@ class FSRCNN(nn.Module):
 
 def _check(*, scale: int, channels: int, **sizes: int) -> None:
     if scale not in (1, 2, 3, 4, 8):
-        raise UserError(f"scale {scale} is not supported: choose 2, 3, 4 or 8 (1 for an image that is enlarged already)")
+        raise UserError(
+            f"scale {scale} is not supported: choose 2, 3, 4 or 8 (1 for an image that is enlarged already)"
+        )
     for name, size in {"channels": channels, **sizes}.items():
         if not isinstance(size, int) or size < 1:
             raise UserError(f"{name} must be a positive whole number, not {size!r}")

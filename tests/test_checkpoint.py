@@ -1,0 +1,142 @@
+"""Files of weights: whole ones come back bit by bit, broken and hostile ones are refused with a reason."""
+
+import io
+import os
+import pickle
+import zipfile
+
+import pytest
+import torch
+from golden import entry, tensors, weights
+
+import rvlib
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return rvlib.create("fsrcnn", d=20, s=6, m=2)
+
+
+def official(name="fsrcnn_x4"):
+    return weights(entry(name)["keys"], entry(name)["salt"])
+
+
+def test_round_trip_is_exact(model, tmp_path):
+    rvlib.save(model, tmp_path / "model.safetensors", note="kept")
+    again = rvlib.load(tmp_path / "model.safetensors")
+    assert not again.training
+    assert again.recipe == model.recipe
+    x = torch.rand(1, 1, 9, 8)
+    assert torch.equal(model(x), again(x))
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda s: s,
+    lambda s: {"params": s},
+    lambda s: {"params": {}, "params_ema": s},
+    lambda s: {"state_dict": s, "epoch": 3},
+    lambda s: {"state_dict": {}, "ema_state_dict": {"_orig_mod." + k: v for k, v in s.items()}},
+    lambda s: {"module." + k: v for k, v in s.items()},
+], ids=["bare", "params", "params_ema", "state_dict", "ema_state_dict", "module"])  # fmt: skip
+def test_official_checkpoints_compute_the_official_output(tmp_path, wrap):
+    torch.save(wrap(official()), tmp_path / "x4.pth")
+    loaded = rvlib.load(tmp_path / "x4.pth")
+    stored = tensors("fsrcnn_x4")
+    assert (loaded(stored["in.0"]) - stored["out.0"]).abs().max() <= entry("fsrcnn_x4")["atol"]
+
+
+def test_scale_is_a_hint(tmp_path):
+    torch.save(official("fsrcnn_x2"), tmp_path / "x2.pth")
+    assert rvlib.load(tmp_path / "x2.pth", scale=2).scale == 2
+    assert rvlib.load(tmp_path / "x2.pth").scale == 4
+
+
+def test_wrong_scale_of_an_own_checkpoint_is_an_error(model, tmp_path):
+    rvlib.save(rvlib.create("fsrcnn", scale=2), tmp_path / "x2.safetensors")
+    with pytest.raises(rvlib.UserError, match="for scale 2, not for scale 4"):
+        rvlib.load(tmp_path / "x2.safetensors", scale=4)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("kept", [0, 10, 1000, -1])
+def test_truncated_files_are_refused(model, tmp_path, suffix, kept):
+    path = tmp_path / f"model{suffix}"
+    rvlib.save(model, path) if suffix == ".safetensors" else torch.save(model.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(rvlib.UserError, match="get it again"):
+        rvlib.load(path)
+
+
+def test_no_code_in_a_file_runs(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    torch.save({"params": Hostile()}, tmp_path / "zip.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Hostile()))
+    for name in ("zip.pth", "plain.pth"):
+        with pytest.raises(rvlib.UserError, match="nothing in it was executed"):
+            rvlib.load(tmp_path / name)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
+    inner = io.BytesIO()
+    torch.save(official(), inner)
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("archive/data.pkl", bytes(2**28))
+    assert (tmp_path / "bomb.pth").stat().st_size < 2**20
+    with pytest.raises(rvlib.UserError, match="would unpack to 256 MiB"):
+        rvlib.load(tmp_path / "bomb.pth")
+
+
+def test_every_missing_and_unexpected_key_is_named(tmp_path):
+    state = official()
+    del state["mid_part.3.weight"], state["last_part.bias"]
+    state["extra.weight"] = torch.zeros(1)
+    torch.save(state, tmp_path / "odd.pth")
+    with pytest.raises(rvlib.UserError) as caught:
+        rvlib.load(tmp_path / "odd.pth")
+    for key in ("mid_part.3.weight", "last_part.bias", "extra.weight"):
+        assert key in str(caught.value)
+
+
+def test_wrong_shapes_are_named(tmp_path):
+    state = official()
+    state["mid_part.2.weight"] = torch.zeros(12, 11, 3, 3)
+    torch.save(state, tmp_path / "odd.pth")
+    with pytest.raises(rvlib.UserError, match=r"mid_part.2.weight is \(12, 11, 3, 3\) instead of \(12, 12, 3, 3\)"):
+        rvlib.load(tmp_path / "odd.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [({"a": 1}, "'a' is a int"), ([1, 2], "no state_dict"), ({}, "no state_dict"), ({"w": torch.ones(2)}, "no model")],
+)
+def test_what_is_no_state_dict_is_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(rvlib.UserError, match=message):
+        rvlib.load(tmp_path / "odd.pth")
+
+
+def test_unknown_names_and_missing_files(tmp_path):
+    with pytest.raises(rvlib.UserError, match="no released weights are called 'nothing-x4'"):
+        rvlib.load("nothing-x4")
+    with pytest.raises(rvlib.UserError, match="does not exist"):
+        rvlib.load(tmp_path / "missing.pth")
+
+
+def test_a_failed_save_leaves_the_old_file(model, tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    rvlib.save(model, path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(rvlib.UserError, match="No space left on device"):
+        rvlib.save(rvlib.create("fsrcnn"), path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["model.safetensors"]

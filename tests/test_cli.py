@@ -1,0 +1,85 @@
+"""The command line: it restores, and what is wrong is one line without a traceback."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import rvlib
+from rvlib import photos
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "fsrcnn.safetensors"
+    rvlib.save(rvlib.create("fsrcnn"), path)
+    return path
+
+
+@pytest.fixture
+def photo(tmp_path):
+    photos.write(tmp_path / "photo.png", photos.sample("coffee")[:24, :32])
+    return tmp_path / "photo.png"
+
+
+def rv(*words, folder=None):
+    command = [sys.executable, "-m", "rvlib", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+
+
+def test_restores_a_photo(weights, photo, tmp_path):
+    done = rv("restore", photo, "--model", weights, "-o", tmp_path / "big.png")
+    assert done.returncode == 0, done.stderr
+    expected = rvlib.restore(rvlib.load(weights), photo)
+    assert np.array_equal(photos.read(tmp_path / "big.png"), expected)
+
+
+def test_goes_on_after_a_bad_photo_and_says_so(weights, photo, tmp_path):
+    (tmp_path / "bad.png").write_text("no photo")
+    done = rv("restore", tmp_path / "bad.png", photo, "--model", weights, "-o", tmp_path / "out")
+    assert done.returncode != 0
+    assert "bad.png is no readable photo" in done.stderr
+    assert "1 of 2 photos were not restored" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["restore", "missing.png", "--model", "{weights}", "-o", "x.png"], "missing.png does not exist"),
+        (["restore", "{photo}", "--model", "nothing", "-o", "x.png"], "no released weights are called 'nothing'"),
+        (["restore", "{photo}", "--model", "{photo}", "-o", "x.png"], "damaged, truncated or no checkpoint"),
+        (["restore", "{photo}", "--model", "{weights}", "-o", "x.gif"], "choose a name that ends in"),
+        (["train", "fsrcnn", "--photos", ".", "--run", "r", "--steps", "-3"], "steps must be"),
+        (["train", "fsrcnn", "--photos", ".", "--run", "r", "--scale", "5"], "scale 5 is not supported"),
+        (["train", "edsr", "--photos", ".", "--run", "r"], "no recipe for 'edsr'"),
+        (["train", "fsrcnn", "--photos", "nowhere", "--run", "r"], "nowhere is not a folder"),
+        (["fetch", "Set6", "--target", "t"], "unknown set 'Set6'"),
+        (["evaluate", "{weights}", "--photos", "nowhere"], "nowhere is not a folder"),
+        (["notebook", "99_nothing"], "no notebook '99_nothing'"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_clear_line(weights, photo, tmp_path, words, message):
+    words = [word.format(weights=weights, photo=photo) for word in words]
+    done = rv(*words, folder=tmp_path)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()[-1]) < 500
+
+
+def test_trains_and_evaluates_on_own_photos(photo, tmp_path):
+    done = rv("train", "fsrcnn", "--photos", tmp_path, "--run", tmp_path / "run", "--steps", 3, "--patch-size", 16)
+    assert done.returncode == 0, done.stderr
+    done = rv("evaluate", tmp_path / "run/last.safetensors", "--photos", tmp_path, "-o", tmp_path / "rows")
+    assert done.returncode == 0, done.stderr
+    assert "bicubic" in done.stdout
+    assert (tmp_path / "rows.csv").exists()
+
+
+def test_lists_models():
+    done = rv("models")
+    assert done.returncode == 0, done.stderr
+    assert "fsrcnn" in done.stdout

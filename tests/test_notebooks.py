@@ -1,0 +1,100 @@
+"""Notebooks: a fixed skeleton, no hidden state, nothing of one machine, and their text twins say the same."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import rvlib
+from rvlib import notebooks
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NAMES = notebooks.names()
+
+
+def stored(name):
+    return json.loads((FOLDER / f"{name}.ipynb").read_text())["cells"]
+
+
+def code(name):
+    return [cell for cell in stored(name) if cell["cell_type"] == "code"]
+
+
+def source(cell):
+    return "".join(cell["source"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestNotebook:
+    def test_twin_is_in_sync(self, name):
+        assert notebooks.in_sync(name), f"run `rvlib notebook {name}`: its text twin has changed"
+
+    def test_one_parameters_cell_with_the_demo_profile(self, name):
+        tagged = [cell for cell in code(name) if "parameters" in cell["metadata"].get("tags", [])]
+        assert len(tagged) == 1
+        assert source(tagged[0]).startswith('profile = "demo"')
+        tree = ast.parse(source(tagged[0]))
+        assert all(isinstance(line, ast.Assign) for line in tree.body)
+
+    def test_skeleton(self, name):
+        texts = [source(cell) for cell in stored(name) if cell["cell_type"] == "markdown"]
+        assert re.match(rf"# {name[:2]} · ", texts[0])
+        assert "**You will see**" in texts[0]
+        assert "Takeaways" in texts[-1]
+        assert "Try it" in texts[-1]
+        assert len(texts) >= 0.6 * len(code(name))
+
+    def test_cells_are_short(self, name):
+        for cell in code(name):
+            assert len(source(cell).splitlines()) <= 20, source(cell)[:80]
+
+    def test_no_absolute_path_and_no_change_of_folder(self, name):
+        for cell in stored(name):
+            text = source(cell) + json.dumps(cell.get("outputs", []))
+            assert not re.search(r"(?<![\w.:/])/(home|root|tmp|work|usr|Users|mnt|opt)/", text), text[:200]
+            assert not re.search(r"os\.chdir|sys\.path|%cd", source(cell))
+
+    def test_was_run_from_top_to_bottom(self, name):
+        counts = [cell["execution_count"] for cell in code(name)]
+        assert counts == list(range(1, len(counts) + 1))
+
+    def test_outputs_are_there_small_and_free_of_errors(self, name):
+        outputs = [output for cell in code(name) for output in cell["outputs"]]
+        assert outputs
+        assert not [output for output in outputs if output["output_type"] == "error"]
+        assert not [output for output in outputs if output.get("name") == "stderr"]
+        assert (FOLDER / f"{name}.ipynb").stat().st_size < 1_500_000
+
+    def test_has_checks_that_can_fail(self, name):
+        asserts = [n for cell in code(name) for n in ast.walk(ast.parse(source(cell))) if isinstance(n, ast.Assert)]
+        assert asserts
+        assert not [each for each in asserts if isinstance(each.test, ast.Constant)]
+
+    def test_training_cells_stand_alone(self, name):
+        """Each name that a cell tagged `training` reads was set in such a cell, the parameters or Python itself."""
+        tagged = [c for c in code(name) if {"training", "parameters"} & set(c["metadata"].get("tags", []))]
+        known = set(dir(__builtins__)) | set(__builtins__ if isinstance(__builtins__, dict) else dir(__builtins__))
+        for cell in tagged:
+            tree = ast.parse(source(cell))
+            names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+            known |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+            for node in ast.walk(tree):
+                if isinstance(node, (ast.Import, ast.ImportFrom)):
+                    known |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+            unknown = {node.id for node in names if isinstance(node.ctx, ast.Load)} - known
+            assert not unknown, f"a training cell reads {unknown}"
+
+
+def test_unknown_notebook_is_named():
+    with pytest.raises(rvlib.UserError, match="no notebook '99_nothing'"):
+        notebooks.read_twin("99_nothing")
+
+
+def test_parameters_must_be_a_profile(tmp_path):
+    with pytest.raises(rvlib.UserError, match="does not exist"):
+        notebooks.run("01_data", tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(rvlib.UserError, match="no file of parameters"):
+        notebooks.run("01_data", tmp_path / "list.yaml")

@@ -1,0 +1,77 @@
+"""Photos: every kind of image file becomes 8-bit RGB, and what is none is named."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rvlib
+from rvlib import photos
+
+
+@pytest.fixture
+def colours():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (12, 20, 3), dtype=np.uint8)
+
+
+def test_written_and_read_again(colours, tmp_path):
+    photos.write(tmp_path / "photo.png", colours)
+    assert np.array_equal(photos.read(tmp_path / "photo.png"), colours)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1", "I;16", "F"])
+def test_every_mode_becomes_rgb(colours, tmp_path, mode):
+    path = tmp_path / ("photo.tif" if mode in ("CMYK", "F") else "photo.png")
+    if mode == "I;16":
+        Image.fromarray((colours[..., 0].astype(np.uint16) << 8) + 77).save(path)
+    else:
+        Image.fromarray(colours).convert(mode).save(path)
+    image = photos.read(path)
+    assert image.shape == (12, 20, 3)
+    assert image.dtype == np.uint8
+    if mode == "I;16":
+        assert np.array_equal(image[..., 1], colours[..., 0])
+
+
+def test_exif_rotation_is_applied(colours, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by a quarter
+    Image.fromarray(colours).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(photos.read(tmp_path / "turned.png"), np.rot90(colours, -1))
+
+
+def test_what_is_no_photo_is_named(colours, tmp_path):
+    (tmp_path / "text.png").write_text("not a photo")
+    (tmp_path / "empty.png").write_bytes(b"")
+    Image.fromarray(np.tile(colours, (20, 20, 1))).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
+    for name in ("text.png", "empty.png", "cut.jpg"):
+        with pytest.raises(rvlib.UserError, match=f"{name} is no readable photo"):
+            photos.read(tmp_path / name)
+    with pytest.raises(rvlib.UserError, match="does not exist"):
+        photos.read(tmp_path / "none.png")
+
+
+def test_too_many_pixels_are_refused(colours, tmp_path, monkeypatch):
+    photos.write(tmp_path / "photo.png", colours)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(rvlib.UserError, match="too many pixels"):
+        photos.read(tmp_path / "photo.png")
+
+
+def test_folders(colours, tmp_path):
+    with pytest.raises(rvlib.UserError, match="holds no photos"):
+        photos.folder(tmp_path)
+    with pytest.raises(rvlib.UserError, match="is not a folder"):
+        photos.folder(tmp_path / "none")
+    for name in ("b.png", "a.jpg"):
+        photos.write(tmp_path / name, colours)
+    (tmp_path / "notes.txt").write_text("x")
+    assert [path.name for path in photos.folder(tmp_path)] == ["a.jpg", "b.png"]
+
+
+def test_unknown_suffix_and_sample(colours, tmp_path):
+    with pytest.raises(rvlib.UserError, match="choose a name that ends in"):
+        photos.write(tmp_path / "photo.xyz", colours)
+    with pytest.raises(rvlib.UserError, match="no sample photo 'lena'"):
+        photos.sample("lena")

@@ -1,0 +1,104 @@
+"""Restoring: any photo, any size, the same every time, and never less than bicubic's geometry."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import rvlib
+from rvlib import photos
+from rvlib.color import rgb_to_ycbcr, ycbcr_to_rgb
+from rvlib.degrade import imresize
+from rvlib.restore import pad, run, to_array, to_tensor
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return rvlib.create("fsrcnn")
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return photos.sample("coffee")[100:140, 200:260]
+
+
+def test_path_pil_and_array_are_the_same(model, photo, tmp_path):
+    photos.write(tmp_path / "photo.png", photo)
+    restored = rvlib.restore(model, photo)
+    assert restored.shape == (160, 240, 3)
+    assert restored.dtype == np.uint8
+    assert np.array_equal(restored, rvlib.restore(model, tmp_path / "photo.png"))
+    assert np.array_equal(restored, rvlib.restore(model, str(tmp_path / "photo.png")))
+    assert np.array_equal(restored, rvlib.restore(model, Image.fromarray(photo)))
+
+
+def test_luminance_is_the_models_and_chroma_is_bicubic(model, photo):
+    """An oracle put together by hand: plain forward on Y, bicubic on Cb and Cr."""
+    ycbcr = rgb_to_ycbcr(to_tensor(photo))
+    with torch.no_grad():
+        luminance = model(ycbcr[:, :1]).clamp(0, 1)
+    expected = ycbcr_to_rgb(torch.cat([luminance, imresize(ycbcr[:, 1:], 4)], dim=1))
+    assert np.array_equal(rvlib.restore(model, photo), to_array(expected))
+
+
+def test_a_rgb_model_equals_one_plain_forward(photo):
+    model = rvlib.create("fsrcnn", channels=3, scale=2)
+    with torch.no_grad():
+        expected = to_array(model(to_tensor(photo)))
+    assert np.array_equal(rvlib.restore(model, photo), expected)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (17, 31)])
+def test_any_size(model, size):
+    image = np.full((*size, 3), 128, np.uint8)
+    assert rvlib.restore(model, image).shape == (4 * size[0], 4 * size[1], 3)
+
+
+def test_pads_to_the_multiple_that_a_model_names():
+    class Local(torch.nn.Module):
+        scale, channels, multiple_of, task = 1, 3, 8, "deblurring"
+
+        def forward(self, x):
+            assert x.shape[-2] % 8 == x.shape[-1] % 8 == 0
+            return x
+
+    image = torch.rand(1, 3, 13, 21)
+    assert torch.equal(run(Local(), image), image)
+    assert torch.equal(run(Local(), image[..., :1, :1]), image[..., :1, :1])
+
+
+def test_padding_reflects_and_never_repeats_the_edge():
+    row = torch.arange(4.0).view(1, 1, 1, 4)
+    assert pad(row, 0, 3).flatten().tolist() == [0, 1, 2, 3, 2, 1, 0]
+    assert pad(row[..., :2], 0, 5).shape[-1] == 7
+    assert pad(row[..., :1], 2, 2).shape[-2:] == (3, 3)
+
+
+def test_does_not_change_the_model(model, photo):
+    model.train()
+    rvlib.restore(model, photo)
+    assert model.training
+    model.eval()
+
+
+def test_colour_conversion_is_its_own_inverse():
+    image = torch.rand(2, 3, 5, 6, dtype=torch.float64)
+    torch.testing.assert_close(ycbcr_to_rgb(rgb_to_ycbcr(image)), image)
+    assert rgb_to_ycbcr(torch.ones(1, 3, 1, 1))[0, 0].item() == pytest.approx(235 / 255)
+    assert rgb_to_ycbcr(torch.zeros(1, 3, 1, 1))[0, 0].item() == pytest.approx(16 / 255)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4)), "float64 array of shape"),
+        (np.zeros((4, 4), np.uint8), "not a uint8 array of shape"),
+        (np.zeros((0, 4, 3), np.uint8), "no pixels"),
+        (7, "not a int"),
+        ("missing.png", "missing.png does not exist"),
+    ],
+)
+def test_what_is_no_photo_is_named(model, image, message):
+    with pytest.raises(rvlib.UserError, match=message):
+        rvlib.restore(model, image)

@@ -1,0 +1,235 @@
+"""Training: it learns, it goes on exactly where it was stopped, and it says what is wrong."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import rvlib
+from rvlib import recipes
+from rvlib.degrade import Bicubic
+from rvlib.pairs import Patches, photo_pairs
+from rvlib.photos import sample
+from rvlib.train import Settings, fit
+
+TINY = {"patch_size": 32, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
+
+
+def state(path):
+    return rvlib.load(path / "last.safetensors").state_dict()
+
+
+def equal(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_overfits_one_patch(tmp_path):
+    torch.manual_seed(0)
+    smooth = np.linspace(40, 200, 32)[None, :, None] + np.linspace(0, 40, 32)[:, None, None] + np.zeros(3)
+    patches = Patches({"ramp": smooth.astype(np.uint8)}, Bicubic(4), patch_size=32, channels=1, augment=False)
+    model = rvlib.create("fsrcnn")
+    settings = Settings(steps=1500, batch_size=1, learning_rate=5e-3, validate_every=1500)
+    fit(model, recipes.mean_squared_error, patches, settings, run=tmp_path / "run")
+    degraded, reference, _ = patches.batch(0, 1)
+    with torch.no_grad():
+        error = torch.nn.functional.mse_loss(model(degraded), reference)
+    assert 10 * math.log10(1 / error) > 40
+
+
+@pytest.mark.parametrize("method", ["fsrcnn", "srcnn"])
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, photos, method, monkeypatch):
+    whole = {"steps": 8, "validate_every": 4, "validation": photos, **TINY}
+    recipes.train(method, photos, run=tmp_path / "whole", **whole)
+    recipe = recipes.RECIPES[method]
+    calls = 0
+
+    def objective(model, batch):
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            os.kill(os.getpid(), signal.SIGTERM)  # reaches the middle of a step, after the first checkpoint
+        return recipe.objective(model, batch)
+
+    stopping = recipes.Recipe(objective=objective, settings=recipe.settings, patch_size=recipe.patch_size)
+    monkeypatch.setitem(recipes.RECIPES, method, stopping)
+    with pytest.raises(KeyboardInterrupt, match="step 6"):
+        recipes.train(method, photos, run=tmp_path / "parts", **whole)
+    recipes.train(method, photos, run=tmp_path / "parts", **whole)
+    assert calls == 8  # six steps before the stop, two after it: nothing is done twice
+    assert equal(state(tmp_path / "whole"), state(tmp_path / "parts"))
+    logs = [pd.read_csv(tmp_path / run / "log.csv").drop(columns="seconds") for run in ("whole", "parts")]
+    pd.testing.assert_frame_equal(*logs)
+
+
+def test_survives_being_killed(tmp_path, photos):
+    """SIGKILL at any moment leaves a run that goes on, and ends as if nothing had happened."""
+    program = (
+        "import sys\n"
+        "from rvlib import recipes\n"
+        "from rvlib.photos import sample\n"
+        "photos = {n: sample(n)[:96, :128] for n in ('coffee', 'chelsea')}\n"
+        "recipes.train('fsrcnn', photos, run=sys.argv[1], steps=3000, validate_every=20, patch_size=32, batch_size=4)\n"
+    )
+    run = tmp_path / "killed"
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-c", program, str(run)], stderr=subprocess.DEVNULL)
+        before = (run / "state.pt").stat().st_mtime_ns if (run / "state.pt").exists() else 0
+        while process.poll() is None:
+            if (run / "state.pt").exists() and (run / "state.pt").stat().st_mtime_ns > before:
+                process.kill()
+                process.wait()
+        assert process.returncode == -signal.SIGKILL
+        saved = torch.load(run / "state.pt", weights_only=True)
+        assert saved["step"] > 0
+        assert saved["step"] % 20 == 0
+        rvlib.load(run / "last.safetensors")
+        assert not [name for name in os.listdir(run) if name.startswith("state.pt.")]
+
+
+def test_a_complete_run_is_taken_as_it_is(tmp_path, photos):
+    first, history = recipes.train("fsrcnn", photos, run=tmp_path, steps=4, validate_every=2, **TINY)
+    written = (tmp_path / "last.safetensors").stat().st_mtime_ns
+    again, same = recipes.train("fsrcnn", photos, run=tmp_path, steps=4, validate_every=2, **TINY)
+    assert equal(first.state_dict(), again.state_dict())
+    assert (tmp_path / "last.safetensors").stat().st_mtime_ns == written
+    pd.testing.assert_frame_equal(history, same)
+
+
+def test_another_run_in_the_folder_is_not_overwritten(tmp_path, photos):
+    recipes.train("fsrcnn", photos, run=tmp_path, steps=2, **TINY)
+    with pytest.raises(rvlib.UserError, match="another run.*settings"):
+        recipes.train("fsrcnn", photos, run=tmp_path, steps=3, **TINY)
+    with pytest.raises(rvlib.UserError, match="another run.*data"):
+        recipes.train("fsrcnn", {"coffee": photos["coffee"]}, run=tmp_path, steps=2, **TINY)
+    _, history = recipes.train("fsrcnn", photos, run=tmp_path, steps=3, replace_run=True, **TINY)
+    assert history["step"].iloc[-1] == 3
+
+
+def test_not_finite_loss_names_step_and_photos(tmp_path, photos, monkeypatch):
+    def objective(model, batch):
+        loss = recipes.mean_squared_error(model, batch)["loss"]
+        return {"loss": loss * (float("nan") if batch.step == 5 else 1)}
+
+    recipe = recipes.RECIPES["fsrcnn"]
+    broken = recipes.Recipe(objective=objective, settings=recipe.settings, patch_size=32)
+    monkeypatch.setitem(recipes.RECIPES, "fsrcnn", broken)
+    with pytest.raises(rvlib.UserError, match="nan at step 6, on patches of (chelsea|coffee).*that of step 4"):
+        recipes.train("fsrcnn", photos, run=tmp_path, steps=10, validate_every=2, **TINY)
+
+
+def test_averaged_weights_follow_their_formula(tmp_path, photos):
+    model = rvlib.create("fsrcnn")
+    patches = Patches(photos, Bicubic(4), patch_size=32, channels=1)
+    seen = []
+
+    def objective(model, batch):
+        seen.append(model.first_part[0].weight.detach().clone())
+        return recipes.mean_squared_error(model, batch)
+
+    fit(model, objective, patches, Settings(steps=3, batch_size=2, ema=0.9), run=tmp_path)
+    last = torch.load(tmp_path / "state.pt", weights_only=True)["model"]["first_part.0.weight"]
+    average = seen[0].clone()
+    for step, weight in enumerate([*seen[1:], last]):
+        beta = min(0.9, (1 + step) / (10 + step))
+        average = beta * average + (1 - beta) * weight
+    torch.testing.assert_close(model.first_part[0].weight, average)
+
+
+def test_deconvolution_learns_at_a_tenth_of_the_rate(tmp_path, photos):
+    model = rvlib.create("fsrcnn")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    patches = Patches(photos, Bicubic(4), patch_size=32, channels=1)
+    fit(model, recipes.mean_squared_error, patches, Settings(steps=1, batch_size=2, ema=0.0), run=tmp_path)
+    moved = {name: (value - before[name]).abs().max().item() for name, value in model.state_dict().items()}
+    # Adam's first step moves every weight by its learning rate
+    assert moved["last_part.weight"] == pytest.approx(1e-4, rel=0.02)
+    assert moved["mid_part.2.weight"] == pytest.approx(1e-3, rel=0.02)
+
+
+def test_accumulated_parts_equal_the_whole_batch(tmp_path, photos):
+    for parts in (1, 4):
+        run = tmp_path / str(parts)
+        recipes.train("fsrcnn", photos, run=run, steps=3, patch_size=32, batch_size=8, accumulate=parts)
+    first, second = state(tmp_path / "1"), state(tmp_path / "4")
+    for key in first:
+        torch.testing.assert_close(first[key], second[key], rtol=1e-3, atol=2e-5)
+
+
+def test_checkpoint_says_what_it_is(tmp_path, photos):
+    recipes.train("fsrcnn", photos, run=tmp_path, steps=2, validation=photos, arguments={"d": 20}, **TINY)
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "best.safetensors", framework="pt") as file:
+        facts = json.loads(file.metadata()["rvlib"])
+    assert facts["name"] == "fsrcnn"
+    assert facts["arguments"] == {"scale": 4, "d": 20}
+    assert facts["step"] == 2
+    assert facts["scores"]["psnr_y_crop4"] > 0
+    assert facts["training"]["settings"]["batch_size"] == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": -5}, "steps must be a whole number of at least 1, not -5"),
+        ({"learning_rate": 0}, "learning_rate must lie"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"batch_size": 6, "accumulate": 4}, "cannot be cut into 4"),
+        ({"optimizer": "lion"}, "unknown optimizer 'lion'"),
+        ({"warp": 9}, "unknown setting 'warp'"),
+        ({"scale": 5}, "scale 5"),
+        ({"patch_size": 30}, "multiple of the scale"),
+        ({"patch_size": 512}, "no training photo is as large"),
+    ],
+)
+def test_wrong_values_are_named(tmp_path, photos, settings, message):
+    with pytest.raises(rvlib.UserError, match=message):
+        recipes.train("fsrcnn", photos, run=tmp_path / "run", **({"steps": 2} | settings))
+    assert not (tmp_path / "run").exists()
+
+
+class TestPatches:
+    def test_reference_degraded_again_is_the_degraded_patch(self, photos):
+        patches = Patches(photos, Bicubic(4), patch_size=64, seed=3)
+        degraded, reference, names = patches.batch(7, 6)
+        assert degraded.shape == (6, 3, 16, 16)
+        assert reference.shape == (6, 3, 64, 64)
+        assert set(names) <= set(photos)
+        again = rvlib.degrade.imresize(reference, 1 / 4).mul(255).round().div(255)
+        inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))  # the border saw the photo around the patch
+        torch.testing.assert_close(again[inner], degraded[inner], atol=1.01 / 255, rtol=0)
+
+    def test_a_batch_is_a_function_of_seed_and_number(self, photos):
+        first, second = (Patches(photos, Bicubic(4), patch_size=32, seed=5).batch(11, 4) for _ in range(2))
+        assert torch.equal(first[0], second[0])
+        other = Patches(photos, Bicubic(4), patch_size=32, seed=6).batch(11, 4)
+        assert not torch.equal(first[0], other[0])
+
+    def test_parts_make_up_the_batch(self, photos):
+        patches = Patches(photos, Bicubic(4), patch_size=32)
+        whole = patches.batch(2, 8)
+        parts = [patches.batch(2, 8, part=slice(start, start + 4)) for start in (0, 4)]
+        assert torch.equal(whole[0], torch.cat([part[0] for part in parts]))
+        assert whole[2] == parts[0][2] + parts[1][2]
+
+    def test_all_eight_symmetries_occur(self):
+        photo = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(32, 32, 3).astype(np.uint8)
+        patches = Patches({"one": photo}, lambda y, rng: y, patch_size=32)
+        _, reference, _ = patches.batch(0, 200)
+        assert len({tensor.numpy().tobytes() for tensor in reference}) == 8
+
+    def test_pairs_do_not_depend_on_the_other_photos(self, photos):
+        both, one = photo_pairs(photos, Bicubic(4)), photo_pairs({"coffee": photos["coffee"]}, Bicubic(4))
+        assert np.array_equal(both["coffee"][0], one["coffee"][0])
