@@ -285,7 +285,7 @@ def _identity(model: nn.Module, objective: Objective, patches: Patches, settings
         "model": model.recipe,
         "settings": json.loads(json.dumps(asdict(settings))),
         "data": f"{len(patches)} photos, crc {patches.checksum:08x}",
-        "patches": f"{patches.patch_size} pixels x scale {patches.scale}, augment {patches.augment}, seed {patches.seed}",
+        "patches": {name: getattr(patches, name) for name in ("patch_size", "scale", "augment", "seed")},
         "code": f"{zlib.crc32(code.encode()):08x}",
     }
 

@@ -10,8 +10,8 @@
 # # 04 · FSRCNN: super-resolution that is fast because it enlarges last
 #
 # **Does a network with 12,809 weights beat bicubic interpolation, and what does it cost?** Yes: trained for minutes on
-# a dozen photos it is ahead by about one decibel on photos it has never seen, for about 0.8 million multiply-adds per
-# thousand output pixels. The numbers of this run stand in the last sections.
+# a dozen photos it is ahead by almost a decibel on photos it has never seen, for about 0.8 million multiply-adds per
+# thousand output pixels. The numbers of this run stand in the last sections; the demo stops when the gain has begun.
 #
 # **You will see**
 # - how SRCNN turned sparse coding into three convolutions, and why that is slow,
