@@ -13,6 +13,7 @@ import nbformat
 import papermill
 import yaml
 from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
 
 import rvlib
 from rvlib.errors import UserError
@@ -78,6 +79,10 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict, *, folder: P
             stderr_file=sys.stderr,
             extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of TCP, which stays on this machine
         )
+    except PapermillExecutionError as error:
+        raise UserError(
+            f"{target.stem} stopped in cell {error.exec_count}, {target} shows where: {error.ename}: {error.evalue}"
+        ) from None
     finally:
         if raw.exists():
             done = nbformat.read(raw, as_version=4)

@@ -24,14 +24,16 @@
 # Time: half a minute with the demo parameters on two CPU cores.
 
 # %% tags=["training"]
+import rvlib
+from rvlib import photos, recipes, study
+
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 
-import rvlib
-from rvlib import complexity, evaluate, figures, metrics, photos, recipes, study, tables
+from rvlib import complexity, evaluate, figures, metrics, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import fsrcnn
 from rvlib.pairs import photo_pairs, test_pairs

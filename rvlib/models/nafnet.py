@@ -1,0 +1,306 @@
+"""PlainNet, Baseline and NAFNet: from a plain U-Net to one without activation functions.
+
+Chen et al. 2022, "Simple Baselines for Image Restoration" (NAFNet). Figure 3 builds the block in steps: PlainNet has
+convolutions, shortcuts and ReLU; Baseline adds LayerNorm, GELU and channel attention; NAFNet replaces GELU by a product
+of two halves and simplifies the attention until no non-linear activation is left. All share one U-Net that halves the
+image and doubles the channels per level. The test-time local converter is Chu et al. 2022, "Improving Image Restoration
+by Revisiting Global Information Aggregation" (TLC).
+
+Symbols: c channels of a level, `width` those of the first, x ⊙ y the product of feature maps.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rvlib.errors import UserError
+
+
+class LayerNorm2d(nn.Module):
+    """Normalise each pixel over its channels: (x - μ) / √(σ² + 10⁻⁶) · w + b; (b c h w) -> (b c h w)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mean and biased variance over the channels."""
+        variance, mean = torch.var_mean(x, dim=1, keepdim=True, unbiased=False)
+        normalised = (x - mean) * torch.rsqrt(variance + 1e-6)
+        return normalised * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class Pool(nn.Module):
+    """Mean over the whole image, or over a window around each pixel: (b c h w) -> (b c 1 1) or (b c h w).
+
+    Trained on patches, channel attention sees patch statistics; at test time the whole image's mean is something else.
+    TLC (section 3.2) takes the mean over a window of 1.5 times the training patch instead, clipped to the image.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.window: tuple[int, int] | None = None  # None: the whole image
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A box mean from an integral image: four reads per pixel, whatever the window's size."""
+        if self.window is None:
+            return x.mean(dim=(2, 3), keepdim=True)
+        height, width = x.shape[-2:]
+        if self.window[0] >= height and self.window[1] >= width:
+            return x.mean(dim=(2, 3), keepdim=True)
+        down, across = min(self.window[0], height), min(self.window[1], width)
+        # sums of up to millions of values: float64 keeps their differences exact enough
+        integral = F.pad(x.double().cumsum(dim=-1).cumsum(dim=-2), (1, 0, 1, 0))
+        sums = integral[..., down:, across:] - integral[..., :-down, across:]
+        sums = sums - integral[..., down:, :-across] + integral[..., :-down, :-across]
+        means = (sums / (down * across)).to(x.dtype)
+        missing_down, missing_across = height - means.shape[-2], width - means.shape[-1]
+        left, top = missing_across // 2, missing_down // 2
+        return F.pad(means, (left, missing_across - left, top, missing_down - top), mode="replicate")
+
+
+class NAFBlock(nn.Module):
+    """The block whose only non-linearity is a product (NAFNet, Fig. 3c and eq. 4-6).
+
+        g(u ‖ v) = u ⊙ v                                   SimpleGate
+        a(x)     = x ⊙ W mean(x)                           simplified channel attention
+        y        = x + β · W₃ a(g(D W₁ LN(x)))             D depthwise 3 x 3, W₁ to 2c channels
+        z        = y + γ · W₅ g(W₄ LN(y))                  W₄ to 2c channels
+
+    β and γ start at zero: a new block is the identity. (b c h w) -> (b c h w)
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.sca = nn.Sequential(Pool(), nn.Conv2d(channels, channels, 1))
+        self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv5 = nn.Conv2d(channels, channels, 1)
+        self.norm1, self.norm2 = LayerNorm2d(channels), LayerNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spatial mixing with attention, then channel mixing."""
+        gated = simple_gate(self.conv2(self.conv1(self.norm1(x))))
+        y = x + self.conv3(gated * self.sca(gated)) * self.beta
+        return y + self.conv5(simple_gate(self.conv4(self.norm2(y)))) * self.gamma
+
+
+def simple_gate(x: Tensor) -> Tensor:
+    """g(u ‖ v) = u ⊙ v: the two halves of the channels multiplied (NAFNet eq. 4); (b 2c h w) -> (b c h w)."""
+    u, v = x.chunk(2, dim=1)
+    return u * v
+
+
+class BaselineBlock(nn.Module):
+    """LayerNorm, GELU and channel attention (NAFNet, Fig. 3b).
+
+        a(x) = x ⊙ σ(W₂ max(0, W₁ mean(x)))                channel attention (squeeze and excitation)
+        y    = x + β · W₃ a(GELU(D W₁ LN(x)))
+        z    = y + γ · W₅ GELU(W₄ LN(y))
+
+    (b c h w) -> (b c h w). `expand` widens the depthwise convolution, the second half always to 2c channels.
+    """
+
+    def __init__(self, channels: int, *, expand: int = 1):
+        super().__init__()
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        inner = expand * channels
+        self.conv1 = nn.Conv2d(channels, inner, 1)
+        self.conv2 = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
+        self.conv3 = nn.Conv2d(inner, channels, 1)
+        self.se = nn.Sequential(
+            Pool(), nn.Conv2d(inner, inner // 2, 1), nn.ReLU(), nn.Conv2d(inner // 2, inner, 1), nn.Sigmoid()
+        )
+        self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv5 = nn.Conv2d(2 * channels, channels, 1)
+        self.norm1, self.norm2 = LayerNorm2d(channels), LayerNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spatial mixing with attention, then channel mixing."""
+        inner = F.gelu(self.conv2(self.conv1(self.norm1(x))))
+        y = x + self.conv3(inner * self.se(inner)) * self.beta
+        return y + self.conv5(F.gelu(self.conv4(self.norm2(y)))) * self.gamma
+
+
+class PlainBlock(nn.Module):
+    """Convolutions, ReLU and shortcuts alone (NAFNet, Fig. 3a): y = x + β · W₃ max(0, D W₁ x), z likewise.
+
+    No official code exists: this is the Baseline block without normalisation and attention, with ReLU for GELU.
+    (b c h w) -> (b c h w)
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.conv1 = nn.Conv2d(channels, channels, 1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv5 = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spatial mixing, then channel mixing."""
+        y = x + self.conv3(self.conv2(self.conv1(x)).relu()) * self.beta
+        return y + self.conv5(self.conv4(y).relu()) * self.gamma
+
+
+class UNet(nn.Module):
+    """The U-Net that the three networks share (NAFNet, Fig. 2c): restored = x + ending(decoder(encoder(intro(x)))).
+
+    Each level halves the image by a 2 x 2 convolution of stride 2 and doubles the channels; on the way up a 1 x 1
+    convolution and a pixel shuffle undo that, and the encoder's features are added. Sizes that are no multiple of
+    2^levels are padded with zeros at the right and bottom, and cropped. (b 3 h w) in [0, 1] -> the same
+    """
+
+    task, channels, scale = "deblurring", 3, 1
+
+    def __init__(self, block, *, width: int, encoder: tuple[int, ...], middle: int, decoder: tuple[int, ...]):
+        super().__init__()
+        if len(encoder) != len(decoder):
+            raise UserError(f"encoder and decoder need as many levels, not {len(encoder)} and {len(decoder)}")
+        if width < 1 or middle < 0 or min((*encoder, *decoder), default=0) < 0:
+            raise UserError(f"width {width} and the numbers of blocks must be positive")
+        self.intro = nn.Conv2d(3, width, 3, padding=1)
+        self.ending = nn.Conv2d(width, 3, 3, padding=1)
+        widths = [width * 2**level for level in range(len(encoder) + 1)]
+        self.encoders = nn.ModuleList(
+            nn.Sequential(*(block(c) for _ in range(blocks))) for c, blocks in zip(widths, encoder, strict=False)
+        )
+        self.decoders = nn.ModuleList(
+            nn.Sequential(*(block(c) for _ in range(blocks))) for c, blocks in zip(widths[-2::-1], decoder, strict=True)
+        )
+        self.middle_blks = nn.Sequential(*(block(widths[-1]) for _ in range(middle)))
+        self.ups = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, 2 * c, 1, bias=False), nn.PixelShuffle(2)) for c in widths[:0:-1]
+        )
+        self.downs = nn.ModuleList(nn.Conv2d(c, 2 * c, 2, stride=2) for c in widths[:-1])
+
+    def forward(self, degraded: Tensor) -> Tensor:
+        """Down, through the middle, up, and add what is missing to the input."""
+        height, width = degraded.shape[-2:]
+        multiple = 2 ** len(self.encoders)
+        padded = F.pad(degraded, (0, -width % multiple, 0, -height % multiple))
+        x, skips = self.intro(padded), []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            x = encoder(x)
+            skips.append(x)
+            x = down(x)
+        x = self.middle_blks(x)
+        for decoder, up, skip in zip(self.decoders, self.ups, reversed(skips), strict=True):
+            x = decoder(up(x) + skip)
+        return (self.ending(x) + padded)[..., :height, :width]
+
+    def make_local(self, train_size: tuple[int, int]) -> None:
+        """Turn every global mean into a local one (TLC): the window is 1.5 training patches, in each level's pixels."""
+        multiple = 2 ** len(self.encoders)
+        padded = [side + -side % multiple for side in train_size]
+        levels = [*self.encoders, self.middle_blks, *self.decoders]
+        depths = [*range(len(self.encoders)), len(self.encoders), *reversed(range(len(self.encoders)))]
+        for level, depth in zip(levels, depths, strict=True):
+            for pool in (module for module in level.modules() if isinstance(module, Pool)):
+                features = [side // 2**depth for side in padded]
+                base = [int(1.5 * side) for side in train_size]
+                pool.window = tuple(f * b // side for f, b, side in zip(features, base, train_size, strict=True))
+
+
+class NAFNet(UNet):
+    """The network without activation functions; the default is the official GoPro configuration of width 32."""
+
+    def __init__(
+        self,
+        *,
+        width: int = 32,
+        encoder: tuple[int, ...] = (1, 1, 1, 28),
+        middle: int = 1,
+        decoder: tuple[int, ...] = (1, 1, 1, 1),
+        local: bool = False,
+        train_size: tuple[int, int] = (256, 256),
+    ):
+        super().__init__(NAFBlock, width=width, encoder=encoder, middle=middle, decoder=decoder)
+        if local:
+            self.make_local(train_size)
+
+
+class Baseline(UNet):
+    """The network that NAFNet simplifies; the official GoPro configuration of width 64 has `expand=2`."""
+
+    def __init__(
+        self,
+        *,
+        width: int = 32,
+        encoder: tuple[int, ...] = (1, 1, 1, 28),
+        middle: int = 1,
+        decoder: tuple[int, ...] = (1, 1, 1, 1),
+        expand: int = 1,
+        local: bool = False,
+        train_size: tuple[int, int] = (256, 256),
+    ):
+        def block(channels: int) -> BaselineBlock:
+            return BaselineBlock(channels, expand=expand)
+
+        super().__init__(block, width=width, encoder=encoder, middle=middle, decoder=decoder)
+        if local:
+            self.make_local(train_size)
+
+
+class PlainNet(UNet):
+    """The plain network that the paper's ablation starts from."""
+
+    def __init__(
+        self,
+        *,
+        width: int = 32,
+        encoder: tuple[int, ...] = (1, 1, 1, 28),
+        middle: int = 1,
+        decoder: tuple[int, ...] = (1, 1, 1, 1),
+    ):
+        super().__init__(PlainBlock, width=width, encoder=encoder, middle=middle, decoder=decoder)
+
+
+_SIDD = {"encoder": (2, 2, 4, 8), "middle": 12, "decoder": (2, 2, 2, 2)}
+VARIANTS = {
+    "nafnet": {
+        "gopro-w32": {"width": 32},
+        "gopro-w64": {"width": 64},
+        "sidd-w32": {"width": 32, **_SIDD},
+        "sidd-w64": {"width": 64, **_SIDD},
+    },
+    "baseline": {
+        "gopro-w32": {"width": 32},
+        "gopro-w64": {"width": 64, "expand": 2},
+        "sidd-w32": {"width": 32, **_SIDD},
+        "sidd-w64": {"width": 64, "expand": 2, **_SIDD},
+    },
+}
+
+
+def infer(
+    state: dict[str, Tensor], *, local: bool = False, train_size: tuple[int, int] = (256, 256), **_
+) -> tuple[str, dict, dict] | None:
+    """Name, arguments and state of a state_dict of this family, or None; `local` and `train_size` are hints."""
+    if "intro.weight" not in state or "ending.weight" not in state:
+        return None
+
+    def count(prefix: str) -> int:
+        return len({key.split(".")[prefix.count(".") + 1] for key in state if key.startswith(f"{prefix}.")})
+
+    arguments = {
+        "width": state["intro.weight"].shape[0],
+        "encoder": tuple(count(f"encoders.{level}") for level in range(count("downs"))),
+        "middle": count("middle_blks"),
+        "decoder": tuple(count(f"decoders.{level}") for level in range(count("ups"))),
+    }
+    hints = {"local": True, "train_size": tuple(train_size)} if local else {}
+    if any(".sca." in key for key in state):
+        return "nafnet", arguments | hints, state
+    if any(".se." in key for key in state):
+        first = next(value for key, value in state.items() if key.endswith(".conv1.weight"))
+        return "baseline", arguments | {"expand": first.shape[0] // first.shape[1]} | hints, state
+    return "plainnet", arguments, state

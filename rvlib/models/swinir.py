@@ -1,0 +1,350 @@
+"""SwinIR: super-resolution with attention inside small windows that shift from layer to layer.
+
+Liang et al. 2021, "SwinIR: Image Restoration Using Swin Transformer", Fig. 2: a convolution, six residual Swin
+Transformer blocks (RSTB) of six layers each, a convolution with a shortcut around them, and an upsampler. Windows make
+attention's cost linear in the image; shifting them by half a window lets information cross their borders.
+
+Symbols: ws side of a window, n = ws² its tokens, d channels of a head, `embed` all channels.
+"""
+
+import torch
+from einops import rearrange
+from timm.layers import DropPath, trunc_normal_
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rvlib.errors import UserError
+
+MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's training photos, subtracted from RGB
+FEATURES = 64  # of the upsamplers, in every official configuration
+
+
+def split_windows(x: Tensor, side: int) -> Tensor:
+    """Cut into windows: (b h w c) -> (b·windows, n, c)."""
+    return rearrange(x, "b (h p) (w q) c -> (b h w) (p q) c", p=side, q=side)
+
+
+def merge_windows(windows: Tensor, side: int, height: int, width: int) -> Tensor:
+    """Put windows together again: (b·windows, n, c) -> (b h w c)."""
+    return rearrange(windows, "(b h w) (p q) c -> b (h p) (w q) c", h=height // side, w=width // side, p=side, q=side)
+
+
+def relative_positions(side: int) -> Tensor:
+    """Index into the bias table for each pair of tokens: (n, n); (Δy + ws - 1)(2 ws - 1) + Δx + ws - 1."""
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    down = y[:, None] - y[None, :] + side - 1
+    across = x[:, None] - x[None, :] + side - 1
+    return down * (2 * side - 1) + across
+
+
+def shift_mask(height: int, width: int, side: int, shift: int) -> Tensor:
+    """What a shifted window may not attend to: (windows, n, n), 0 or -100.
+
+    Rolling the image joins its opposite borders in one window. Tokens of different regions get -100 before softmax.
+    """
+    regions = torch.zeros(1, height, width, 1)
+    parts = (slice(0, -side), slice(-side, -shift), slice(-shift, None))
+    for row, down in enumerate(parts):
+        for column, across in enumerate(parts):
+            regions[:, down, across] = 3 * row + column
+    regions = split_windows(regions, side).squeeze(-1)
+    return (regions[:, :, None] != regions[:, None, :]) * -100.0
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention inside windows (SwinIR eq. 4): softmax(Q Kᵀ / √d + B) V.
+
+    B is a learned bias per relative position and head. (windows, n, embed) -> the same
+    """
+
+    def __init__(self, embed: int, *, side: int, heads: int, qkv_bias: bool):
+        super().__init__()
+        self.heads = heads
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * side - 1) ** 2, heads))
+        self.register_buffer("relative_position_index", relative_positions(side), persistent=False)
+        self.qkv = nn.Linear(embed, 3 * embed, bias=qkv_bias)
+        self.proj = nn.Linear(embed, embed)
+        trunc_normal_(self.relative_position_bias_table, std=0.02)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Attend inside each window; `mask` is (windows of one image, n, n)."""
+        q, k, v = rearrange(self.qkv(x), "b n (three k d) -> three b k n d", three=3, k=self.heads)
+        bias = rearrange(self.relative_position_bias_table[self.relative_position_index], "n m k -> k n m")
+        if mask is not None:
+            images = len(x) // len(mask)
+            bias = (bias + mask[:, None]).repeat(images, 1, 1, 1)
+        # scaled_dot_product_attention adds its mask after the scaling by 1/√d, as eq. 4 adds B
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype).expand(len(x), -1, -1, -1))
+        return self.proj(rearrange(attended, "b k n d -> b n (k d)"))
+
+
+class MLP(nn.Module):
+    """Two linear layers with GELU between them, on each token alone."""
+
+    def __init__(self, embed: int, hidden: int):
+        super().__init__()
+        self.fc1 = nn.Linear(embed, hidden)
+        self.fc2 = nn.Linear(hidden, embed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """W₂ GELU(W₁ x)."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class SwinLayer(nn.Module):
+    """Swin Transformer layer (SwinIR eq. 5): X = MSA(LN(X)) + X;  X = MLP(LN(X)) + X.
+
+    Every second layer rolls the image by half a window first. (b h w embed) -> the same
+    """
+
+    def __init__(self, embed: int, *, side: int, shift: int, heads: int, hidden: int, qkv_bias: bool, drop_path: float):
+        super().__init__()
+        self.side, self.shift = side, shift
+        self.norm1 = nn.LayerNorm(embed)
+        self.attn = WindowAttention(embed, side=side, heads=heads, qkv_bias=qkv_bias)
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.norm2 = nn.LayerNorm(embed)
+        self.mlp = MLP(embed, hidden)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """`mask` is that of the shifted windows for this image size."""
+        height, width = x.shape[1:3]
+        shifted = self.norm1(x)
+        if self.shift:
+            shifted = shifted.roll((-self.shift, -self.shift), dims=(1, 2))
+        windows = self.attn(split_windows(shifted, self.side), mask if self.shift else None)
+        attended = merge_windows(windows, self.side, height, width)
+        if self.shift:
+            attended = attended.roll((self.shift, self.shift), dims=(1, 2))
+        x = x + self.drop_path(attended)
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class ResidualGroup(nn.Module):
+    """The layers of one RSTB, under the name that official checkpoints give them."""
+
+    def __init__(self, layers: list[SwinLayer]):
+        super().__init__()
+        self.blocks = nn.ModuleList(layers)
+
+
+class RSTB(nn.Module):
+    """Residual Swin Transformer block (SwinIR eq. 3): x + conv(layers(x)); (b h w embed) -> the same."""
+
+    def __init__(self, layers: list[SwinLayer], conv: nn.Module):
+        super().__init__()
+        self.residual_group = ResidualGroup(layers)
+        self.conv = conv
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Layers, convolution, shortcut."""
+        features = x
+        for layer in self.residual_group.blocks:
+            features = layer(features, mask)
+        return x + rearrange(self.conv(rearrange(features, "b h w c -> b c h w")), "b c h w -> b h w c")
+
+
+def body_convolution(embed: int, kind: str) -> nn.Module:
+    """The convolution at the end of an RSTB: one 3 x 3 ("1conv"), or a bottleneck of three ("3conv")."""
+    if kind == "1conv":
+        return nn.Conv2d(embed, embed, 3, padding=1)
+    narrow = embed // 4
+    return nn.Sequential(
+        nn.Conv2d(embed, narrow, 3, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(narrow, narrow, 1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(narrow, embed, 3, padding=1),
+    )
+
+
+def pixel_shuffles(scale: int) -> nn.Sequential:
+    """Convolution and pixel shuffle by 2 as often as the scale needs, or once by 3."""
+    factors = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}[scale]
+    layers = []
+    for factor in factors:
+        layers += [nn.Conv2d(FEATURES, factor**2 * FEATURES, 3, padding=1), nn.PixelShuffle(factor)]
+    return nn.Sequential(*layers)
+
+
+class SwinIR(nn.Module):
+    """SwinIR for super-resolution (Fig. 2): restored = up(F₀ + conv(RSTBs(F₀))), F₀ = conv(x - mean).
+
+    `upsampler`: "pixelshuffle" (classical), "pixelshuffledirect" (lightweight: one convolution and one shuffle) or
+    "nearest+conv" (real-world, which avoids checkerboards of pixel shuffles trained with a discriminator). The default
+    is the official lightweight configuration. (b c h w) in [0, 1] -> (b c scale·h scale·w); images are reflected at the
+    right and bottom to a multiple of the window, and cropped.
+    """
+
+    task = "super-resolution"
+
+    def __init__(
+        self,
+        *,
+        scale: int = 4,
+        embed: int = 60,
+        depths: tuple[int, ...] = (6, 6, 6, 6),
+        heads: tuple[int, ...] = (6, 6, 6, 6),
+        window: int = 8,
+        mlp_ratio: float = 2.0,
+        upsampler: str = "pixelshuffledirect",
+        body: str = "1conv",
+        channels: int = 3,
+        img_range: float = 1.0,
+        qkv_bias: bool = True,
+        patch_norm: bool = True,
+        drop_path: float = 0.1,
+    ):
+        super().__init__()
+        scales = {"pixelshuffle": (2, 3, 4, 8), "pixelshuffledirect": (2, 3, 4, 8), "nearest+conv": (2, 4)}
+        if upsampler not in scales:
+            raise UserError(f"unknown upsampler {upsampler!r}: choose one of {', '.join(scales)}")
+        if scale not in scales[upsampler]:
+            raise UserError(f"scale {scale} is not supported by {upsampler}: choose one of {scales[upsampler]}")
+        if len(depths) != len(heads) or any(embed % number for number in heads):
+            raise UserError(f"embed {embed} must be a multiple of each of the heads {heads}, one number per block")
+        if body not in ("1conv", "3conv"):
+            raise UserError(f"unknown body {body!r}: choose 1conv or 3conv")
+        self.scale, self.channels, self.window, self.img_range = scale, channels, window, img_range
+        mean = torch.tensor(MEAN if channels == 3 else (0.0,) * channels)
+        self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
+        self.conv_first = nn.Conv2d(channels, embed, 3, padding=1)
+        # in official checkpoints the norm of the tokens is called patch_embed.norm
+        self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(embed)} if patch_norm else {})
+        rates = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())  # deeper layers drop more often
+        self.layers = nn.ModuleList()
+        for depth, number in zip(depths, heads, strict=True):
+            layers = [
+                SwinLayer(
+                    embed,
+                    side=window,
+                    shift=window // 2 if index % 2 else 0,
+                    heads=number,
+                    hidden=int(embed * mlp_ratio),
+                    qkv_bias=qkv_bias,
+                    drop_path=next(rates),
+                )
+                for index in range(depth)
+            ]
+            self.layers.append(RSTB(layers, body_convolution(embed, body)))
+        self.norm = nn.LayerNorm(embed)
+        self.conv_after_body = body_convolution(embed, body)
+        self.upsampler = upsampler
+        if upsampler == "pixelshuffledirect":
+            self.upsample = nn.Sequential(nn.Conv2d(embed, scale**2 * channels, 3, padding=1), nn.PixelShuffle(scale))
+        else:
+            self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed, FEATURES, 3, padding=1), nn.LeakyReLU())
+            if upsampler == "pixelshuffle":
+                self.upsample = pixel_shuffles(scale)
+            else:
+                self.conv_up1 = nn.Conv2d(FEATURES, FEATURES, 3, padding=1)
+                if scale == 4:
+                    self.conv_up2 = nn.Conv2d(FEATURES, FEATURES, 3, padding=1)
+                self.conv_hr = nn.Conv2d(FEATURES, FEATURES, 3, padding=1)
+            self.conv_last = nn.Conv2d(FEATURES, channels, 3, padding=1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                trunc_normal_(layer.weight, std=0.02)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, degraded: Tensor) -> Tensor:
+        """Shallow features, deep features, upsampling (SwinIR eq. 1-2)."""
+        height, width = degraded.shape[-2:]
+        x = (pad_to_windows(degraded, self.window) - self.mean) * self.img_range
+        shallow = self.conv_first(x)
+        restored = self._enlarge(shallow + self.conv_after_body(self._deep_features(shallow)))
+        restored = restored / self.img_range + self.mean
+        return restored[..., : height * self.scale, : width * self.scale]
+
+    def _deep_features(self, shallow: Tensor) -> Tensor:
+        tokens = rearrange(shallow, "b c h w -> b h w c")
+        mask = shift_mask(*tokens.shape[1:3], self.window, self.window // 2).to(tokens)
+        if "norm" in self.patch_embed:
+            tokens = self.patch_embed["norm"](tokens)
+        for block in self.layers:
+            tokens = block(tokens, mask)
+        return rearrange(self.norm(tokens), "b h w c -> b c h w")
+
+    def _enlarge(self, features: Tensor) -> Tensor:
+        if self.upsampler == "pixelshuffledirect":
+            return self.upsample(features)
+        x = self.conv_before_upsample(features)
+        if self.upsampler == "pixelshuffle":
+            return self.conv_last(self.upsample(x))
+        x = F.leaky_relu(self.conv_up1(F.interpolate(x, scale_factor=2)), 0.2)
+        if self.scale == 4:
+            x = F.leaky_relu(self.conv_up2(F.interpolate(x, scale_factor=2)), 0.2)
+        return self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2))
+
+
+def pad_to_windows(image: Tensor, side: int) -> Tensor:
+    """Reflect at the right and bottom to a multiple of the window; where the image is too small, repeat its edge."""
+    height, width = image.shape[-2:]
+    down, across = -height % side, -width % side
+    mode = "reflect" if down < height and across < width else "replicate"  # a reflection needs pad < size
+    return F.pad(image, (0, across, 0, down), mode=mode)
+
+
+_MEDIUM = {"embed": 180, "depths": (6,) * 6, "heads": (6,) * 6}
+VARIANTS = {
+    "swinir": {
+        "classical": {**_MEDIUM, "upsampler": "pixelshuffle"},
+        "light": {},
+        "real-m": {**_MEDIUM, "upsampler": "nearest+conv"},
+        "real-l": {
+            "embed": 240,
+            "depths": (6,) * 9,
+            "heads": (8,) * 9,
+            "upsampler": "nearest+conv",
+            "body": "3conv",
+        },
+    }
+}
+
+
+def infer(state: dict[str, Tensor], *, img_range: float = 1.0, **_) -> tuple[str, dict, dict] | None:
+    """Name, arguments and state of a SwinIR state_dict, or None; `img_range` is a hint.
+
+    relative_position_index and attn_mask are derived from the sizes and left out.
+    """
+    if "conv_first.weight" not in state or "layers.0.residual_group.blocks.0.attn.qkv.weight" not in state:
+        return None
+    state = {key: value for key, value in state.items() if not key.endswith((".relative_position_index", ".attn_mask"))}
+    embed, channels = state["conv_first.weight"].shape[:2]
+
+    def numbers(prefix: str) -> int:
+        return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
+
+    blocks = numbers("layers.")
+    table = "layers.{}.residual_group.blocks.0.attn.relative_position_bias_table"
+    tables = [state.get(table.format(block)) for block in range(blocks)]
+    hidden = state.get("layers.0.residual_group.blocks.0.mlp.fc1.weight")
+    if any(each is None for each in tables) or hidden is None:
+        raise UserError("this SwinIR checkpoint has blocks without position tables or MLP: it is damaged")
+    if "conv_up1.weight" in state:
+        upsampler, scale = "nearest+conv", 4 if "conv_up2.weight" in state else 2
+    elif "conv_last.weight" in state and "upsample.0.weight" in state:
+        first = state["upsample.0.weight"]
+        shuffles = sum(key.startswith("upsample.") and key.endswith(".weight") for key in state)
+        upsampler, scale = "pixelshuffle", 3 if first.shape[0] == 9 * first.shape[1] else 2**shuffles
+    elif "upsample.0.weight" in state:
+        upsampler, scale = "pixelshuffledirect", round((state["upsample.0.weight"].shape[0] / channels) ** 0.5)
+    else:
+        raise UserError("this SwinIR checkpoint has no upsampler: denoising and JPEG models are not part of the study")
+    arguments = {
+        "scale": scale,
+        "embed": embed,
+        "depths": tuple(numbers(f"layers.{block}.residual_group.blocks.") for block in range(blocks)),
+        "heads": tuple(each.shape[1] for each in tables),
+        "window": (round(tables[0].shape[0] ** 0.5) + 1) // 2,
+        "mlp_ratio": hidden.shape[0] / embed,
+        "upsampler": upsampler,
+        "body": "3conv" if "conv_after_body.0.weight" in state else "1conv",
+        "channels": channels,
+        "img_range": img_range,
+        "qkv_bias": "layers.0.residual_group.blocks.0.attn.qkv.bias" in state,
+        "patch_norm": "patch_embed.norm.weight" in state,
+    }
+    return "swinir", arguments, state
