@@ -5,6 +5,7 @@ a state_dict is filled from its own seed, and the stored outputs are the officia
 """
 
 import json
+import lzma
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +30,12 @@ def entry(name: str) -> dict:
 def tensors(name: str) -> dict[str, Tensor]:
     """The stored tensors of a golden: in.*, out.*, mid.*, buf.*, w.*."""
     return load_file(FOLDER / entry(name)["file"])
+
+
+@cache
+def official() -> dict[str, dict]:
+    """The full-size official configurations: key lists, parameter counts and samples of the output."""
+    return json.loads(lzma.decompress((FOLDER / "official.json.xz").read_bytes()))
 
 
 def u01(seed: int, count: int) -> np.ndarray:

@@ -11,6 +11,12 @@ MODELS = {
     # name: (file, class)
     "srcnn": ("fsrcnn", "SRCNN"),
     "fsrcnn": ("fsrcnn", "FSRCNN"),
+    "srgan": ("srgan", "srgan"),
+    "swinir": ("swinir", "SwinIR"),
+    "nafnet": ("nafnet", "NAFNet"),
+    "baseline": ("nafnet", "Baseline"),
+    "plainnet": ("nafnet", "PlainNet"),
+    "diffir": ("diffir", "diffir"),
 }
 
 

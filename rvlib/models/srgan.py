@@ -1,0 +1,266 @@
+"""SRGAN: super-resolution that a discriminator can't tell from photos.
+
+Ledig et al. 2017, "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network", Fig. 4. The
+generator (SRResNet) is a chain of residual blocks with BatchNorm, a shortcut around them, and two pixel shuffles. The
+discriminator halves the image and doubles the channels until a verdict is left. Two popular implementations differ in
+details that their checkpoints depend on; both generators stand here, and the discriminator of each.
+
+Symbols: k9n64 a 9 x 9 convolution with 64 channels.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rvlib.errors import UserError
+
+
+class ResidualBlock(nn.Module):
+    """x + BN(W₂ PReLU(BN(W₁ x))), k3n64 (SRGAN, Fig. 4); (b c h w) -> (b c h w)."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.rcb = nn.Sequential(
+            nn.Conv2d(features, features, 3, padding=1, bias=False),  # BatchNorm brings the bias
+            nn.BatchNorm2d(features),
+            nn.PReLU(),
+            nn.Conv2d(features, features, 3, padding=1, bias=False),
+            nn.BatchNorm2d(features),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what the block found."""
+        return x + self.rcb(x)
+
+
+class Upsample(nn.Module):
+    """PReLU(shuffle₂(W x)), k3n256: (b c h w) -> (b c 2h 2w)."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.upsample_block = nn.Sequential(
+            nn.Conv2d(features, 4 * features, 3, padding=1), nn.PixelShuffle(2), nn.PReLU()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge by 2."""
+        return self.upsample_block(x)
+
+
+class SRResNet(nn.Module):
+    """The generator of SRGAN (Fig. 4): k9n64, 16 residual blocks, k3n64 with a shortcut, two shuffles, k9n3.
+
+    (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w), clipped to [0, 1] in eval mode alone, so that gradients reach what lies
+    outside during training. Keys are those of Lornatang's SRGAN-PyTorch.
+    """
+
+    task, channels = "super-resolution", 3
+
+    def __init__(self, *, scale: int = 4, features: int = 64, blocks: int = 16):
+        super().__init__()
+        if scale not in (2, 4, 8):
+            raise UserError(f"scale {scale} is not supported: SRGAN's shuffles make 2, 4 or 8")
+        self.scale = scale
+        self.conv1 = nn.Sequential(nn.Conv2d(3, features, 9, padding=4), nn.PReLU())
+        self.trunk = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)))
+        self.conv2 = nn.Sequential(nn.Conv2d(features, features, 3, padding=1, bias=False), nn.BatchNorm2d(features))
+        self.upsampling = nn.Sequential(*(Upsample(features) for _ in range(scale.bit_length() - 1)))
+        self.conv3 = nn.Conv2d(features, 3, 9, padding=4)
+
+    def forward(self, degraded: Tensor) -> Tensor:
+        """Features, residual blocks, shortcut, enlargement."""
+        features = self.conv1(degraded)
+        restored = self.conv3(self.upsampling(features + self.conv2(self.trunk(features))))
+        return restored if self.training else restored.clamp(0, 1)
+
+
+class CompactBlock(nn.Module):
+    """The residual block of the compact generator, with its own names and biases."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(features)
+        self.prelu = nn.PReLU()
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x + BN(W₂ PReLU(BN(W₁ x)))."""
+        return x + self.bn2(self.conv2(self.prelu(self.bn1(self.conv1(x)))))
+
+
+class CompactUpsample(nn.Module):
+    """PReLU(shuffle₂(W x)) with the compact generator's names."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.conv = nn.Conv2d(features, 4 * features, 3, padding=1)
+        self.pixel_shuffle = nn.PixelShuffle(2)
+        self.prelu = nn.PReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge by 2."""
+        return self.prelu(self.pixel_shuffle(self.conv(x)))
+
+
+class CompactGenerator(nn.Module):
+    """leftthomas' generator: five residual blocks, biases everywhere, (tanh + 1) / 2 at the end.
+
+    (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w) in [0, 1]
+    """
+
+    task, channels = "super-resolution", 3
+
+    def __init__(self, *, scale: int = 4, features: int = 64):
+        super().__init__()
+        if scale not in (2, 4, 8):
+            raise UserError(f"scale {scale} is not supported: SRGAN's shuffles make 2, 4 or 8")
+        self.scale = scale
+        self.block1 = nn.Sequential(nn.Conv2d(3, features, 9, padding=4), nn.PReLU())
+        for index in range(2, 7):
+            setattr(self, f"block{index}", CompactBlock(features))
+        self.block7 = nn.Sequential(nn.Conv2d(features, features, 3, padding=1), nn.BatchNorm2d(features))
+        enlarge = [CompactUpsample(features) for _ in range(scale.bit_length() - 1)]
+        self.block8 = nn.Sequential(*enlarge, nn.Conv2d(features, 3, 9, padding=4))
+
+    def forward(self, degraded: Tensor) -> Tensor:
+        """Features, residual blocks, shortcut, enlargement."""
+        x = features = self.block1(degraded)
+        for index in range(2, 7):
+            x = getattr(self, f"block{index}")(x)
+        return (self.block8(features + self.block7(x)).tanh() + 1) / 2
+
+
+class MSRResNet(nn.Module):
+    """BasicSR's generator without BatchNorm: ReLU residual blocks, and the bilinear enlargement is added.
+
+    (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w)
+    """
+
+    task, channels = "super-resolution", 3
+
+    def __init__(self, *, scale: int = 4, features: int = 64, blocks: int = 16):
+        super().__init__()
+        if scale not in (2, 3, 4):
+            raise UserError(f"scale {scale} is not supported: MSRResNet makes 2, 3 or 4")
+        self.scale = scale
+        self.conv_first = nn.Conv2d(3, features, 3, padding=1)
+        self.body = nn.Sequential(*(PlainResidual(features) for _ in range(blocks)))
+        factor = 2 if scale == 4 else scale
+        self.upconv1 = nn.Conv2d(features, factor**2 * features, 3, padding=1)
+        if scale == 4:
+            self.upconv2 = nn.Conv2d(features, 4 * features, 3, padding=1)
+        self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_last = nn.Conv2d(features, 3, 3, padding=1)
+
+    def forward(self, degraded: Tensor) -> Tensor:
+        """Features, blocks, enlargement, and what bilinear interpolation gives."""
+        x = self.body(F.leaky_relu(self.conv_first(degraded), 0.1))
+        x = F.leaky_relu(F.pixel_shuffle(self.upconv1(x), 2 if self.scale == 4 else self.scale), 0.1)
+        if self.scale == 4:
+            x = F.leaky_relu(F.pixel_shuffle(self.upconv2(x), 2), 0.1)
+        enlarged = F.interpolate(degraded, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        return self.conv_last(F.leaky_relu(self.conv_hr(x), 0.1)) + enlarged
+
+
+class PlainResidual(nn.Module):
+    """x + W₂ max(0, W₁ x), without BatchNorm."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b c h w) -> (b c h w)."""
+        return x + self.conv2(self.conv1(x).relu())
+
+
+def srgan(*, style: str = "paper", scale: int = 4, features: int = 64, blocks: int = 16) -> nn.Module:
+    """Build a generator: "paper" (SRResNet, what the study trains), "compact" (leftthomas) or "msrresnet" (BasicSR).
+
+    The compact generator always has five residual blocks, whatever `blocks` says.
+    """
+    if style == "compact":
+        return CompactGenerator(scale=scale, features=features)
+    styles = {"paper": SRResNet, "msrresnet": MSRResNet}
+    if style not in styles:
+        raise UserError(f"unknown style {style!r}: choose one of paper, compact, msrresnet")
+    return styles[style](scale=scale, features=features, blocks=blocks)
+
+
+VARIANTS = {"srgan": {style: {"style": style} for style in ("paper", "compact", "msrresnet")}}
+
+
+def _convolutions(features: int, *, bias: bool) -> list[nn.Module]:
+    """Eight 3 x 3 convolutions, every second with stride 2 and every other doubling the channels (SRGAN, Fig. 4)."""
+    layers = [nn.Conv2d(3, features, 3, padding=1), nn.LeakyReLU(0.2)]
+    widths = [features * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
+    for index in range(1, 8):
+        stride = 2 if index % 2 else 1
+        layers += [nn.Conv2d(widths[index - 1], widths[index], 3, stride=stride, padding=1, bias=bias)]
+        layers += [nn.BatchNorm2d(widths[index]), nn.LeakyReLU(0.2)]
+    return layers
+
+
+class Discriminator(nn.Module):
+    """The discriminator that the study trains against: eight convolutions, a mean over the image, a verdict.
+
+    Takes images of any size: (b 3 h w) in [0, 1] -> (b) logits; D = σ(logit) is the probability of a photo. The mean
+    over the image in the place of the paper's dense layer is leftthomas' choice, whose keys these are.
+    """
+
+    def __init__(self, *, features: int = 64):
+        super().__init__()
+        wide = 8 * features
+        self.net = nn.Sequential(
+            *_convolutions(features, bias=True),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(wide, 2 * wide, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * wide, 1, 1),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """One logit per image."""
+        return self.net(image).flatten()
+
+
+class DenseDiscriminator(nn.Module):
+    """The paper's discriminator for 96 x 96 pixels, with two dense layers (Fig. 4; keys of Lornatang).
+
+    (b 3 96 96) in [0, 1] -> (b 1) logits
+    """
+
+    def __init__(self, *, features: int = 64):
+        super().__init__()
+        self.features = nn.Sequential(*_convolutions(features, bias=False))
+        wide = 8 * features * 6 * 6
+        self.classifier = nn.Sequential(nn.Linear(wide, 1024), nn.LeakyReLU(0.2), nn.Linear(1024, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """One logit per image; raises UserError for another size."""
+        if image.shape[-2:] != (96, 96):
+            raise UserError(f"this discriminator judges 96 x 96 pixels, not {image.shape[-2]} x {image.shape[-1]}")
+        return self.classifier(torch.flatten(self.features(image), 1))
+
+
+def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
+    """Name, arguments and state of a generator of this family, or None; all follows from keys and shapes."""
+
+    def count(prefix: str, suffix: str = "") -> int:
+        found = {k.removeprefix(prefix).split(".")[0] for k in state if k.startswith(prefix) and k.endswith(suffix)}
+        return len(found)
+
+    if "conv1.0.weight" in state and "conv3.weight" in state:
+        sizes = {"features": state["conv1.0.weight"].shape[0], "blocks": count("trunk.")}
+        return "srgan", {"style": "paper", "scale": 2 ** count("upsampling."), **sizes}, state
+    if "block1.0.weight" in state and "block7.0.weight" in state:
+        sizes = {"scale": 2 ** count("block8.", ".prelu.weight"), "features": state["block1.0.weight"].shape[0]}
+        return "srgan", {"style": "compact", **sizes}, state
+    if "conv_first.weight" in state and "upconv1.weight" in state and "body.0.conv1.weight" in state:
+        features = state["conv_first.weight"].shape[0]
+        scale = 4 if "upconv2.weight" in state else round((state["upconv1.weight"].shape[0] / features) ** 0.5)
+        return "srgan", {"style": "msrresnet", "scale": scale, "features": features, "blocks": count("body.")}, state
+    return None

@@ -1,0 +1,77 @@
+"""Losses equal the official values and do what their formulas say."""
+
+import pytest
+import torch
+from golden import entry, tensors, weights
+from torch import nn
+
+from rvlib import losses
+
+
+@pytest.fixture(scope="module")
+def pair():
+    stored = tensors("losses")
+    return stored["x"].double(), stored["y"].double()
+
+
+@pytest.fixture(scope="module")
+def values():
+    return entry("losses")["values"]
+
+
+def test_pixel_losses(pair, values):
+    assert losses.mse(*pair).item() == pytest.approx(values["mse"], rel=1e-5)
+    assert losses.l1(*pair).item() == pytest.approx(values["l1"], rel=1e-5)
+    assert losses.negative_psnr(*pair).item() == pytest.approx(values["psnr_loss_nafnet"], rel=1e-5)
+
+
+def test_total_variation(pair, values):
+    assert losses.total_variation(pair[0]).item() == pytest.approx(values["tv_iso_zeropad_sum_over_HW"], rel=1e-5)
+    assert losses.squared_total_variation(pair[0]).item() == pytest.approx(values["tv_leftthomas"], rel=1e-5)
+
+
+def test_total_variation_has_a_gradient_where_the_image_is_flat():
+    image = torch.full((1, 3, 8, 8), 0.5, requires_grad=True)
+    losses.total_variation(image).backward()
+    assert torch.equal(image.grad, torch.zeros_like(image))
+
+
+def test_adversarial_losses(values):
+    stored = tensors("losses")
+    fake, real = stored["d_fake"], stored["d_real"]
+    assert losses.generator_score(fake).item() == pytest.approx(values["adv_leftthomas_mean_1_minus_D"], rel=1e-5)
+    assert losses.discriminator_score(fake, real).item() == pytest.approx(values["d_loss_leftthomas"], rel=1e-5)
+    logits = stored["logit_fake"], stored["logit_real"]
+    assert 5e-3 * losses.generator_adversarial(logits[0]).item() == pytest.approx(
+        values["gan_vanilla_G(w=5e-3)"], rel=1e-5
+    )
+    assert losses.discriminator_adversarial(*logits).item() == pytest.approx(
+        values["gan_vanilla_D_real"] + values["gan_vanilla_D_fake"], rel=1e-5
+    )
+
+
+def test_perceptual_loss_with_rule_filled_vgg16(pair, values):
+    widths, layers, before = [64, 64, "M", 128, 128, "M", *[256] * 3, "M", *[512] * 3, "M", *[512] * 3, "M"], [], 3
+    for width in widths:
+        if width == "M":
+            layers.append(nn.MaxPool2d(2))
+        else:
+            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
+            before = width
+    vgg = nn.Sequential(*layers).double()
+    keys = sorted(vgg.state_dict())
+    shapes = {key: list(value.shape) for key, value in vgg.state_dict().items()}
+    state = weights([[k, shapes[k], "", k.split(".")[1], j] for j, k in enumerate(keys)])
+    state = {k: v * torch.tensor(1.41421356) if v.ndim == 4 else v for k, v in state.items()}
+    vgg.load_state_dict(state)
+    found = losses.perceptual(*pair, vgg)
+    assert found.item() == pytest.approx(values["perceptual_vgg16_31_mse_rule_weights"], rel=1e-4)
+
+
+def test_prior_losses(values):
+    stored = tensors("losses")
+    found = losses.prior_distance(stored["ipr_s2"], stored["ipr_s1"])
+    assert found.item() == pytest.approx(values["kd_l1"], rel=1e-5)
+    divergence = losses.prior_divergence(stored["ipr_s2"], stored["ipr_s1"])
+    assert divergence.item() == pytest.approx(values["kd_kl_T0.15"], rel=1e-4)
+    assert losses.prior_divergence(stored["ipr_s1"], stored["ipr_s1"]).item() == pytest.approx(0, abs=1e-12)

@@ -1,0 +1,177 @@
+"""What holds for every model: any size, any precision, and a checkpoint that says what it is."""
+
+import pytest
+import torch
+
+import rvlib
+from rvlib.models import MODELS, family
+from rvlib.restore import run
+
+SMALL_UNET = {"width": 8, "encoder": (1, 2), "middle": 1, "decoder": (1, 1)}
+SMALL_SWIN = {"embed": 12, "depths": (2, 3), "heads": (2, 3), "window": 4}
+SMALL_DIFFIR = {"dim": 8, "blocks": (1, 2, 1, 1), "refinement": 2, "encoder": 1}
+SMALL = {
+    "srcnn": ("srcnn", {}),
+    "fsrcnn": ("fsrcnn", {"d": 12, "s": 5, "m": 3}),
+    "srgan": ("srgan", {"features": 8, "blocks": 3}),
+    "srgan-compact": ("srgan", {"style": "compact", "features": 8, "scale": 2}),
+    "msrresnet": ("srgan", {"style": "msrresnet", "features": 8, "blocks": 2, "scale": 3}),
+    "swinir-light": ("swinir", SMALL_SWIN),
+    "swinir-classical": ("swinir", SMALL_SWIN | {"upsampler": "pixelshuffle", "scale": 8, "mlp_ratio": 1.5}),
+    "swinir-x3": ("swinir", SMALL_SWIN | {"upsampler": "pixelshuffle", "scale": 3, "qkv_bias": False}),
+    "swinir-real": ("swinir", SMALL_SWIN | {"upsampler": "nearest+conv", "body": "3conv", "patch_norm": False}),
+    "swinir-real-x2": ("swinir", SMALL_SWIN | {"upsampler": "nearest+conv", "scale": 2, "window": 7}),
+    "nafnet": ("nafnet", SMALL_UNET),
+    "nafnet-local": ("nafnet", SMALL_UNET | {"local": True, "train_size": (16, 16)}),
+    "baseline": ("baseline", SMALL_UNET | {"expand": 2}),
+    "plainnet": ("plainnet", SMALL_UNET | {"width": 5}),
+    "diffir-x4": ("diffir", SMALL_DIFFIR | {"timesteps": 3}),
+    "diffir-x2": ("diffir", SMALL_DIFFIR | {"scale": 2, "bias": True, "factor": 1.7}),
+    "diffir-x1": ("diffir", SMALL_DIFFIR | {"scale": 1, "denoiser": 3, "heads": (1, 1, 2, 4)}),
+    "diffir-deblurring": ("diffir", SMALL_DIFFIR | {"task": "deblurring", "dim": 12}),
+}
+HINTS = ("local", "train_size")
+
+
+def build(name):
+    torch.manual_seed(0)
+    method, arguments = SMALL[name]
+    model = rvlib.create(method, **arguments)
+    for parameter in model.parameters():  # residual scales that start at zero would hide their branch
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def image(model, height, width):
+    return torch.rand(1, model.channels, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def test_every_model_is_looked_at():
+    assert {method for method, _ in SMALL.values()} == set(MODELS)
+
+
+@pytest.mark.parametrize("name", SMALL)
+class TestEveryModel:
+    @pytest.mark.parametrize("size", [(1, 1), (5, 3), (9, 22), (33, 17)])
+    def test_any_size(self, name, size):
+        model = build(name)
+        with torch.no_grad():
+            restored = run(model, image(model, *size))
+        assert restored.shape == (1, model.channels, model.scale * size[0], model.scale * size[1])
+        assert restored.isfinite().all()
+
+    def test_bfloat16_stays_finite_and_near(self, name):
+        model = build(name)
+        degraded = image(model, 16, 24)
+        with torch.no_grad():
+            exact = run(model, degraded)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                rough = run(model, degraded)
+        assert rough.isfinite().all()
+        assert (rough.float() - exact).abs().mean() < 0.05
+
+    def test_says_what_it_does(self, name):
+        model = build(name)
+        assert model.task in ("super-resolution", "deblurring")
+        assert model.scale == 1 or model.task == "super-resolution"
+        assert not model.training
+
+    def test_official_files_rebuild_it(self, name, tmp_path):
+        model = build(name)
+        state = dict(model.state_dict())
+        if name.startswith("diffir"):  # an official file holds the schedule and a second name for every weight
+            state |= {f"diffusion.model.{k.removeprefix('denoise.')}": v for k, v in state.items() if "denoise" in k}
+            state |= {"diffusion.betas": model.diffusion.betas, "diffusion.alphas_cumprod": torch.zeros(9)}
+        torch.save({"params": {"module." + key: value for key, value in state.items()}}, tmp_path / "official.pth")
+        hints = {key: value for key, value in SMALL[name][1].items() if key in HINTS}
+        again = rvlib.load(tmp_path / "official.pth", scale=model.scale, **hints)
+        degraded = image(model, 16, 24)
+        with torch.no_grad():
+            torch.testing.assert_close(run(again, degraded), run(model, degraded), atol=1e-6, rtol=0)
+
+    def test_own_files_rebuild_it(self, name, tmp_path):
+        model = build(name)
+        rvlib.save(model, tmp_path / "own.safetensors")
+        again = rvlib.load(tmp_path / "own.safetensors")
+        degraded = image(model, 16, 24)
+        with torch.no_grad():
+            assert torch.equal(run(again, degraded), run(model, degraded))
+
+    def test_a_gradient_reaches_every_parameter(self, name):
+        model = build(name).train()
+        model(image(model, 32, 32)).square().mean().backward()
+        idle = [key for key, parameter in model.named_parameters() if parameter.grad is None]
+        assert not idle
+
+    def test_no_two_families_claim_a_file(self, name):
+        state = build(name).state_dict()
+        files = dict.fromkeys(file for file, _ in MODELS.values())
+        assert sum(family(file).infer(state) is not None for file in files) == 1
+
+
+def test_diffir_stage_1_rebuilds_too(tmp_path):
+    model = rvlib.create("diffir", stage=1, **SMALL_DIFFIR)
+    torch.save({"params_ema": model.state_dict()}, tmp_path / "s1.pth")
+    again = rvlib.load(tmp_path / "s1.pth")
+    degraded, reference = torch.rand(1, 3, 8, 16), torch.rand(1, 3, 32, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(again(degraded, reference), model(degraded, reference), atol=1e-6, rtol=0)
+
+
+def test_diffir_is_deterministic_in_its_seed():
+    model = build("diffir-x4")
+    degraded = image(model, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(run(model, degraded, seed=3), run(model, degraded, seed=3))
+        assert not torch.equal(run(model, degraded, seed=3), run(model, degraded, seed=4))
+
+
+@pytest.mark.parametrize("name", ["swinir-light", "swinir-classical", "nafnet"])
+def test_spandrel_computes_the_same(name):
+    """An independent reader of official checkpoints rebuilds the network and gives the same image."""
+    from spandrel import ModelLoader
+
+    from rvlib.models.swinir import shift_mask
+
+    model = build(name)
+    state = dict(model.state_dict())
+    for key in list(state):  # spandrel wants the buffers that an official file holds
+        if key.endswith("attn.relative_position_bias_table"):
+            attention = model.layers[0].residual_group.blocks[0].attn
+            state[key.replace("_bias_table", "_index")] = attention.relative_position_index
+            block = key.removesuffix(".attn.relative_position_bias_table")
+            if int(block.rsplit(".", 1)[1]) % 2:
+                state[f"{block}.attn_mask"] = shift_mask(64, 64, 4, 2)
+    theirs = ModelLoader().load_from_state_dict(state)
+    degraded = image(model, 24, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.model.eval()(degraded), model(degraded), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("swinir", {"scale": 5}, "scale 5 is not supported"),
+        ("swinir", {"embed": 50}, "multiple of each of the heads"),
+        ("swinir", {"upsampler": "magic"}, "unknown upsampler"),
+        ("nafnet", {"encoder": (1, 1), "decoder": (1,)}, "as many levels"),
+        ("diffir", {"stage": 3}, "stage 3"),
+        ("diffir", {"task": "dehazing"}, "unknown task"),
+        ("diffir", {"timesteps": 0}, "at least one timestep"),
+        ("srgan", {"style": "esrgan"}, "unknown style"),
+        ("srgan", {"scale": 3}, "scale 3 is not supported"),
+    ],
+)
+def test_wrong_arguments_are_named(name, arguments, message):
+    with pytest.raises(rvlib.UserError, match=message):
+        rvlib.create(name, **arguments)
+
+
+def test_hostile_shapes_cost_no_memory(tmp_path):
+    """A file of a few kilobytes that claims a huge network is refused, not built."""
+    state = rvlib.create("fsrcnn").state_dict()
+    state["first_part.0.weight"] = torch.zeros(1).expand(10**6, 1, 5, 5)
+    torch.save(state, tmp_path / "huge.pth")
+    assert (tmp_path / "huge.pth").stat().st_size < 10**6
+    with pytest.raises(rvlib.UserError, match="does not fit fsrcnn"):
+        rvlib.load(tmp_path / "huge.pth")
