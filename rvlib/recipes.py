@@ -38,8 +38,13 @@ class Recipe:
 
 
 RECIPES = {
-    "srcnn": Recipe(objective=mean_squared_error, settings=Settings(steps=2000, learning_rate=1e-3), patch_size=96),
-    "fsrcnn": Recipe(objective=mean_squared_error, settings=Settings(steps=2000, learning_rate=4e-3), patch_size=96),
+    "srcnn": Recipe(objective=mean_squared_error, settings=Settings(steps=2000, learning_rate=1e-3), patch_size=48),
+    # without clipping and warm-up, Adam at this rate now and then throws FSRCNN's tiny deconvolution off for good
+    "fsrcnn": Recipe(
+        objective=mean_squared_error,
+        settings=Settings(steps=2000, learning_rate=2e-3, warmup_steps=500, clip_norm=0.5),
+        patch_size=48,
+    ),
 }
 
 

@@ -59,7 +59,7 @@ samples.style.hide(axis="index")
 # ## The photos
 #
 # Training and test photos should differ as your photos differ from ours: other scenes, other cameras. Here the test
-# photos are a portrait, an animal, a still life and a night scene; training sees a building, a motorcycle, textures,
+# photos are a portrait, an animal, a still life and a flower; training sees a building, a motorcycle, textures,
 # galaxies, cells and print.
 
 # %%

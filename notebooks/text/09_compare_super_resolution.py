@@ -48,7 +48,7 @@ demo_steps = 2000  # the demo trains this short where the pipeline brings weight
 data = study.data(profile)
 if profile == "demo":
     train_photos = photos.load_set(data, "samples", split="train")
-    demo = {"steps": demo_steps, "patch_size": 48, "replace_run": True}
+    demo = {"steps": demo_steps, "learning_rate": 4e-3, "replace_run": True}
     recipes.train("fsrcnn", train_photos, run=study.run(profile, "09_demo"), **demo)
 runs = {"fsrcnn": study.run(profile, "09_demo" if profile == "demo" else "04_fsrcnn/fsrcnn")}
 models = {method: rvlib.load(run / "last.safetensors") for method, run in runs.items()}

@@ -50,8 +50,8 @@ class Upsample(nn.Module):
 class SRResNet(nn.Module):
     """The generator of SRGAN (Fig. 4): k9n64, 16 residual blocks, k3n64 with a shortcut, two shuffles, k9n3.
 
-    (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w), clipped to [0, 1] in eval mode alone, so that gradients reach what lies
-    outside during training. Keys are those of Lornatang's SRGAN-PyTorch.
+    (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w), clipped to [0, 1] in eval mode alone, so that gradients reach what
+    lies outside during training. Keys are those of Lornatang's SRGAN-PyTorch.
     """
 
     task, channels = "super-resolution", 3
