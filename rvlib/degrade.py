@@ -1,11 +1,14 @@
 """Degradations x = D(y): what turns a reference photo into the input of a restoration method."""
 
+import io
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
+from math import ceil, prod
 
 import numpy as np
 import torch
+from PIL import Image
+from scipy.signal import fftconvolve
 from torch import Tensor
 
 from rvlib.errors import UserError
@@ -79,3 +82,110 @@ class Bicubic:
     def __call__(self, reference: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """uint8 H x W x 3 -> uint8 H/scale x W/scale x 3; draws nothing."""
         return imresize(reference, 1 / self.scale)
+
+
+@dataclass(frozen=True)
+class MotionBlur:
+    """Camera shake, made as the GoPro set was made (Nah et al. 2017, eq. 1-2).
+
+        x = ((1/N) Σ_k y(· - p_k)^γ)^(1/γ),   γ = 2.2
+
+    The sensor adds light, not grey levels, so N sharp frames are averaged after their gamma curve was undone. Here the
+    frames are one photo, shifted along a random smooth path p_1 ... p_N of `length` pixels.
+    """
+
+    length: float = 15.0  # of the path, in pixels
+    frames: int = 25
+    gamma: float = 2.2
+
+    def path(self, rng: np.random.Generator) -> np.ndarray:
+        """Positions (frames, 2) around their mean: a velocity that turns slowly, as a hand does."""
+        turns = np.cumsum(rng.normal(0, 0.35, self.frames)) + rng.uniform(0, 2 * np.pi)
+        speeds = rng.uniform(0.5, 1.5, self.frames)
+        steps = np.stack([np.sin(turns), np.cos(turns)], axis=1) * (speeds / speeds.sum() * self.length)[:, None]
+        positions = np.cumsum(steps, axis=0)
+        return positions - positions.mean(axis=0)
+
+    def kernel(self, rng: np.random.Generator) -> np.ndarray:
+        """The path as a kernel that sums to 1: each position is shared by the four pixels around it."""
+        positions = self.path(rng)
+        reach = int(np.ceil(np.abs(positions).max())) + 1
+        kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
+        whole = np.floor(positions).astype(int)
+        part = positions - whole
+        for down in (0, 1):
+            for across in (0, 1):
+                weight = np.abs(1 - down - part[:, 0]) * np.abs(1 - across - part[:, 1])
+                np.add.at(kernel, (whole[:, 0] + reach + down, whole[:, 1] + reach + across), weight)
+        return kernel / self.frames
+
+    def __call__(self, reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """uint8 H x W x 3 -> the same; the photo is mirrored beyond its border."""
+        light = (reference / 255) ** self.gamma
+        return _to_bytes(_convolve(light, self.kernel(rng)) ** (1 / self.gamma) * 255)
+
+
+@dataclass(frozen=True)
+class GaussianBlur:
+    """x = k * y with k(t) ∝ exp(-|t|² / 2σ²), cut off at 4σ."""
+
+    std: float = 1.6
+
+    def __call__(self, reference: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """uint8 H x W x 3 -> the same; draws nothing."""
+        reach = ceil(4 * self.std)
+        line = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * self.std**2))
+        line /= line.sum()
+        return _to_bytes(_convolve(reference.astype(np.float64), np.outer(line, line)))
+
+
+@dataclass(frozen=True)
+class Noise:
+    """x = y + n, n ~ N(0, std²) for each pixel and channel, `std` in grey levels of 255."""
+
+    std: float = 15.0
+
+    def __call__(self, reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """uint8 H x W x 3 -> the same."""
+        return _to_bytes(reference + rng.normal(0, self.std, reference.shape))
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """x = decode(encode(y, quality)): blocks of 8 x 8 whose cosine coefficients are rounded."""
+
+    quality: int = 40
+
+    def __call__(self, reference: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """uint8 H x W x 3 -> the same; draws nothing."""
+        if not 1 <= self.quality <= 95:
+            raise UserError(f"the quality of a JPEG lies between 1 and 95, not {self.quality}")
+        buffer = io.BytesIO()
+        Image.fromarray(reference).save(buffer, "JPEG", quality=self.quality)
+        return np.array(Image.open(buffer))
+
+
+class Chain:
+    """Degradations one after the other: x = D_n(... D_1(y)); `scale` is the product of theirs."""
+
+    def __init__(self, *steps):
+        self.steps = steps
+        self.scale = prod(getattr(step, "scale", 1) for step in steps)
+
+    def __call__(self, reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Each step draws from the same generator, in order."""
+        for step in self.steps:
+            reference = step(reference, rng)
+        return reference
+
+
+def _convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Each channel of H x W x 3 with the kernel, the photo mirrored beyond its border."""
+    reach = kernel.shape[0] // 2
+    padded = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
+    # fftconvolve leaves tiny negative values, which no power can be taken of
+    return np.clip(fftconvolve(padded, kernel[:, :, None], mode="valid", axes=(0, 1)), 0, None)
+
+
+def _to_bytes(image: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(image), 0, 255).astype(np.uint8)

@@ -24,20 +24,15 @@ def psnr(restored, reference, *, channel: str = "y", crop: int = 0):
 def ssim(restored, reference, *, channel: str = "y", crop: int = 0):
     """Structural similarity (Wang et al. 2004, eq. 13) with an 11 x 11 Gaussian window, σ = 1.5, valid region.
 
-    Arguments and shapes as in `psnr`; channel "rgb" is the mean over the channels.
+        SSIM = (2 μ_x μ_y + c₁)(2 σ_xy + c₂) / ((μ_x² + μ_y² + c₁)(σ_x² + σ_y² + c₂)),   c₁ = 2.55², c₂ = 7.65²
+
+    Arguments and shapes as in `psnr`. Channel "rgb" is the mean over the channels; "rgb3d" is NAFNet's protocol, an
+    11 x 11 x 11 window over height, width and colour with the border repeated, which is far more lenient.
     """
-    first, second, single = _prepare(restored, reference, channel, ("y", "rgb"), crop)
-    if min(first.shape[-2:]) < 11:
+    first, second, single = _prepare(restored, reference, channel, ("y", "rgb", "rgb3d"), crop)
+    if channel != "rgb3d" and min(first.shape[-2:]) < 11:
         raise UserError("SSIM needs images of at least 11 x 11 pixels after cropping")
-    t = torch.arange(-5, 6, dtype=first.dtype, device=first.device)
-    window = torch.exp(-(t**2) / (2 * 1.5**2))
-    window = window / window.sum()
-
-    def blur(x: Tensor) -> Tensor:
-        b, c, h, w = x.shape
-        x = F.conv2d(x.reshape(b * c, 1, h, w), window.view(1, 1, 11, 1))
-        return F.conv2d(x, window.view(1, 1, 1, 11)).reshape(b, c, h - 10, w - 10)
-
+    blur = _blur_3d if channel == "rgb3d" else _blur_2d
     mean_1, mean_2 = blur(first), blur(second)
     variance_1, variance_2 = blur(first**2) - mean_1**2, blur(second**2) - mean_2**2
     covariance = blur(first * second) - mean_1 * mean_2
@@ -46,6 +41,42 @@ def ssim(restored, reference, *, channel: str = "y", crop: int = 0):
         (mean_1**2 + mean_2**2 + c1) * (variance_1 + variance_2 + c2)
     )
     value = value.mean(dim=(1, 2, 3))
+    return float(value[0]) if single else value
+
+
+def _window(like: Tensor) -> Tensor:
+    t = torch.arange(-5, 6, dtype=like.dtype, device=like.device)
+    window = torch.exp(-(t**2) / (2 * 1.5**2))
+    return window / window.sum()
+
+
+def _blur_2d(image: Tensor) -> Tensor:
+    """Gaussian mean over 11 x 11 pixels, valid region: the window is separable, so rows and columns in turn."""
+    window, height, width = _window(image), image.shape[-2] - 10, image.shape[-1] - 10
+    # eleven shifted sums are faster than a convolution with one channel in float64
+    rows = sum(window[k] * image[..., k : k + height, :] for k in range(11))
+    return sum(window[k] * rows[..., k : k + width] for k in range(11))
+
+
+def _blur_3d(image: Tensor) -> Tensor:
+    """Gaussian mean over 11 x 11 x 11 of height, width and colour, the border repeated."""
+    padded = F.pad(image[:, None], (5, 5, 5, 5, 5, 5), mode="replicate")[:, 0]
+    window, colours = _window(image), image.shape[1]
+    return _blur_2d(sum(window[k] * padded[:, k : k + colours] for k in range(11)))
+
+
+def lpips(restored, reference, *, net: str = "alex", crop: int = 0):
+    """Learned perceptual distance (Zhang et al. 2018, eq. 1), version 0.1; 0 for identical images.
+
+    Arguments and shapes as in `psnr`; `net` is "alex" or "vgg". Always the real backbone: raises UserError, which says
+    why, where its weights cannot be had.
+    """
+    from rvlib.backbones import lpips_network
+
+    first, second, single = _prepare(restored, reference, "rgb", ("rgb",), crop)
+    network = lpips_network(net).to(first.device)
+    with torch.inference_mode():
+        value = network(first.float() / 127.5 - 1, second.float() / 127.5 - 1).flatten()
     return float(value[0]) if single else value
 
 

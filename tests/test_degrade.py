@@ -6,9 +6,10 @@ import torch
 from golden import tensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 import rvlib
-from rvlib.degrade import Bicubic, cubic, imresize, mod_crop
+from rvlib.degrade import Bicubic, Chain, GaussianBlur, Jpeg, MotionBlur, Noise, cubic, imresize, mod_crop
 from rvlib.photos import sample
 
 FACTORS = {"d4": 1 / 4, "d3": 1 / 3, "d2": 1 / 2}
@@ -80,3 +81,59 @@ def test_same_seed_same_pair():
 def test_refuses_a_factor_that_is_not_positive(factor):
     with pytest.raises(rvlib.UserError, match="factor"):
         imresize(np.zeros((4, 4)), factor)
+
+
+class TestDegradations:
+    @pytest.fixture(scope="class")
+    def photo(self):
+        return sample("astronaut")[:120, :100]
+
+    @pytest.mark.parametrize(
+        "degradation",
+        [Bicubic(4), MotionBlur(), GaussianBlur(), Noise(), Jpeg(), Chain(MotionBlur(9), Noise(3), Bicubic(2))],
+        ids=lambda each: type(each).__name__,
+    )
+    def test_same_seed_same_photo(self, photo, degradation):
+        first, second = (degradation(photo, np.random.default_rng(5)) for _ in range(2))
+        assert first.dtype == np.uint8
+        assert np.array_equal(first, second)
+        scale = getattr(degradation, "scale", 1)
+        assert first.shape == (photo.shape[0] // scale, photo.shape[1] // scale, 3)
+        assert not np.array_equal(first, photo)
+
+    @pytest.mark.parametrize("degradation", [MotionBlur(20), GaussianBlur(3), Jpeg(90)], ids=str)
+    def test_a_constant_photo_stays(self, degradation):
+        photo = np.full((40, 50, 3), 90, np.uint8)
+        assert np.array_equal(degradation(photo, np.random.default_rng(0)), photo)
+
+    def test_the_kernel_is_the_path(self):
+        blur = MotionBlur(length=12)
+        kernel, path = (getattr(blur, name)(np.random.default_rng(2)) for name in ("kernel", "path"))
+        assert kernel.sum() == pytest.approx(1)
+        assert kernel.min() >= 0
+        steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
+        assert steps.sum() == pytest.approx(12, rel=0.15)  # the first step leads to the first position
+        grid = np.arange(len(kernel)) - len(kernel) // 2
+        centre = (kernel.sum(1) @ grid, kernel.sum(0) @ grid)
+        assert np.allclose(centre, 0, atol=1e-9)
+
+    def test_motion_blur_averages_light_and_not_grey_levels(self):
+        """Two frames, half of the time white and half black: half the light is grey level 186, not 128."""
+        photo = np.zeros((21, 60, 3), np.uint8)
+        photo[:, 30:] = 255
+        blurred = MotionBlur(length=2000, frames=400)(photo, np.random.default_rng(0))
+        light = (blurred / 255.0) ** 2.2
+        assert abs(light.mean() - 0.5) < 0.1
+        assert blurred.mean() > 160
+
+    def test_gaussian_blur_equals_scipy(self, photo):
+        expected = gaussian_filter(photo.astype(float), (2, 2, 0), mode="reflect", truncate=4)
+        assert np.abs(GaussianBlur(2)(photo) - expected).max() <= 0.5 + 1e-6
+
+    def test_noise_has_its_standard_deviation(self):
+        grey = np.full((200, 200, 3), 128, np.uint8)
+        assert (Noise(10)(grey, np.random.default_rng(0)) - 128.0).std() == pytest.approx(10, rel=0.02)
+
+    def test_wrong_quality_is_named(self, photo):
+        with pytest.raises(rvlib.UserError, match="between 1 and 95"):
+            Jpeg(0)(photo)

@@ -1,6 +1,10 @@
 """The metrics give the official values, agree with scikit-image, and refuse what cannot be measured."""
 
+import io
 import json
+import os
+import pickle
+import subprocess
 
 import numpy as np
 import pytest
@@ -9,8 +13,10 @@ from golden import FOLDER, tensors
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import rvlib
-from rvlib.metrics import psnr, ssim
-from rvlib.photos import sample
+from rvlib import backbones
+from rvlib.backbones import _ArraysOnly, convolutions
+from rvlib.metrics import lpips, psnr, ssim
+from rvlib.photos import read, sample
 
 RESULTS = json.loads((FOLDER / "metrics_results.json").read_text())
 STORED = {"cat_62x61": "metrics_cat_62x61", "astro_97x131": "metrics_astro_97x131"}
@@ -39,6 +45,61 @@ def test_equal_to_the_official_values(row):
     assert psnr(restored, reference, channel="rgb", crop=crop) == pytest.approx(row["psnr_RGB"], abs=1e-4)
     assert ssim(restored, reference, channel="y", crop=crop) == pytest.approx(row["ssim_Y"], abs=1e-5)
     assert ssim(restored, reference, channel="rgb", crop=crop) == pytest.approx(row["ssim_RGB"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "row", [r for r in ROWS if "nafnet_ssim3d_RGB" in r], ids=lambda r: f"{r['image']}-{r['test']}"
+)
+def test_three_dimensional_ssim_equals_nafnets(row):
+    value = ssim(*golden_pair(row), channel="rgb3d")
+    # the official code computes in float32, where the variances' cancellation costs 4e-5; here it is float64
+    assert value == pytest.approx(row["nafnet_ssim3d_RGB"], abs=5e-5)
+
+
+class TestLPIPS:
+    @pytest.fixture(autouse=True)
+    def backbone(self):
+        try:
+            convolutions("alexnet")
+        except rvlib.UserError as error:
+            pytest.skip(str(error))
+
+    def test_identical_symmetric_and_growing(self, pair):
+        rng = np.random.default_rng(1)
+        noisier = np.clip(pair[0] + rng.normal(0, 30, pair[0].shape), 0, 255).astype(np.uint8)
+        assert lpips(pair[1], pair[1]) == pytest.approx(0, abs=1e-7)
+        assert lpips(*pair) == pytest.approx(lpips(*reversed(pair)), abs=1e-6)
+        assert lpips(noisier, pair[1]) > lpips(*pair) > 0.01
+
+    def test_published_distances(self):
+        mirror = os.environ.get("RV_MIRROR", "")
+        found = sorted((rvlib.ROOT / mirror).glob("richzhang/PerceptualSimilarity/*/imgs")) if mirror else []
+        if not found:
+            pytest.skip("the published example images are not at RV_MIRROR")
+        reference, first, second = (read(found[0] / f"ex_{name}.png") for name in ("ref", "p0", "p1"))
+        assert lpips(first, reference) == pytest.approx(0.722, abs=1e-3)
+        assert lpips(second, reference) == pytest.approx(0.138, abs=1e-3)
+
+
+def test_pickles_of_anything_but_arrays_are_refused():
+    for hostile in (os.system, subprocess.Popen, eval):
+        with pytest.raises(pickle.UnpicklingError, match="is no array"):
+            _ArraysOnly(io.BytesIO(pickle.dumps(hostile))).load()
+    array = np.arange(6.0).reshape(2, 3)
+    assert np.array_equal(_ArraysOnly(io.BytesIO(pickle.dumps({"a": array}))).load()["a"], array)
+
+
+def test_no_backbone_is_one_clear_error(monkeypatch, tmp_path):
+    def offline(name):
+        raise OSError("no route to host")
+
+    offline.__name__ = "_from_nowhere"
+    monkeypatch.setattr(backbones, "_from_archive", offline)
+    monkeypatch.setattr(backbones, "_from_torchvision", offline)
+    monkeypatch.setattr(backbones.pooch, "os_cache", lambda _: tmp_path)
+    with pytest.raises(rvlib.UserError, match="weights of vgg16 could not be fetched .*no route to host"):
+        convolutions("vgg16")
+    assert not list(tmp_path.iterdir())
 
 
 def test_psnr_equals_scikit_image(pair):

