@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rvlib.fetch import manifest
+
 ROOT = Path(__file__).parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # what every run imports but no result depends on: the runner of notebooks, the command line, the import workaround
@@ -152,6 +154,10 @@ def test_every_profile_has_a_section_for_every_notebook_and_its_own_pin(profile)
     assert parameters["profile"] == profile
     assert (folder / parameters["root"]).resolve() == ROOT.resolve()
     assert (ROOT / parameters["params"]).resolve() == (folder / "params.yaml").resolve()
+    named = [section[key] for section in parameters.values() if isinstance(section, dict) for key in section]
+    sets = {name for value in named if isinstance(value, list) for name in value}
+    assert sets <= set(manifest()["set"])
+    assert {name for name in sets if name != "samples"} <= set(parameters["fetch"]["sets"])
     assert set(STAGES) - set(parameters) <= {name for name in STAGES if name.startswith("train_")}
     assert (folder / "dvc.yaml").resolve() == (ROOT / "dvc.yaml").resolve()
     pin = yaml.safe_load((folder / "data.dvc").read_text())

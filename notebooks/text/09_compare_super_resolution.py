@@ -134,6 +134,7 @@ figure, axis = plt.subplots(figsize=(6.5, 1.2 + 0.5 * gains["set"].nunique()))
 sns.stripplot(gains, x="gain", y="set", hue="method", palette=figures.COLORS, alpha=0.8, ax=axis)
 axis.axvline(0, color="0.4", linestyle="--")
 axis.set(xlabel="gain over bicubic in dB", ylabel="")
+axis.legend(title="", loc="upper left", bbox_to_anchor=(1, 1))
 figure.savefig(output / "gains.png")
 gains.sort_values("gain").head(3).style.format(precision=2).hide(axis="index")
 
