@@ -94,15 +94,16 @@ class MotionBlur:
     frames are one photo, shifted along a random smooth path p_1 ... p_N of `length` pixels.
     """
 
-    length: float = 15.0  # of the path, in pixels
+    length: float | tuple[float, float] = 15.0  # of the path in pixels, or from where to where it is drawn
     frames: int = 25
     gamma: float = 2.2
 
     def path(self, rng: np.random.Generator) -> np.ndarray:
         """Positions (frames, 2) around their mean: a velocity that turns slowly, as a hand does."""
+        length = rng.uniform(*self.length) if isinstance(self.length, tuple) else self.length
         turns = np.cumsum(rng.normal(0, 0.35, self.frames)) + rng.uniform(0, 2 * np.pi)
         speeds = rng.uniform(0.5, 1.5, self.frames)
-        steps = np.stack([np.sin(turns), np.cos(turns)], axis=1) * (speeds / speeds.sum() * self.length)[:, None]
+        steps = np.stack([np.sin(turns), np.cos(turns)], axis=1) * (speeds / speeds.sum() * length)[:, None]
         positions = np.cumsum(steps, axis=0)
         return positions - positions.mean(axis=0)
 

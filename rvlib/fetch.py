@@ -16,7 +16,7 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
@@ -37,17 +37,13 @@ PARALLEL = 8
 ATTEMPTS = 4  # requests in a row that bring no new byte
 BACK_OFF = 0.5  # seconds, doubled with each of them
 TIMEOUT = (10, 30)  # seconds to connect, and of silence
-CHUNK = 2**17
+CHUNK = 2**14  # a lost connection loses the chunk it was in
 TRY_AGAIN = {408, 429, 500, 502, 503, 504}
 GROWTH = 10  # an archive of photos, compressed already, hardly grows: one that grows more than this is a bomb
 
 
 class _SourceError(Exception):
     """A source that does not give the file of the manifest; the next one is asked."""
-
-
-class _StoppedError(Exception):
-    """Another download failed or the user stopped everything."""
 
 
 def manifest() -> pd.DataFrame:
@@ -79,8 +75,8 @@ def fetch(sets: list[str], target: str | Path, *, progress: bool = True) -> None
     ]
     wanted = [rows for rows in wanted if not jobs.are_there(rows)]
     total = sum(rows[0].size for rows in wanted if not pd.isna(rows[0].size))
-    off = not (progress and wanted)
-    with tqdm(total=total, desc="fetching", unit="B", unit_scale=True, disable=off) as jobs.bar:
+    progress = progress and bool(wanted)
+    with tqdm(total=total, desc="fetching", unit="B", unit_scale=True, disable=not progress) as jobs.bar:
         pool = ThreadPoolExecutor(PARALLEL)
         try:
             for job in as_completed([pool.submit(jobs.get, rows) for rows in wanted]):
@@ -104,7 +100,8 @@ class _Jobs:
         self.recorded: dict[str, tuple[int, str, str]] = {}
         try:
             if self.checksums.is_file():
-                rows = pd.read_csv(self.checksums, dtype={"size": int}, keep_default_na=False)
+                columns = ["file", "size", "sha256", "archive"]
+                rows = pd.read_csv(self.checksums, usecols=columns, dtype={"size": int}, keep_default_na=False)
                 self.recorded = {r.file: (r.size, r.sha256, r.archive) for r in rows.itertuples()}
         except (ValueError, AttributeError):
             raise UserError(f"{self.checksums} is damaged: remove it, then fetch again") from None
@@ -162,10 +159,7 @@ class _Jobs:
             write_atomically(self.checksums, lambda path: Path(path).write_text(text))
 
     def unpack(self, archive: Path, folders: dict[str, str], name: str) -> dict[str, tuple[int, str, str]]:
-        """Take the files that match a pattern out of an archive, all or none; the patterns' folders by pattern.
-
-        Links, devices, names that lead elsewhere and archives that grow beyond measure are refused.
-        """
+        """Take the files that match a pattern out of an archive: all of them, or none where one is unsafe."""
         staged = archive.with_name(f"{archive.name}.unpacked")
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
@@ -249,7 +243,7 @@ class _Jobs:
                 if fruitless == ATTEMPTS:
                     raise
             if self.stop.wait(BACK_OFF * 2**fruitless):
-                raise _StoppedError
+                raise CancelledError
 
     def request(self, url: str, part: Path, size: int | None) -> None:
         """Ask once for what is missing of a file; returns if the file is complete then."""
@@ -285,7 +279,7 @@ class _Jobs:
     def update(self, count: int) -> None:
         """Move the progress bar, which grows by what is got twice or was not known; raises where all is to stop."""
         if self.stop.is_set():
-            raise _StoppedError
+            raise CancelledError
         with self.lock:
             self.bar.total = max(self.bar.total or 0, self.bar.n + count)
             self.bar.update(count)

@@ -119,10 +119,14 @@ def bars(table: pd.DataFrame, *, column: str, label: str) -> Figure:
     return figure
 
 
+def luminance(image: np.ndarray) -> np.ndarray:
+    """BT.601 luminance of uint8 H x W x 3 as H x W in grey levels, 16 to 235, for showing."""
+    return image @ (np.array([65.481, 128.553, 24.966]) / 255) + 16
+
+
 def signed_difference(restored: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Where and how a restored photo is wrong: luminance difference in grey levels, H x W, for a diverging map."""
-    weights = np.array([65.481, 128.553, 24.966]) / 255
-    return (restored.astype(float) - reference.astype(float)) @ weights
+    return luminance(restored) - luminance(reference)
 
 
 def difference_map(differences: dict[str, np.ndarray], *, limit: float = 40) -> Figure:

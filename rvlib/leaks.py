@@ -5,54 +5,69 @@ import pandas as pd
 from PIL import Image
 
 SIDE = 16  # a hash has SIDE x SIDE bits
-BITS = 44  # hashes that differ in at most so many of 256 bits are looked at more closely
-CORRELATION = 0.9  # and count as duplicates if their 48 x 48 thumbnails correlate so much
-FRACTIONS = (1.0, 0.5)  # sides of the crops: the whole photo and its overlapping halves
+THUMBNAIL = 32  # side of the crops that are compared where hashes come near
+BITS = 60  # hashes that differ in at most so many of 256 bits (two photos: about 128) are looked at more closely
+CORRELATION = 0.93  # and count as duplicates if their thumbnails correlate so much
+FRACTIONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # sides of the crops in parts of the photo's
+POSITIONS = 5  # of a crop along each side
+CONTRAST = 8.0  # grey levels of standard deviation; a flatter crop is like any other flat crop
+ROWS = 2**10  # hashes compared at a time
 
 
 def find_leaks(train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Test photos that stand, whole or cropped, in the training photos (uint8 H x W x 3 by name).
+    """Test photos that stand, whole or in part, in the training photos (uint8 H x W x 3 by name).
 
-    Difference hashes of the whole photos and of overlapping crops of half their sides are compared; what comes near is
-    confirmed by the correlation of small thumbnails, so that two skies are no duplicate. Survives re-encoding,
-    resizing and shifts by a few pixels. One row per pair: test, train, bits that differ, correlation.
+    Difference hashes of the photos and of their overlapping crops, down to half a side, are compared each with each;
+    what comes near is confirmed by the correlation of small thumbnails, so that two skies are no duplicate. Survives
+    re-encoding, resizing, shifts and crops that keep most of a photo; a mirrored or turned photo is another photo.
+    One row per pair, the closest match of its crops: test, train, bits that differ (of 256), correlation.
     """
-    train_names, train_hashes, train_thumbnails = _describe(train)
-    test_names, test_hashes, test_thumbnails = _describe(test)
-    found = {}
-    for name, code, thumbnail in zip(test_names, test_hashes, test_thumbnails, strict=True):
-        differing = np.count_nonzero(train_hashes != code, axis=1)
-        for index in np.flatnonzero(differing <= BITS):
-            correlation = float(np.mean(train_thumbnails[index] * thumbnail))
-            pair = (name, train_names[index])
-            if correlation >= CORRELATION and correlation > found.get(pair, (0, 0.0))[1]:
-                found[pair] = (int(differing[index]), correlation)
-    rows = [(*pair, bits, round(correlation, 4)) for pair, (bits, correlation) in found.items()]
+    train_names, train_signs, train_thumbnails = _describe(train)
+    test_names, test_signs, test_thumbnails = _describe(test)
+    found: dict[tuple[str, str], tuple[int, float]] = {}
+    for start in range(0, len(test_signs), ROWS):
+        agreement = test_signs[start : start + ROWS] @ train_signs.T  # 256 bits: the same less the different ones
+        rows, columns = np.nonzero(agreement >= SIDE**2 - 2 * BITS)
+        for part in np.array_split(np.arange(len(rows)), len(rows) // ROWS + 1):
+            i, j = rows[part] + start, columns[part]
+            alike = (test_thumbnails[i] * train_thumbnails[j]).sum(axis=1)
+            for k in np.flatnonzero(alike >= CORRELATION):
+                pair = (test_names[i[k]], train_names[j[k]])
+                if alike[k] > found.get(pair, (0, 0.0))[1]:
+                    bits = (SIDE**2 - agreement[rows[part[k]], j[k]]) / 2
+                    found[pair] = (int(bits), float(alike[k]))
+    rows = [(*pair, bits, round(correlation, 4)) for pair, (bits, correlation) in sorted(found.items())]
     return pd.DataFrame(rows, columns=["test", "train", "bits", "correlation"])
 
 
 def _describe(photos: dict[str, np.ndarray]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    names, hashes, thumbnails = [], [], []
+    """Of every crop with contrast: its photo's name, its hash as signs, its thumbnail with mean 0 and length 1."""
+    names, signs, thumbnails = [], [], []
     for name, photo in photos.items():
         grey = Image.fromarray(photo).convert("L")
         # one small image stands for the photo: its crops need no more than a thumbnail's resolution
-        grey.thumbnail((256, 256), Image.Resampling.BOX)
+        grey.thumbnail((128, 128), Image.Resampling.BOX)
         for box in _boxes(*grey.size):
-            small = np.asarray(grey.resize((48, 48), Image.Resampling.BOX, box=box), dtype=np.float64)
-            if small.std() < 8:  # a flat crop is like any other flat crop
+            small = np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX, box=box), dtype=np.float32)
+            if small.std() < CONTRAST:
                 continue
-            tiny = np.asarray(grey.resize((SIDE + 1, SIDE), Image.Resampling.BOX, box=box), dtype=np.float64)
+            tiny = np.asarray(grey.resize((SIDE + 1, SIDE), Image.Resampling.BOX, box=box), dtype=np.int16)
+            small = small.ravel() - small.mean()
             names.append(name)
-            hashes.append((tiny[:, 1:] > tiny[:, :-1]).ravel())
-            thumbnails.append((small - small.mean()) / small.std())
-    return names, np.array(hashes).reshape(-1, SIDE * SIDE), np.array(thumbnails).reshape(-1, 48, 48)
+            signs.append(np.where(tiny[:, 1:] > tiny[:, :-1], 1, -1).ravel())
+            thumbnails.append(small / np.linalg.norm(small))
+    return (
+        names,
+        np.array(signs, dtype=np.float32).reshape(-1, SIDE**2),
+        np.array(thumbnails, dtype=np.float32).reshape(-1, THUMBNAIL**2),
+    )
 
 
 def _boxes(width: int, height: int) -> list[tuple[float, float, float, float]]:
     boxes = []
     for fraction in FRACTIONS:
         w, h = width * fraction, height * fraction
-        for across in np.unique(np.linspace(0, width - w, 3)):
-            for down in np.unique(np.linspace(0, height - h, 3)):
+        for across in np.unique(np.linspace(0, width - w, POSITIONS)):
+            for down in np.unique(np.linspace(0, height - h, POSITIONS)):
                 boxes.append((across, down, across + w, down + h))
     return boxes

@@ -60,15 +60,24 @@ class Patches:
         augment: bool = True,
         seed: int = 0,
     ):
-        """`patch_size` is the side of the reference patch; `channels=1` keeps the luminance alone."""
-        self.scale, self.seed, self.augment = getattr(degradation, "scale", 1), seed, augment
+        """`degradation` makes the degraded photos, or is a dict of them by the references' names.
+
+        `patch_size` is the side of the reference patch; `channels=1` keeps the luminance alone.
+        """
+        self.seed, self.augment = seed, augment
+        is_given = isinstance(degradation, dict)
+        self.scale = _scale(references, degradation) if is_given else getattr(degradation, "scale", 1)
         if patch_size < 1 or patch_size % self.scale:
             raise UserError(f"patch_size {patch_size} must be a positive multiple of the scale {self.scale}")
         self.patch_size = patch_size // self.scale  # in the degraded image
         self.names, self.pairs = [], []
         self.checksum = 0  # of all bytes trained on: part of what makes a run the same run
         bar = tqdm(references.items(), desc="degrading training photos", unit="photo", leave=False)
-        for name, pair in ((n, p) for n, r in bar for p in photo_pairs({n: r}, degradation, seed=seed).values()):
+        for name, reference in bar:
+            if is_given:
+                pair = degradation[name], mod_crop(reference, self.scale)
+            else:
+                pair = photo_pairs({name: reference}, degradation, seed=seed)[name]
             if min(pair[0].shape[:2]) < self.patch_size:
                 continue  # too small to cut a patch from
             self.checksum = zlib.crc32(pair[1].tobytes(), zlib.crc32(pair[0].tobytes(), self.checksum))
@@ -101,6 +110,18 @@ class Patches:
             reference.append(_turn(large[:, s * y : s * (y + p), s * x : s * (x + p)], turn))
             names.append(self.names[index])
         return _stack(degraded), _stack(reference), names
+
+
+def _scale(references: dict[str, np.ndarray], degraded: dict[str, np.ndarray]) -> int:
+    """How many times larger the references are than their degraded photos, which is to be the same for all."""
+    for name in references.keys() ^ degraded.keys():
+        raise UserError(f"{name} stands among the degraded photos or the references alone: pairs need both")
+    scales = {n: (reference.shape[0] // degraded[n].shape[0]) for n, reference in references.items()}
+    for name, reference in references.items():
+        scale = scales[next(iter(scales))]
+        if mod_crop(reference, scale).shape[:2] != tuple(scale * side for side in degraded[name].shape[:2]):
+            raise UserError(f"{name}: the reference is not {scale} times as large as the degraded photo, as others are")
+    return scale
 
 
 def _planes(image: np.ndarray, channels: int) -> np.ndarray:

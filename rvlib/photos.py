@@ -82,7 +82,7 @@ def folder(path: str | Path) -> list[Path]:
     """The photo files of a folder, sorted by name; raises UserError where there is none."""
     path = Path(path)
     if not path.is_dir():
-        reason = "is not a folder" if path.exists() else "does not exist: it is not a folder"
+        reason = "is not a folder" if path.exists() else "does not exist, so it is not a folder"
         raise UserError(f"{path} {reason}")
     hidden = (".", "~")  # what other systems leave beside photos ("._photo.jpg") is none
     found = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(hidden)]

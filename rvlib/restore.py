@@ -15,11 +15,18 @@ from rvlib.errors import UserError
 
 
 @torch.inference_mode()
-def restore(model: nn.Module, image: str | Path | Image.Image | np.ndarray, *, seed: int = 0) -> np.ndarray:
+def restore(
+    model: nn.Module,
+    image: str | Path | Image.Image | np.ndarray,
+    *,
+    seed: int = 0,
+    reference: np.ndarray | None = None,
+) -> np.ndarray:
     """Restore one photo: path, PIL image or uint8 H x W x 3 -> uint8 scale·H x scale·W x 3.
 
     Deterministic: `seed` feeds DiffIR's noise, the other models draw none. One-channel models restore the luminance;
     the chroma, to which the eye is less sensitive, is enlarged by bicubic interpolation.
+    Stage 1 of DiffIR alone looks at a `reference` too: what it restores is what stage 2 can hope for.
     Raises UserError for what is not a photo.
     """
     degraded = to_tensor(_as_array(image)).to(next(model.parameters()).device)
@@ -29,11 +36,12 @@ def restore(model: nn.Module, image: str | Path | Image.Image | np.ndarray, *, s
         chroma = ycbcr[:, 1:] if model.scale == 1 else imresize(ycbcr[:, 1:], model.scale)
         restored = ycbcr_to_rgb(torch.cat([luminance, chroma], dim=1))
     else:
-        restored = run(model, degraded, seed=seed)
+        seen = None if reference is None else to_tensor(reference).to(degraded)
+        restored = run(model, degraded, seed=seed, reference=seen)
     return to_array(restored)
 
 
-def run(model: nn.Module, degraded: Tensor, *, seed: int = 0) -> Tensor:
+def run(model: nn.Module, degraded: Tensor, *, seed: int = 0, reference: Tensor | None = None) -> Tensor:
     """One forward in eval mode at any size: (b c h w) -> (b c scale·h scale·w), both in [0, 1].
 
     Models whose official forward does not pad name the multiple that they need in `multiple_of`; the photo is
@@ -44,11 +52,15 @@ def run(model: nn.Module, degraded: Tensor, *, seed: int = 0) -> Tensor:
     height, width = degraded.shape[-2:]
     multiple = getattr(model, "multiple_of", 1)
     degraded = pad(degraded, -height % multiple, -width % multiple)
-    noise = {}
+    more = {}
     if getattr(model, "noise_size", 0):
         generator = torch.Generator().manual_seed(seed)
-        noise["noise"] = torch.randn(len(degraded), model.noise_size, generator=generator).to(degraded)
-    restored = model(degraded, **noise)
+        more["noise"] = torch.randn(len(degraded), model.noise_size, generator=generator).to(degraded)
+    if getattr(model, "needs_reference", False):
+        if reference is None:
+            raise UserError("stage 1 of DiffIR needs the reference that it is to restore: take stage 2 for photos")
+        more["reference"] = pad(reference, *(model.scale * (-side % multiple) for side in (height, width)))
+    restored = model(degraded, **more)
     model.train(was_training)
     return restored[..., : height * model.scale, : width * model.scale].clamp(0, 1)
 

@@ -5,6 +5,7 @@ A run lives in a folder: `run.json` says what is trained on what, `state.pt` hol
 step k and the random numbers of step k are functions of k, so a run that was stopped anywhere goes on exactly.
 """
 
+import ast
 import copy
 import json
 import math
@@ -16,7 +17,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from inspect import getmodule, getsource
+from inspect import getsource, isfunction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,6 +63,7 @@ class Settings:
     clip_norm: float | None = None  # largest norm of the whole gradient
     ema: float = 0.999  # decay of the averaged weights, which are what is validated and saved
     bf16: bool = False  # forward in bfloat16; float16 overflows in attention models
+    channels_last: bool = False  # memory layout in which convolutions are faster
     accumulate: int = 1  # parts that a batch is cut into where memory is short
     validate_every: int = 1000
     seed: int = 0
@@ -98,23 +100,27 @@ def fit(
     *,
     run: str | Path,
     validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    facts: dict | None = None,
     replace: bool = False,
     on_log: Callable[[pd.DataFrame], None] | None = None,
 ) -> pd.DataFrame:
     """Train `model` in place and return the log; afterwards it holds the averaged weights, in eval mode.
 
+    What is kept of a model with a `generator` (SRGAN's adversaries) is that: it is validated and its weights saved.
     Goes on where a run in the folder `run` was stopped, and returns at once where it is complete. A different run in
-    that folder is an error, or is started anew with `replace=True`. `validate(model) -> {"psnr...": ...}` gets the
-    averaged weights; its first value chooses the best. Raises UserError if the loss stops being finite, with the
-    step, the photos and the checkpoint to go back to, and KeyboardInterrupt, all saved, on Ctrl-C and SIGTERM.
+    that folder is an error, or is started anew with `replace=True`; `facts` add to what makes it this run.
+    `validate(model) -> {"psnr...": ...}` gets the averaged weights; its first value chooses the best. Raises UserError
+    if the loss stops being finite, with the step, the photos and the checkpoint to go back to, and KeyboardInterrupt,
+    all saved, on Ctrl-C and SIGTERM.
     """
     accelerator = Accelerator()
-    model.to(accelerator.device)
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    model.to(accelerator.device, memory_format=layout)
     optimizer = OPTIMIZERS[settings.optimizer](
         _groups(model), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
     )
     state = RunState(Path(run), model, optimizer, is_main=accelerator.is_main_process)
-    state.open(_identity(model, objective, patches, settings), replace=replace)
+    state.open(_identity(model, objective, patches, settings) | (facts or {}), replace=replace)
     trained, stepper = accelerator.prepare(model, optimizer)
     trained.train()
     part = _part(settings.batch_size, accelerator)
@@ -130,7 +136,8 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(step) * group["factor"]
             degraded, reference, names = patches.batch(step, settings.batch_size, part=part)
-            batch = Batch(degraded.to(accelerator.device), reference.to(accelerator.device), step)
+            images = (each.to(accelerator.device, memory_format=layout) for each in (degraded, reference))
+            batch = Batch(*images, step)
             values = _backward(accelerator, trained, objective, batch, settings)
             if not math.isfinite(values["loss"]):
                 raise UserError(
@@ -145,7 +152,7 @@ def fit(
             bar.update()
             if state.step % settings.validate_every == 0 or state.step == settings.steps:
                 state.seconds = time.perf_counter() - started
-                scores = validate(state.average) if validate is not None else {}
+                scores = validate(state.kept) if validate is not None else {}
                 state.log({"learning_rate": settings.rate(step), "seconds": round(state.seconds, 2)}, scores)
                 bar.set_postfix({name: f"{value:.4g}" for name, value in state.rows[-1].items() if name != "step"})
                 if on_log is not None:
@@ -162,6 +169,7 @@ class RunState:
     def __init__(self, run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, is_main: bool):
         self.run, self.model, self.optimizer, self.is_main = run, model, optimizer, is_main
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.kept = getattr(self.average, "generator", self.average)
         self.step = self.saved_step = 0
         self.seconds = 0.0
         self.sums, self.rows = {}, []  # what was averaged since the last row; the rows of the log
@@ -169,7 +177,7 @@ class RunState:
 
     def open(self, identity: dict, *, replace: bool) -> None:
         """Take up the run in the folder, or begin one; raises UserError if the folder holds a different run."""
-        self.identity = identity
+        self.identity = identity = json.loads(json.dumps(identity))  # as it is read again: tuples become lists
         file = self.run / "run.json"
         if file.exists():
             before = _read_json(file)
@@ -242,7 +250,7 @@ class RunState:
 
     def _save_weights(self, file: str, scores: dict) -> None:
         facts = {"step": self.step, "scores": scores, "training": self.identity}
-        save(self.average, self.run / file, **facts)
+        save(self.kept, self.run / file, **facts)
 
 
 def _backward(
@@ -279,14 +287,16 @@ def _part(batch_size: int, accelerator: Accelerator) -> slice:
 
 
 def _identity(model: nn.Module, objective: Objective, patches: Patches, settings: Settings) -> dict:
-    """What makes a run this run: model, settings, data and the code that computes the steps."""
-    code = "".join(getsource(source) for source in (getmodule(type(model)), objective, fit, Patches))
+    """What makes a run this run: the model, settings that are no default, data and objective."""
+    fields = Settings.__dataclass_fields__
+    chosen = {name: value for name, value in asdict(settings).items() if value != fields[name].default}
+    formula = ast.parse(getsource(objective if isfunction(objective) else type(objective)).strip())
     return {
-        "model": model.recipe,
-        "settings": json.loads(json.dumps(asdict(settings))),
+        "model": getattr(model, "generator", model).recipe,
+        "settings": chosen,
         "data": f"{len(patches)} photos, crc {patches.checksum:08x}",
         "patches": {name: getattr(patches, name) for name in ("patch_size", "scale", "augment", "seed")},
-        "code": f"{zlib.crc32(code.encode()):08x}",
+        "objective": f"{zlib.crc32(ast.dump(formula).encode()):08x}",
     }
 
 

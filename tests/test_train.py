@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,20 @@ from rvlib.photos import sample
 from rvlib.train import Settings, fit
 
 TINY = {"patch_size": 32, "batch_size": 4}
+SMALL = {
+    "srcnn": {},
+    "fsrcnn": {},
+    "srresnet": {"features": 8, "blocks": 1},
+    "srgan": {"features": 8, "blocks": 1},
+    "swinir": {"embed": 12, "depths": (2,), "heads": (2,)},
+    **{
+        name: {"width": 8, "encoder": (1,), "middle": 1, "decoder": (1,)} for name in ("plainnet", "baseline", "nafnet")
+    },
+    **{
+        f"diffir-{name}": {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1, "encoder": 1}
+        for name in ("s1", "s2", "s2-separate")
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +50,18 @@ def equal(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
+def before(method):
+    """What a method that goes on from another one starts with."""
+    torch.manual_seed(1)
+    if method == "srgan":
+        return rvlib.create("srgan", **SMALL["srgan"])
+    return rvlib.create("diffir", stage=1, **SMALL[method]) if method.startswith("diffir-s2") else None
+
+
+def test_every_recipe_is_tried_here():
+    assert SMALL.keys() == recipes.RECIPES.keys()
+
+
 def test_overfits_one_patch(tmp_path):
     torch.manual_seed(0)
     smooth = np.linspace(40, 200, 32)[None, :, None] + np.linspace(0, 40, 32)[:, None, None] + np.zeros(3)
@@ -48,25 +75,30 @@ def test_overfits_one_patch(tmp_path):
     assert 10 * math.log10(1 / error) > 40
 
 
-@pytest.mark.parametrize("method", ["fsrcnn", "srcnn"])
+@pytest.mark.parametrize("method", SMALL)
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, photos, method, monkeypatch):
-    whole = {"steps": 8, "validate_every": 4, "validation": photos, **TINY}
-    recipes.train(method, photos, run=tmp_path / "whole", **whole)
+    arguments, start = SMALL[method], before(method)
+    whole = {"steps": 8, "validate_every": 4, "validation": photos, "arguments": arguments, **TINY}
+    recipes.train(method, photos, run=tmp_path / "whole", start=start, **whole)
     recipe = recipes.RECIPES[method]
     calls = 0
 
-    def objective(model, batch):
-        nonlocal calls
-        calls += 1
-        if calls == 6:
-            os.kill(os.getpid(), signal.SIGTERM)  # reaches the middle of a step, after the first checkpoint
-        return recipe.objective(model, batch)
+    def prepare(model, start):
+        trained, objective = recipe.prepare(model, start)
 
-    stopping = recipes.Recipe(objective=objective, settings=recipe.settings, patch_size=recipe.patch_size)
-    monkeypatch.setitem(recipes.RECIPES, method, stopping)
+        def stopping(model, batch):
+            nonlocal calls
+            calls += 1
+            if calls == 6:
+                os.kill(os.getpid(), signal.SIGTERM)  # reaches the middle of a step, after the first checkpoint
+            return objective(model, batch)
+
+        return trained, stopping
+
+    monkeypatch.setitem(recipes.RECIPES, method, replace(recipe, prepare=prepare))
     with pytest.raises(KeyboardInterrupt, match="step 6"):
-        recipes.train(method, photos, run=tmp_path / "parts", **whole)
-    recipes.train(method, photos, run=tmp_path / "parts", **whole)
+        recipes.train(method, photos, run=tmp_path / "parts", start=start, **whole)
+    recipes.train(method, photos, run=tmp_path / "parts", start=start, **whole)
     assert calls == 8  # six steps before the stop, two after it: nothing is done twice
     assert equal(state(tmp_path / "whole"), state(tmp_path / "parts"))
     logs = [pd.read_csv(tmp_path / run / "log.csv").drop(columns="seconds") for run in ("whole", "parts")]
@@ -122,8 +154,7 @@ def test_not_finite_loss_names_step_and_photos(tmp_path, photos, monkeypatch):
         loss = recipes.mean_squared_error(model, batch)["loss"]
         return {"loss": loss * (float("nan") if batch.step == 5 else 1)}
 
-    recipe = recipes.RECIPES["fsrcnn"]
-    broken = recipes.Recipe(objective=objective, settings=recipe.settings, patch_size=32)
+    broken = replace(recipes.RECIPES["fsrcnn"], prepare=recipes.from_scratch(objective))
     monkeypatch.setitem(recipes.RECIPES, "fsrcnn", broken)
     with pytest.raises(rvlib.UserError, match="nan at step 6, on patches of (chelsea|coffee).*that of step 4"):
         recipes.train("fsrcnn", photos, run=tmp_path, steps=10, validate_every=2, **TINY)
@@ -174,7 +205,7 @@ def test_checkpoint_says_what_it_is(tmp_path, photos):
     with safe_open(tmp_path / "best.safetensors", framework="pt") as file:
         facts = json.loads(file.metadata()["rvlib"])
     assert facts["name"] == "fsrcnn"
-    assert facts["arguments"] == {"scale": 4, "d": 20}
+    assert facts["arguments"] == {"d": 20}
     assert facts["step"] == 2
     assert facts["scores"]["psnr_y_crop4"] > 0
     assert facts["training"]["settings"]["batch_size"] == 4

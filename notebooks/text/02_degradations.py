@@ -27,7 +27,7 @@ import pandas as pd
 from PIL import Image
 
 from rvlib import evaluate, figures, metrics, photos, study, tables
-from rvlib.degrade import Bicubic, imresize
+from rvlib.degrade import Bicubic, Chain, GaussianBlur, Jpeg, MotionBlur, Noise, imresize
 from rvlib.pairs import test_pairs
 
 figures.theme()
@@ -173,6 +173,49 @@ figure.savefig(output / "strip.png")
 figure = figures.difference_map({"bicubic - reference": figures.signed_difference(enlarged, reference)})
 
 # %% [markdown]
+# ## Motion blur, made as a camera makes it
+#
+# For deblurring, $D$ is the shutter: while it is open the hand moves, and the sensor adds up the *light* of many sharp
+# frames. Grey levels are not light but its root, so the GoPro set undid the gamma curve before averaging, and so does
+# the library: $x = \left(\frac1N \sum_k y(\cdot - p_k)^{2.2}\right)^{1/2.2}$ along a random path $p_1 \dots p_N$.
+
+# %%
+blur = MotionBlur(length=24)
+paths = [blur.kernel(np.random.default_rng(each)) for each in range(5)]
+figure = figures.images({f"path {index + 1}": path for index, path in enumerate(paths)}, columns=5, width=1.8)
+assert all(abs(path.sum() - 1) < 1e-9 for path in paths)
+
+# %% [markdown]
+# Blurring the grey levels instead makes highlights vanish that a camera would smear into bright streaks. Look at the
+# reflections on the helmet: they stay brighter where light was averaged.
+
+# %%
+sharp = photos.sample("astronaut")
+camera = blur(sharp, np.random.default_rng(seed))
+grey = MotionBlur(length=24, gamma=1.0)(sharp, np.random.default_rng(seed))
+shown = {"sharp": sharp, "light averaged": camera, "grey levels averaged": grey}
+figure = figures.zoom_strip(shown, box=(330, 330, 120, 160), context=sharp)
+print(f"mean grey level: light averaged {camera.mean():.2f}, grey levels averaged {grey.mean():.2f}")
+assert camera.mean() > grey.mean()
+
+# %% [markdown]
+# ## A catalogue
+#
+# Every degradation is called in the same way and can be chained. The same seed gives the same photo.
+
+# %%
+crop = sharp[40:200, 150:310]
+catalogue = {
+    "motion blur": MotionBlur(15),
+    "Gaussian blur": GaussianBlur(1.6),
+    "noise": Noise(15),
+    "JPEG": Jpeg(15),
+    "blur, then noise": Chain(MotionBlur(15), Noise(8)),
+}
+degradations = {name: each(crop, np.random.default_rng(seed)) for name, each in catalogue.items()}
+figure = figures.images({"reference": crop, **degradations}, columns=6, width=2)
+
+# %% [markdown]
 # ## Takeaways
 #
 # - A super-resolution result means nothing without the operator that made its input.
@@ -184,4 +227,4 @@ figure = figures.difference_map({"bicubic - reference": figures.signed_differenc
 # 1. Shrink by 1/3 instead of 1/4 and enlarge by 3. Which photos lose least?
 # 2. Enlarge with nearest neighbours (`np.kron`). How many decibels is bicubic worth?
 #
-# Next: `04_fsrcnn`, a network that learns to put the edges back.
+# Next: `03_metrics`, how near a restored photo is to its reference.

@@ -100,6 +100,12 @@ section(
     ["02_degradations/bicubic.csv"],
     {"02_degradations/strip.png": "What bicubic interpolation loses."},
 )
+section(
+    "Metrics",
+    "The same restored photo under five protocols, and four distortions that PSNR and LPIPS rank in opposite orders.",
+    ["03_metrics/protocols.csv", "03_metrics/distortions.csv"],
+    {},
+)
 section("Data", "What was trained and tested on; no test photo is among the training photos.", ["01_data/sets.csv"], {})
 print("left out, not made yet:", ", ".join(missing) or "nothing")
 assert profile == "demo" or not missing, f"the pipeline must have made {missing}"

@@ -285,10 +285,10 @@ class DDPM(nn.Module):
         for name, values in schedule.items():  # follow from T, start and end: not part of a checkpoint
             self.register_buffer(name, values.float(), persistent=False)
 
-    def diffuse(self, z: Tensor, noise: Tensor) -> Tensor:
-        """z_T = √ᾱ_T z_0 + √(1 - ᾱ_T) ε (DiffIR eq. 7)."""
-        last = self.alphas_cumprod[-1]
-        return last.sqrt() * z + (1 - last).sqrt() * noise
+    def diffuse(self, z: Tensor, noise: Tensor, t: int | Tensor = -1) -> Tensor:
+        """z_t = √ᾱ_t z_0 + √(1 - ᾱ_t) ε (DiffIR eq. 7), t counted from 0; without t the last one, z_T."""
+        kept = self.alphas_cumprod[t]
+        return kept.sqrt() * z + (1 - kept).sqrt() * noise
 
     def reverse(self, z: Tensor, condition: Tensor, denoiser: Denoiser) -> list[Tensor]:
         """All T reverse steps (DiffIR eq. 10): z_{T-1}, ..., z_0."""
@@ -306,7 +306,7 @@ class DiffIRS1(nn.Module):
     (b 3 h w), (b 3 scale·h scale·w) in [0, 1] -> (b 3 scale·h scale·w)
     """
 
-    channels = 3
+    channels, needs_reference = 3, True
 
     def __init__(self, *, task: str, scale: int, encoder: int, **dirformer):
         super().__init__()
@@ -355,12 +355,16 @@ class DiffIRS2(nn.Module):
         self.denoise = Denoiser(denoiser, timesteps)
         self.diffusion = DDPM(timesteps, linear_start, linear_end)
 
-    def forward(self, degraded: Tensor, noise: Tensor | None = None, *, prior: Tensor | None = None):
-        """Guess the IPR, then restore."""
+    def forward(
+        self, degraded: Tensor, noise: Tensor | None = None, *, prior: Tensor | None = None, t: int | None = None
+    ):
+        """Guess the IPR, then restore; with `t`, only guess it from z_t in one step, as diffusion usually learns."""
         if noise is None:
             noise = torch.randn(len(degraded), PRIOR, device=degraded.device, dtype=degraded.dtype)
         z = noise if prior is None else self.diffusion.diffuse(prior, noise)
         condition = self.condition(F.pixel_unshuffle(degraded, self.unshuffle))
+        if t is not None:
+            return self.denoise(self.diffusion.diffuse(prior, noise, t), t, condition)
         steps = self.diffusion.reverse(z, condition, self.denoise)
         restored = self.G(degraded, steps[-1])
         return restored if prior is None else (restored, steps)

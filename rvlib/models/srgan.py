@@ -10,6 +10,7 @@ Symbols: k9n64 a 9 x 9 convolution with 64 channels.
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from rvlib.errors import UserError
@@ -244,6 +245,24 @@ class DenseDiscriminator(nn.Module):
         if image.shape[-2:] != (96, 96):
             raise UserError(f"this discriminator judges 96 x 96 pixels, not {image.shape[-2]} x {image.shape[-1]}")
         return self.classifier(torch.flatten(self.features(image), 1))
+
+
+class Adversaries(nn.Module):
+    """Generator and discriminator as one module, so that one loop and one optimizer train both.
+
+    The generator is judged by the discriminator as it stands, without a gradient to the latter's weights.
+    """
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module):
+        super().__init__()
+        self.generator, self.discriminator = generator, discriminator
+
+    def forward(self, degraded: Tensor, reference: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Restored photos, and logits: of references and of restored photos to learn from, of restored to be judged."""
+        restored = self.generator(degraded)
+        real, fake = self.discriminator(reference), self.discriminator(restored.detach())
+        frozen = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
+        return restored, real, fake, functional_call(self.discriminator, frozen, (restored,))
 
 
 def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
