@@ -70,11 +70,13 @@ def fetch(
 
 @app.command()
 def train(
-    method: Annotated[str, typer.Argument(help="fsrcnn, srcnn, ...")],
+    method: Annotated[str, typer.Argument(help="fsrcnn, srresnet, srgan, swinir, nafnet, diffir-s1, ...")],
     photos: Annotated[Path, typer.Option(help="A folder of photos to train on.")],
     run: Annotated[Path, typer.Option(help="The folder of this run; started again, it goes on where it was.")],
+    degraded: Annotated[Path | None, typer.Option(help="Their degraded versions, by name; else made anew.")] = None,
     validation: Annotated[Path | None, typer.Option(help="A folder of photos to choose the best weights on.")] = None,
-    scale: int = 4,
+    start: Annotated[str | None, typer.Option(help="Weights to go on from (srgan: srresnet, diffir-s2: s1).")] = None,
+    scale: Annotated[int | None, typer.Option(help="Of super-resolution, 4 without it.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
     batch_size: int | None = None,
     patch_size: Annotated[int | None, typer.Option(help="Side of the reference patch.")] = None,
@@ -84,7 +86,7 @@ def train(
 ):
     """Train a method on your own photos."""
     from rvlib import recipes
-    from rvlib.photos import folder, read
+    from rvlib.photos import folder, pair_folder, read
 
     settings = {
         "steps": steps,
@@ -93,10 +95,13 @@ def train(
         "validate_every": validate_every,
         "seed": seed,
     }
+    pairs = pair_folder(degraded, photos) if degraded else [(None, path) for path in folder(photos)]
     recipes.train(
         method,
-        {path.name: read(path) for path in folder(photos)},
+        {path.stem: read(path) for _, path in pairs},
         run=run,
+        degraded={path.stem: read(path) for path, _ in pairs} if degraded else None,
+        start=rvlib.load(start) if start else None,
         validation={path.name: read(path) for path in folder(validation)} if validation else None,
         scale=scale,
         patch_size=patch_size,

@@ -16,6 +16,13 @@ def rgb_to_ycbcr(image: Tensor) -> Tensor:
     return torch.einsum("yc,...chw->...yhw", matrix, image) + offset[:, None, None]
 
 
+def luminance(image: Tensor, *, white: float = 1.0) -> Tensor:
+    """The Y of `rgb_to_ycbcr` alone: RGB (..., 3, h, w) in [0, white] -> (..., 1, h, w)."""
+    red, green, blue = (_MATRIX[0] / 255).tolist()
+    r, g, b = image.unbind(-3)
+    return torch.add(red * r, g, alpha=green).add_(b, alpha=blue).add_(16 / 255 * white).unsqueeze(-3)
+
+
 def ycbcr_to_rgb(image: Tensor) -> Tensor:
     """The inverse of `rgb_to_ycbcr`, not clipped: (..., 3, h, w) -> (..., 3, h, w)."""
     inverse, offset = torch.linalg.inv(_MATRIX / 255).to(image), (_OFFSET / 255).to(image)

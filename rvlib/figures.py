@@ -31,7 +31,7 @@ def theme() -> None:
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     plt.rcParams.update(
         {
-            "figure.dpi": 80,
+            "figure.dpi": 72,
             "savefig.dpi": 110,
             "savefig.bbox": "tight",
             "axes.titlesize": "medium",

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rvlib.color import rgb_to_ycbcr
+from rvlib.color import luminance
 from rvlib.errors import UserError
 
 
@@ -33,36 +33,36 @@ def ssim(restored, reference, *, channel: str = "y", crop: int = 0):
     if channel != "rgb3d" and min(first.shape[-2:]) < 11:
         raise UserError("SSIM needs images of at least 11 x 11 pixels after cropping")
     blur = _blur_3d if channel == "rgb3d" else _blur_2d
-    mean_1, mean_2 = blur(first), blur(second)
-    variance_1, variance_2 = blur(first**2) - mean_1**2, blur(second**2) - mean_2**2
-    covariance = blur(first * second) - mean_1 * mean_2
+    mean_1, mean_2, energy, product = (blur(each) for each in (first, second, first**2 + second**2, first * second))
+    means, squared = mean_1 * mean_2, mean_1**2 + mean_2**2
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    value = ((2 * mean_1 * mean_2 + c1) * (2 * covariance + c2)) / (
-        (mean_1**2 + mean_2**2 + c1) * (variance_1 + variance_2 + c2)
-    )
+    # σ_x² + σ_y² = blur(x² + y²) - (μ_x² + μ_y²),   σ_xy = blur(xy) - μ_x μ_y
+    value = (2 * means + c1) * (2 * (product - means) + c2) / ((squared + c1) * (energy - squared + c2))
     value = value.mean(dim=(1, 2, 3))
     return float(value[0]) if single else value
 
 
-def _window(like: Tensor) -> Tensor:
-    t = torch.arange(-5, 6, dtype=like.dtype, device=like.device)
-    window = torch.exp(-(t**2) / (2 * 1.5**2))
-    return window / window.sum()
+def _weighted(image: Tensor, dim: int) -> Tensor:
+    """Gaussian mean over 11 values along one dimension, valid region, so that 10 values are lost."""
+    window = torch.exp(-(torch.arange(-5, 6, dtype=torch.float64) ** 2) / (2 * 1.5**2))
+    window = (window / window.sum()).tolist()
+    length = image.shape[dim] - 10
+    # shifted sums in place are faster than a convolution with one channel in float64
+    total = image.narrow(dim, 0, length) * window[0]
+    for k in range(1, 11):
+        total.add_(image.narrow(dim, k, length), alpha=window[k])
+    return total
 
 
 def _blur_2d(image: Tensor) -> Tensor:
     """Gaussian mean over 11 x 11 pixels, valid region: the window is separable, so rows and columns in turn."""
-    window, height, width = _window(image), image.shape[-2] - 10, image.shape[-1] - 10
-    # eleven shifted sums are faster than a convolution with one channel in float64
-    rows = sum(window[k] * image[..., k : k + height, :] for k in range(11))
-    return sum(window[k] * rows[..., k : k + width] for k in range(11))
+    return _weighted(_weighted(image, -2), -1)
 
 
 def _blur_3d(image: Tensor) -> Tensor:
     """Gaussian mean over 11 x 11 x 11 of height, width and colour, the border repeated."""
     padded = F.pad(image[:, None], (5, 5, 5, 5, 5, 5), mode="replicate")[:, 0]
-    window, colours = _window(image), image.shape[1]
-    return _blur_2d(sum(window[k] * padded[:, k : k + colours] for k in range(11)))
+    return _blur_2d(_weighted(padded, 1))
 
 
 def lpips(restored, reference, *, net: str = "alex", crop: int = 0):
@@ -100,6 +100,6 @@ def _prepare(restored, reference, channel: str, known: tuple[str, ...], crop: in
             raise UserError(f"nothing is left of {height} x {width} pixels after cropping {crop} from each border")
         image = image[..., crop : height - crop, crop : width - crop]
         if channel == "y" and image.shape[1] == 3:
-            image = rgb_to_ycbcr(image / 255)[:, :1] * 255
+            image = luminance(image, white=255.0)
         pair.append(image)
     return pair[0], pair[1], single

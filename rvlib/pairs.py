@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rvlib import photos
-from rvlib.color import rgb_to_ycbcr
+from rvlib.color import luminance
 from rvlib.degrade import mod_crop
 from rvlib.errors import UserError
 from rvlib.restore import to_tensor
@@ -30,15 +30,15 @@ def photo_pairs(references: dict[str, np.ndarray], degradation, *, seed: int = 0
     return pairs
 
 
-def test_pairs(data: Path, name: str, degradation, *, split: str = "test", limit: int | None = None) -> dict[str, Pair]:
-    """The pairs of a fetched set: its own degraded photos where it brings them, else degraded anew."""
+def set_pairs(data: Path, name: str, degradation, *, split: str = "test", limit: int | None = None) -> dict[str, Pair]:
+    """The pairs of a set (`photos.place`): its own degraded photos where it brings them, else degraded anew."""
     references = photos.load_set(data, name, split=split, limit=limit)
     scale = getattr(degradation, "scale", 1)
-    if not (data / name / split / "degraded").is_dir():
+    if not photos.place(data, name, split=split, role="degraded").is_dir():
         return photo_pairs(references, degradation)
     degraded = photos.load_set(data, name, split=split, role="degraded", limit=limit)
     if degraded.keys() != references.keys():
-        raise UserError(f"{data / name}: degraded and reference photos do not have the same names, fetch the set again")
+        raise UserError(f"{name}: degraded and reference photos do not have the same names, which pairs need")
     return {name: (degraded[name], mod_crop(reference, scale)) for name, reference in references.items()}
 
 
@@ -128,7 +128,7 @@ def _planes(image: np.ndarray, channels: int) -> np.ndarray:
     """uint8 H x W x 3 -> C x H x W: uint8 RGB, or unrounded luminance as float32 in [0, 1]."""
     if channels == 3:
         return np.ascontiguousarray(image.transpose(2, 0, 1))
-    return rgb_to_ycbcr(to_tensor(image))[0, :1].numpy()
+    return luminance(to_tensor(image))[0].numpy()
 
 
 def _turn(patch: np.ndarray, turn: int) -> np.ndarray:

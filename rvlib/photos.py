@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+import rvlib
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
 
@@ -113,11 +114,22 @@ def pair_folder(degraded: str | Path, reference: str | Path) -> list[tuple[Path,
     return [(sides[0][name], sides[1][name]) for name in sides[0]]
 
 
+def place(root: str | Path, name: str, *, split: str = "test", role: str = "reference") -> Path:
+    """The folder of a set: below `root` where it was fetched to, or a folder of your own where `name` has a slash.
+
+    Your own folder holds photos, or pairs of them in `reference/` and `degraded/`; it serves as any split.
+    """
+    if "/" not in name:
+        return Path(root) / name / split / role
+    own = rvlib.ROOT / Path(name).expanduser()
+    return own if role == "reference" and not (own / role).is_dir() else own / role
+
+
 def load_set(
     root: str | Path, name: str, *, split: str = "test", role: str = "reference", limit: int | None = None
 ) -> dict[str, np.ndarray]:
-    """The photos of a fetched set by name: {stem: uint8 H x W x 3}, the first `limit` of them."""
-    return {file.stem: read(file) for file in folder(Path(root) / name / split / role)[:limit]}
+    """The photos of a set, which `place` finds, by name: {stem: uint8 H x W x 3}, the first `limit` of them."""
+    return {file.stem: read(file) for file in folder(place(root, name, split=split, role=role))[:limit]}
 
 
 def _upright(image: Image.Image) -> Image.Image:

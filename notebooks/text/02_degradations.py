@@ -28,7 +28,7 @@ from PIL import Image
 
 from rvlib import evaluate, figures, metrics, photos, study, tables
 from rvlib.degrade import Bicubic, Chain, GaussianBlur, Jpeg, MotionBlur, Noise, imresize
-from rvlib.pairs import test_pairs
+from rvlib.pairs import set_pairs
 
 figures.theme()
 
@@ -138,7 +138,7 @@ data = study.data(profile)
 measured = [
     evaluate.evaluate(
         evaluate.bicubic(scale),
-        test_pairs(data, name, degradation),
+        set_pairs(data, name, degradation),
         method="bicubic",
         label="bicubic input",
         set_name=name,

@@ -36,7 +36,7 @@ import torch
 from rvlib import complexity, evaluate, figures, metrics, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import fsrcnn
-from rvlib.pairs import photo_pairs, test_pairs
+from rvlib.pairs import photo_pairs, set_pairs
 
 figures.theme()
 
@@ -65,7 +65,7 @@ seed = 0
 # %%
 degradation = Bicubic(scale)
 data = study.data(profile)
-pairs = {name: test_pairs(data, name, degradation) for name in test_sets}
+pairs = {name: set_pairs(data, name, degradation) for name in test_sets}
 degraded, reference = next(iter(pairs[test_sets[0]].values()))
 enlarged = evaluate.bicubic(scale)(degraded)
 show = photos.sample("coffee")

@@ -28,7 +28,7 @@ import seaborn as sns
 import rvlib
 from rvlib import complexity, evaluate, figures, metrics, photos, recipes, study, tables
 from rvlib.degrade import Bicubic
-from rvlib.pairs import photo_pairs, test_pairs
+from rvlib.pairs import photo_pairs, set_pairs
 
 figures.theme()
 
@@ -71,7 +71,7 @@ models = {method: rvlib.load(run / "last.safetensors") for method, run in runs.i
 degradation = Bicubic(scale)
 measured = []
 for name in test_sets:
-    pairs = test_pairs(data, name, degradation)
+    pairs = set_pairs(data, name, degradation)
     columns = {"set_name": name, "crop": scale}
     measured.append(
         evaluate.evaluate(evaluate.bicubic(scale), pairs, method="bicubic", label="bicubic input", **columns)
@@ -148,6 +148,6 @@ gains.sort_values("gain").head(3).style.format(precision=2).hide(axis="index")
 # ## Try it
 #
 # 1. Crop nothing instead of 4 pixels. Do all methods move by the same amount?
-# 2. Add your own photo to `test_pairs` and see in which half of the gains it falls.
+# 2. Add your own photo to `set_pairs` and see in which half of the gains it falls.
 #
 # Next: `12_report`, everything on one page.

@@ -10,193 +10,20 @@ Symbols: z the IPR (b, 256), c the condition that CPEN extracts from the degrade
 """
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvlib.errors import UserError
+from rvlib.models.dirformer import PRIOR, DIRformer
 
-PRIOR = 256  # length of the IPR
-
-
-class LayerNorm(nn.Module):
-    """Normalise each pixel over its channels; without bias the mean is kept: x / √(σ² + ε) · w, ε = 10⁻⁵."""
-
-    def __init__(self, channels: int, *, bias: bool):
-        super().__init__()
-        # official checkpoints call the parameters norm.body.weight and norm.body.bias
-        self.body = nn.ParameterDict({"weight": nn.Parameter(torch.ones(channels))})
-        if bias:
-            self.body["bias"] = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(b c h w) -> (b c h w)."""
-        variance, mean = torch.var_mean(x, dim=1, keepdim=True, unbiased=False)
-        weight = self.body["weight"][:, None, None]
-        if "bias" in self.body:
-            return (x - mean) / torch.sqrt(variance + 1e-5) * weight + self.body["bias"][:, None, None]
-        return x / torch.sqrt(variance + 1e-5) * weight
-
-
-class Modulation(nn.Sequential):
-    """Steer features by the IPR (DiffIR eq. 2): x' = (W₁ z) ⊙ x + W₂ z; (b c h w), (b, 256) -> (b c h w)."""
-
-    def __init__(self, channels: int):
-        super().__init__(nn.Linear(PRIOR, 2 * channels, bias=False))
-
-    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
-        """Scale and shift each channel."""
-        scale, shift = self[0](prior)[:, :, None, None].chunk(2, dim=1)
-        return x * scale + shift
-
-
-class Attention(nn.Module):
-    """DMTA, dynamic multi-head transposed attention (DiffIR eq. 3-4): V softmax(τ K̂ᵀ Q̂), channels attend to channels.
-
-    Its cost is linear in the pixels. Q and K have length 1 along the pixels; τ is learned per head.
-    """
-
-    def __init__(self, channels: int, heads: int, *, bias: bool):
-        super().__init__()
-        self.heads = heads
-        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.kernel = Modulation(channels)
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=bias)
-        self.qkv_dwconv = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=bias)
-        self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
-
-    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
-        """(b c h w), (b, 256) -> (b c h w)."""
-        height, width = x.shape[-2:]
-        qkv = self.qkv_dwconv(self.qkv(self.kernel(x, prior)))
-        q, k, v = rearrange(qkv, "b (three k d) h w -> three b k d (h w)", three=3, k=self.heads)
-        similarity = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * self.temperature
-        attended = similarity.softmax(dim=-1) @ v
-        return self.project_out(rearrange(attended, "b k d (h w) -> b (k d) h w", h=height, w=width))
-
-
-class FeedForward(nn.Module):
-    """DGFN, dynamic gated feed-forward network (DiffIR eq. 5): W₃ (GELU(D W₁ x') ⊙ D W₂ x')."""
-
-    def __init__(self, channels: int, factor: float, *, bias: bool):
-        super().__init__()
-        hidden = int(channels * factor)
-        self.project_in = nn.Conv2d(channels, 2 * hidden, 1, bias=bias)
-        self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
-        self.project_out = nn.Conv2d(hidden, channels, 1, bias=bias)
-        self.kernel = Modulation(channels)
-
-    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
-        """(b c h w), (b, 256) -> (b c h w)."""
-        gate, value = self.dwconv(self.project_in(self.kernel(x, prior))).chunk(2, dim=1)
-        return self.project_out(F.gelu(gate) * value)
-
-
-class Block(nn.Module):
-    """x = x + DMTA(LN(x), z);  x = x + DGFN(LN(x), z)."""
-
-    def __init__(self, channels: int, heads: int, *, factor: float, bias: bool, norm_bias: bool):
-        super().__init__()
-        self.norm1 = LayerNorm(channels, bias=norm_bias)
-        self.attn = Attention(channels, heads, bias=bias)
-        self.norm2 = LayerNorm(channels, bias=norm_bias)
-        self.ffn = FeedForward(channels, factor, bias=bias)
-
-    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
-        """(b c h w), (b, 256) -> (b c h w)."""
-        x = x + self.attn(self.norm1(x), prior)
-        return x + self.ffn(self.norm2(x), prior)
-
-
-class Level(nn.ModuleList):
-    """Blocks one after the other, all steered by the same IPR."""
-
-    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
-        """(b c h w), (b, 256) -> (b c h w)."""
-        for block in self:
-            x = block(x, prior)
-        return x
-
-
-class Resample(nn.Module):
-    """A 3 x 3 convolution and a pixel shuffle: half the size and twice the channels, or the reverse."""
-
-    def __init__(self, channels: int, *, up: bool):
-        super().__init__()
-        out, shuffle = (2 * channels, nn.PixelShuffle(2)) if up else (channels // 2, nn.PixelUnshuffle(2))
-        self.body = nn.Sequential(nn.Conv2d(channels, out, 3, padding=1, bias=False), shuffle)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(b c h w) -> (b 2c h/2 w/2) or (b c/2 2h 2w)."""
-        return self.body(x)
-
-
-class Patches(nn.Module):
-    """The first convolution, under its official name."""
-
-    def __init__(self, channels: int, dim: int):
-        super().__init__()
-        self.proj = nn.Conv2d(channels, dim, 3, padding=1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(b channels h w) -> (b dim h w)."""
-        return self.proj(x)
-
-
-class DIRformer(nn.Module):
-    """The network that restores (DiffIR, Fig. 2): a U-Net of four levels whose blocks the IPR steers.
-
-    Super-resolution works at a quarter of the output's size and ends in pixel shuffles by 4; deblurring works at full
-    size. The input (enlarged by nearest neighbours) is added. (b 3 h w), (b, 256) -> (b 3 scale·h scale·w)
-    """
-
-    def __init__(self, *, task: str, scale: int, dim: int, blocks, refinement: int, heads, factor: float, bias: bool):
-        super().__init__()
-        self.scale, self.unshuffle = scale, 4 // scale if task == "super-resolution" else 1
-        norm_bias = task == "deblurring"
-
-        def level(channels: int, count: int, heads: int) -> Level:
-            make = {"factor": factor, "bias": bias, "norm_bias": norm_bias}
-            return Level(Block(channels, heads, **make) for _ in range(count))
-
-        self.patch_embed = Patches(3 * self.unshuffle**2, dim)
-        self.encoder_level1 = level(dim, blocks[0], heads[0])
-        self.down1_2 = Resample(dim, up=False)
-        self.encoder_level2 = level(2 * dim, blocks[1], heads[1])
-        self.down2_3 = Resample(2 * dim, up=False)
-        self.encoder_level3 = level(4 * dim, blocks[2], heads[2])
-        self.down3_4 = Resample(4 * dim, up=False)
-        self.latent = level(8 * dim, blocks[3], heads[3])
-        self.up4_3 = Resample(8 * dim, up=True)
-        self.reduce_chan_level3 = nn.Conv2d(8 * dim, 4 * dim, 1, bias=bias)
-        self.decoder_level3 = level(4 * dim, blocks[2], heads[2])
-        self.up3_2 = Resample(4 * dim, up=True)
-        self.reduce_chan_level2 = nn.Conv2d(4 * dim, 2 * dim, 1, bias=bias)
-        self.decoder_level2 = level(2 * dim, blocks[1], heads[1])
-        self.up2_1 = Resample(2 * dim, up=True)
-        self.decoder_level1 = level(2 * dim, blocks[0], heads[0])
-        self.refinement = level(2 * dim, refinement, heads[0])
-        if task == "deblurring":
-            self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
-        else:
-            upsampler = []
-            for _ in range(2):
-                upsampler += [nn.Conv2d(2 * dim, 8 * dim, 3, padding=1), nn.PixelShuffle(2)]
-            self.tail = nn.Sequential(nn.Sequential(*upsampler), nn.Conv2d(2 * dim, 3, 3, padding=1))
-
-    def forward(self, degraded: Tensor, prior: Tensor) -> Tensor:
-        """Down, up with concatenated skips, refine."""
-        level1 = self.encoder_level1(self.patch_embed(F.pixel_unshuffle(degraded, self.unshuffle)), prior)
-        level2 = self.encoder_level2(self.down1_2(level1), prior)
-        level3 = self.encoder_level3(self.down2_3(level2), prior)
-        x = self.latent(self.down3_4(level3), prior)
-        x = self.decoder_level3(self.reduce_chan_level3(torch.cat([self.up4_3(x), level3], dim=1)), prior)
-        x = self.decoder_level2(self.reduce_chan_level2(torch.cat([self.up3_2(x), level2], dim=1)), prior)
-        x = self.decoder_level1(torch.cat([self.up2_1(x), level1], dim=1), prior)
-        x = self.refinement(x, prior)
-        if hasattr(self, "output"):
-            return self.output(x) + degraded
-        return self.tail(x) + F.interpolate(degraded, scale_factor=self.scale, mode="nearest")
+BUFFERS = {  # of the noise schedule: they follow from the betas
+    f"diffusion.{name}"
+    for name in (
+        "betas alphas_cumprod alphas_cumprod_prev sqrt_alphas_cumprod sqrt_one_minus_alphas_cumprod "
+        "log_one_minus_alphas_cumprod sqrt_recip_alphas_cumprod sqrt_recipm1_alphas_cumprod posterior_variance "
+        "posterior_log_variance_clipped posterior_mean_coef1 posterior_mean_coef2"
+    ).split()
+}
 
 
 class ResBlock(nn.Module):
@@ -264,15 +91,14 @@ class HiddenLayer(nn.Module):
 class DDPM(nn.Module):
     """The noise schedule and its reverse step (Ho et al. 2020, eq. 4 and 7), for T of a handful.
 
-        β_t = linspace(√β_1, √β_T, T)²        q(z_t | z_0) = N(√ᾱ_t z_0, (1 - ᾱ_t) I)
+        q(z_t | z_0) = N(√ᾱ_t z_0, (1 - ᾱ_t) I)
         z_{t-1} = √ᾱ_{t-1} β_t / (1 - ᾱ_t) · ẑ_0 + √α_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t) · z_t
 
     The reverse step is the posterior's mean alone: no noise is added, as in the official code.
     """
 
-    def __init__(self, timesteps: int, start: float, end: float):
+    def __init__(self, betas: Tensor):
         super().__init__()
-        betas = torch.linspace(start**0.5, end**0.5, timesteps, dtype=torch.float64, device="cpu") ** 2
         alphas = 1 - betas
         cumulated = alphas.cumprod(0)
         before = torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), cumulated[:-1]])
@@ -282,7 +108,7 @@ class DDPM(nn.Module):
             "posterior_mean_coef1": before.sqrt() * betas / (1 - cumulated),
             "posterior_mean_coef2": alphas.sqrt() * (1 - before) / (1 - cumulated),
         }
-        for name, values in schedule.items():  # follow from T, start and end: not part of a checkpoint
+        for name, values in schedule.items():  # follow from the betas: not part of a checkpoint
             self.register_buffer(name, values.float(), persistent=False)
 
     def diffuse(self, z: Tensor, noise: Tensor, t: int | Tensor = -1) -> Tensor:
@@ -342,9 +168,7 @@ class DiffIRS2(nn.Module):
         scale: int,
         encoder: int,
         denoiser: int,
-        timesteps: int,
-        linear_start: float,
-        linear_end: float,
+        betas: Tensor,
         **dirformer,
     ):
         super().__init__()
@@ -352,8 +176,8 @@ class DiffIRS2(nn.Module):
         self.unshuffle = _unshuffle(task, scale)
         self.G = DIRformer(task=task, scale=scale, **dirformer)
         self.condition = CPEN(3 * self.unshuffle**2, encoder)
-        self.denoise = Denoiser(denoiser, timesteps)
-        self.diffusion = DDPM(timesteps, linear_start, linear_end)
+        self.denoise = Denoiser(denoiser, len(betas))
+        self.diffusion = DDPM(betas)
 
     def forward(
         self, degraded: Tensor, noise: Tensor | None = None, *, prior: Tensor | None = None, t: int | None = None
@@ -380,6 +204,11 @@ def _multiple(task: str, scale: int) -> int:
     return 8 if task == "deblurring" else 32 // scale
 
 
+def linear_betas(timesteps: int, start: float, end: float) -> Tensor:
+    """β_t = linspace(√β_1, √β_T, T)²: (T), float64; "linear" by the name of the official option."""
+    return torch.linspace(start**0.5, end**0.5, timesteps, dtype=torch.float64, device="cpu") ** 2
+
+
 def diffir(
     *,
     stage: int = 2,
@@ -390,14 +219,21 @@ def diffir(
     refinement: int | None = None,
     heads: tuple[int, int, int, int] = (1, 2, 4, 8),
     factor: float | None = None,
+    hidden: tuple[int, int, int, int] | None = None,
     bias: bool = False,
+    norm_bias: bool | None = None,
     encoder: int | None = None,
     denoiser: int = 1,
     timesteps: int = 4,
     linear_start: float = 0.1,
     linear_end: float = 0.99,
+    betas: tuple[float, ...] | None = None,
 ) -> DiffIRS1 | DiffIRS2:
-    """Build stage 1 or 2 of DiffIR; what is not given is the official configuration of the task."""
+    """Build stage 1 or 2 of DiffIR; what is not given is the official configuration of the task.
+
+    `hidden` gives the DGFN's channels per level in the place of ⌊channels · factor⌋, `betas` a noise schedule in the
+    place of the linear one, `norm_bias` the kind of LayerNorm (with bias: deblurring).
+    """
     official = {
         "super-resolution": {"dim": 64, "blocks": (13, 1, 1, 1), "refinement": 13, "factor": 2.2, "encoder": 9},
         "deblurring": {"dim": 48, "blocks": (3, 5, 6, 6), "refinement": 4, "factor": 2.0, "encoder": 5},
@@ -409,15 +245,33 @@ def diffir(
         raise UserError(
             f"DiffIR has stages 1 and 2 and scales 1, 2, 4 (deblurring: 1), not stage {stage}, scale {scale}"
         )
-    if timesteps < 1 or not 0 < linear_start <= linear_end < 1:
+    if betas is None and (timesteps < 1 or not 0 < linear_start <= linear_end < 1):
         raise UserError("DiffIR needs at least one timestep and 0 < linear_start <= linear_end < 1")
+    if betas is not None and not (betas and all(0 < beta < 1 for beta in betas)):
+        raise UserError("DiffIR needs at least one timestep, and betas between 0 and 1")
     given = {"dim": dim, "blocks": blocks, "refinement": refinement, "factor": factor, "encoder": encoder}
     sizes = official[task] | {name: value for name, value in given.items() if value is not None}
-    common = {"task": task, "scale": scale, "heads": heads, "bias": bias, **sizes}
+    factor = sizes.pop("factor")
+    widths = [2**index * sizes["dim"] for index in range(4)]
+    hidden = [int(width * factor) for width in widths] if hidden is None else hidden
+    if not len(sizes["blocks"]) == len(heads) == len(hidden) == 4:
+        raise UserError("DiffIR has four levels: give four numbers as blocks, heads and hidden")
+    if (
+        min(sizes["dim"], *sizes["blocks"], sizes["refinement"], *heads, *hidden) < 1
+        or min(sizes["encoder"], denoiser) < 0
+    ):
+        raise UserError("the sizes of DiffIR must be positive")
+    if sizes["dim"] % 2 or any(width % each for width, each in zip(widths, heads, strict=True)):
+        raise UserError("DiffIR's dim must be even, and the channels of each level a multiple of its heads")
+    common = {"task": task, "scale": scale, "heads": heads, "hidden": hidden, "bias": bias, **sizes}
+    common["norm_bias"] = task == "deblurring" if norm_bias is None else norm_bias
     if stage == 1:
         return DiffIRS1(**common)
-    schedule = {"timesteps": timesteps, "linear_start": linear_start, "linear_end": linear_end}
-    return DiffIRS2(**common, denoiser=denoiser, **schedule)
+    if betas is None:
+        schedule = linear_betas(timesteps, linear_start, linear_end)
+    else:
+        schedule = torch.tensor(betas, dtype=torch.float64, device="cpu")
+    return DiffIRS2(**common, denoiser=denoiser, betas=schedule)
 
 
 def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
@@ -431,12 +285,14 @@ def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
     def count(prefix: str) -> int:
         return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
 
-    dim, planes = state["G.patch_embed.proj.weight"].shape[:2]
+    def shape(key: str, axes: int) -> torch.Size:
+        if key not in state or state[key].ndim != axes:
+            raise UserError(f"this DiffIR checkpoint is damaged: {key} is missing or has not {axes} axes")
+        return state[key].shape
+
+    state = _without_aliases(state)
+    dim, planes = shape("G.patch_embed.proj.weight", 4)[:2]
     levels = [f"G.encoder_level{level}." for level in (1, 2, 3)] + ["G.latent."]
-    sizes = {2**index * dim: state.get(f"{level}0.ffn.project_out.weight") for index, level in enumerate(levels)}
-    temperatures = [state.get(f"{level}0.attn.temperature") for level in levels]
-    if any(each is None for each in (*sizes.values(), *temperatures)):
-        raise UserError("this DiffIR checkpoint lacks one of the four levels: it is damaged")
     stage = 2 if "condition.mlp.0.weight" in state else 1
     task = "deblurring" if "G.output.weight" in state else "super-resolution"
     prefix = "condition.E." if stage == 2 else "E.E."
@@ -447,17 +303,36 @@ def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
         "dim": dim,
         "blocks": tuple(count(level) for level in levels),
         "refinement": count("G.refinement."),
-        "heads": tuple(each.shape[0] for each in temperatures),
-        # hidden = ⌊channels · factor⌋ at every level: the largest quotient is the smallest factor that gives them all
-        "factor": max(weight.shape[1] / channels for channels, weight in sizes.items()) + 1e-9,
+        "heads": tuple(shape(f"{level}0.attn.temperature", 3)[0] for level in levels),
+        "hidden": tuple(shape(f"{level}0.ffn.project_out.weight", 4)[1] for level in levels),
         "bias": "G.encoder_level1.0.attn.qkv.bias" in state,
+        "norm_bias": "G.encoder_level1.0.norm1.body.bias" in state,
         "encoder": sum(key.startswith(prefix) and key.endswith(".body.0.weight") for key in state),
     }
     if stage == 2:
         arguments["denoiser"] = count("denoise.resmlp.") - 1
-        betas = state.get("diffusion.betas")
-        if betas is not None and 1 <= betas.numel() <= 10_000:
-            ends = [round(betas.flatten()[index].item(), 7) for index in (0, -1)]  # float32 holds seven digits
-            schedule = {"linear_start": ends[0], "linear_end": ends[1]}
-            arguments |= {"timesteps": betas.numel(), **schedule}
-    return "diffir", arguments, {key: value for key, value in state.items() if not key.startswith("diffusion.")}
+        if "diffusion.betas" in state:
+            arguments |= _schedule(state["diffusion.betas"])
+    return "diffir", arguments, {key: value for key, value in state.items() if key not in BUFFERS}
+
+
+def _without_aliases(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop the second names of the denoiser's and the condition's weights; refuse them where the values differ."""
+    names = {"diffusion.model.": "denoise.", "diffusion.condition.": "condition."}
+    kept = dict(state)
+    for alias, name in names.items():
+        for key in [key for key in state if key.startswith(alias)]:
+            value, original = kept.pop(key), kept.setdefault(name + key.removeprefix(alias), state[key])
+            if value.shape != original.shape or not torch.equal(value, original):
+                raise UserError(f"this DiffIR checkpoint contradicts itself: {key} differs from its original in {name}")
+    return kept
+
+
+def _schedule(betas: Tensor) -> dict:
+    """Arguments that give these betas: the ends of the linear schedule, or the betas where they follow none."""
+    if betas.ndim != 1 or not 1 <= len(betas) <= 10_000:
+        raise UserError("this DiffIR checkpoint is damaged: diffusion.betas is no list of 1 to 10,000 numbers")
+    start, end = (round(betas[index].item(), 7) for index in (0, -1))  # float32 holds seven digits
+    if 0 < start <= end < 1 and torch.allclose(linear_betas(len(betas), start, end), betas.double(), atol=1e-6):
+        return {"timesteps": len(betas), "linear_start": start, "linear_end": end}
+    return {"betas": tuple(betas.tolist())}

@@ -272,14 +272,21 @@ def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
         found = {k.removeprefix(prefix).split(".")[0] for k in state if k.startswith(prefix) and k.endswith(suffix)}
         return len(found)
 
+    def width(key: str) -> int:
+        if state[key].ndim != 4 or not len(state[key]):
+            raise UserError(f"this SRGAN checkpoint is damaged: {key} is no convolution")
+        return len(state[key])
+
+    for key in [key for key in state if key.endswith(".running_mean")]:  # files from before torch 0.4.1 don't count
+        state = {key.replace("running_mean", "num_batches_tracked"): torch.tensor(0), **state}
     if "conv1.0.weight" in state and "conv3.weight" in state:
-        sizes = {"features": state["conv1.0.weight"].shape[0], "blocks": count("trunk.")}
+        sizes = {"features": width("conv1.0.weight"), "blocks": count("trunk.")}
         return "srgan", {"style": "paper", "scale": 2 ** count("upsampling."), **sizes}, state
     if "block1.0.weight" in state and "block7.0.weight" in state:
-        sizes = {"scale": 2 ** count("block8.", ".prelu.weight"), "features": state["block1.0.weight"].shape[0]}
+        sizes = {"scale": 2 ** count("block8.", ".prelu.weight"), "features": width("block1.0.weight")}
         return "srgan", {"style": "compact", **sizes}, state
     if "conv_first.weight" in state and "upconv1.weight" in state and "body.0.conv1.weight" in state:
-        features = state["conv_first.weight"].shape[0]
-        scale = 4 if "upconv2.weight" in state else round((state["upconv1.weight"].shape[0] / features) ** 0.5)
+        features = width("conv_first.weight")
+        scale = 4 if "upconv2.weight" in state else round((width("upconv1.weight") / features) ** 0.5)
         return "srgan", {"style": "msrresnet", "scale": scale, "features": features, "blocks": count("body.")}, state
     return None

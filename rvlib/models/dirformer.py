@@ -1,0 +1,195 @@
+"""DIRformer: the part of DiffIR that restores, a Restormer-like U-Net that a short vector steers at every block.
+
+Xia et al. 2023, "DiffIR: Efficient Diffusion Model for Image Restoration", Fig. 2 and eq. 2 to 5. The image prior
+representation z (b, 256) scales and shifts the normalised features before each attention and each feed-forward part.
+
+Symbols: x features (b c h w), W 1 x 1 convolutions, D depthwise 3 x 3 convolutions, ⊙ product of feature maps.
+"""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PRIOR = 256  # length of the IPR
+
+
+class LayerNorm(nn.Module):
+    """Normalise each pixel over its channels; without bias the mean is kept: x / √(σ² + ε) · w, ε = 10⁻⁵."""
+
+    def __init__(self, channels: int, *, bias: bool):
+        super().__init__()
+        # official checkpoints call the parameters norm.body.weight and norm.body.bias
+        self.body = nn.ParameterDict({"weight": nn.Parameter(torch.ones(channels))})
+        if bias:
+            self.body["bias"] = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b c h w) -> (b c h w)."""
+        variance, mean = torch.var_mean(x, dim=1, keepdim=True, unbiased=False)
+        weight = self.body["weight"][:, None, None]
+        if "bias" in self.body:
+            return (x - mean) / torch.sqrt(variance + 1e-5) * weight + self.body["bias"][:, None, None]
+        return x / torch.sqrt(variance + 1e-5) * weight
+
+
+class Modulation(nn.Sequential):
+    """Steer features by the IPR (DiffIR eq. 2): x' = (W₁ z) ⊙ x + W₂ z; (b c h w), (b, 256) -> (b c h w)."""
+
+    def __init__(self, channels: int):
+        super().__init__(nn.Linear(PRIOR, 2 * channels, bias=False))
+
+    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
+        """Scale and shift each channel."""
+        scale, shift = self[0](prior)[:, :, None, None].chunk(2, dim=1)
+        return x * scale + shift
+
+
+class Attention(nn.Module):
+    """DMTA, dynamic multi-head transposed attention (DiffIR eq. 3-4): V softmax(τ K̂ᵀ Q̂), channels attend to channels.
+
+    Its cost is linear in the pixels. Q and K have length 1 along the pixels; τ is learned per head.
+    """
+
+    def __init__(self, channels: int, heads: int, *, bias: bool):
+        super().__init__()
+        self.heads = heads
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.kernel = Modulation(channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=bias)
+        self.qkv_dwconv = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=bias)
+        self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
+
+    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
+        """(b c h w), (b, 256) -> (b c h w)."""
+        height, width = x.shape[-2:]
+        qkv = self.qkv_dwconv(self.qkv(self.kernel(x, prior)))
+        q, k, v = rearrange(qkv, "b (three k d) h w -> three b k d (h w)", three=3, k=self.heads)
+        similarity = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * self.temperature
+        attended = similarity.softmax(dim=-1) @ v
+        return self.project_out(rearrange(attended, "b k d (h w) -> b (k d) h w", h=height, w=width))
+
+
+class FeedForward(nn.Module):
+    """DGFN, dynamic gated feed-forward network (DiffIR eq. 5): W₃ (GELU(D W₁ x') ⊙ D W₂ x')."""
+
+    def __init__(self, channels: int, hidden: int, *, bias: bool):
+        super().__init__()
+        self.project_in = nn.Conv2d(channels, 2 * hidden, 1, bias=bias)
+        self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
+        self.project_out = nn.Conv2d(hidden, channels, 1, bias=bias)
+        self.kernel = Modulation(channels)
+
+    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
+        """(b c h w), (b, 256) -> (b c h w)."""
+        gate, value = self.dwconv(self.project_in(self.kernel(x, prior))).chunk(2, dim=1)
+        return self.project_out(F.gelu(gate) * value)
+
+
+class Block(nn.Module):
+    """x = x + DMTA(LN(x), z);  x = x + DGFN(LN(x), z)."""
+
+    def __init__(self, channels: int, heads: int, *, hidden: int, bias: bool, norm_bias: bool):
+        super().__init__()
+        self.norm1 = LayerNorm(channels, bias=norm_bias)
+        self.attn = Attention(channels, heads, bias=bias)
+        self.norm2 = LayerNorm(channels, bias=norm_bias)
+        self.ffn = FeedForward(channels, hidden, bias=bias)
+
+    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
+        """(b c h w), (b, 256) -> (b c h w)."""
+        x = x + self.attn(self.norm1(x), prior)
+        return x + self.ffn(self.norm2(x), prior)
+
+
+class Level(nn.ModuleList):
+    """Blocks one after the other, all steered by the same IPR."""
+
+    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
+        """(b c h w), (b, 256) -> (b c h w)."""
+        for block in self:
+            x = block(x, prior)
+        return x
+
+
+class Resample(nn.Module):
+    """A 3 x 3 convolution and a pixel shuffle: half the size and twice the channels, or the reverse."""
+
+    def __init__(self, channels: int, *, up: bool):
+        super().__init__()
+        out, shuffle = (2 * channels, nn.PixelShuffle(2)) if up else (channels // 2, nn.PixelUnshuffle(2))
+        self.body = nn.Sequential(nn.Conv2d(channels, out, 3, padding=1, bias=False), shuffle)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b c h w) -> (b 2c h/2 w/2) or (b c/2 2h 2w)."""
+        return self.body(x)
+
+
+class Patches(nn.Module):
+    """The first convolution, under its official name."""
+
+    def __init__(self, channels: int, dim: int):
+        super().__init__()
+        self.proj = nn.Conv2d(channels, dim, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b channels h w) -> (b dim h w)."""
+        return self.proj(x)
+
+
+class DIRformer(nn.Module):
+    """The network that restores (DiffIR, Fig. 2): a U-Net of four levels whose blocks the IPR steers.
+
+    Super-resolution works at a quarter of the output's size and ends in pixel shuffles by 4; deblurring works at full
+    size. The input (enlarged by nearest neighbours) is added. (b 3 h w), (b, 256) -> (b 3 scale·h scale·w)
+    """
+
+    def __init__(
+        self, *, task: str, scale: int, dim: int, blocks, refinement: int, heads, hidden, bias: bool, norm_bias: bool
+    ):
+        super().__init__()
+        self.scale, self.unshuffle = scale, 4 // scale if task == "super-resolution" else 1
+        hidden = {2**index * dim: each for index, each in enumerate(hidden)}  # by channels
+
+        def level(channels: int, count: int, heads: int) -> Level:
+            make = {"hidden": hidden[channels], "bias": bias, "norm_bias": norm_bias}
+            return Level(Block(channels, heads, **make) for _ in range(count))
+
+        self.patch_embed = Patches(3 * self.unshuffle**2, dim)
+        self.encoder_level1 = level(dim, blocks[0], heads[0])
+        self.down1_2 = Resample(dim, up=False)
+        self.encoder_level2 = level(2 * dim, blocks[1], heads[1])
+        self.down2_3 = Resample(2 * dim, up=False)
+        self.encoder_level3 = level(4 * dim, blocks[2], heads[2])
+        self.down3_4 = Resample(4 * dim, up=False)
+        self.latent = level(8 * dim, blocks[3], heads[3])
+        self.up4_3 = Resample(8 * dim, up=True)
+        self.reduce_chan_level3 = nn.Conv2d(8 * dim, 4 * dim, 1, bias=bias)
+        self.decoder_level3 = level(4 * dim, blocks[2], heads[2])
+        self.up3_2 = Resample(4 * dim, up=True)
+        self.reduce_chan_level2 = nn.Conv2d(4 * dim, 2 * dim, 1, bias=bias)
+        self.decoder_level2 = level(2 * dim, blocks[1], heads[1])
+        self.up2_1 = Resample(2 * dim, up=True)
+        self.decoder_level1 = level(2 * dim, blocks[0], heads[0])
+        self.refinement = level(2 * dim, refinement, heads[0])
+        if task == "deblurring":
+            self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
+        else:
+            upsampler = []
+            for _ in range(2):
+                upsampler += [nn.Conv2d(2 * dim, 8 * dim, 3, padding=1), nn.PixelShuffle(2)]
+            self.tail = nn.Sequential(nn.Sequential(*upsampler), nn.Conv2d(2 * dim, 3, 3, padding=1))
+
+    def forward(self, degraded: Tensor, prior: Tensor) -> Tensor:
+        """Down, up with concatenated skips, refine."""
+        level1 = self.encoder_level1(self.patch_embed(F.pixel_unshuffle(degraded, self.unshuffle)), prior)
+        level2 = self.encoder_level2(self.down1_2(level1), prior)
+        level3 = self.encoder_level3(self.down2_3(level2), prior)
+        x = self.latent(self.down3_4(level3), prior)
+        x = self.decoder_level3(self.reduce_chan_level3(torch.cat([self.up4_3(x), level3], dim=1)), prior)
+        x = self.decoder_level2(self.reduce_chan_level2(torch.cat([self.up3_2(x), level2], dim=1)), prior)
+        x = self.decoder_level1(torch.cat([self.up2_1(x), level1], dim=1), prior)
+        x = self.refinement(x, prior)
+        if hasattr(self, "output"):
+            return self.output(x) + degraded
+        return self.tail(x) + F.interpolate(degraded, scale_factor=self.scale, mode="nearest")

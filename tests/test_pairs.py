@@ -1,0 +1,72 @@
+"""Pairs: aligned patches, own folders, and what does not fit together."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rvlib
+from rvlib import photos
+from rvlib.degrade import Bicubic, MotionBlur
+from rvlib.pairs import Patches, photo_pairs, set_pairs
+
+
+@pytest.fixture(scope="module")
+def references():
+    return {name: photos.sample(name)[:64, :96] for name in ("coffee", "chelsea")}
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_patches_are_aligned(augment):
+    """Where the degraded photo is every fourth pixel of its reference, so is each patch."""
+    reference = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    blocks = reference[::4, ::4].repeat(4, axis=0).repeat(4, axis=1)
+    patches = Patches({"a": blocks}, {"a": reference[::4, ::4]}, patch_size=32, augment=augment)
+    for number in range(5):
+        degraded, large, _ = patches.batch(number, 8)
+        assert np.array_equal(degraded.repeat_interleave(4, -1).repeat_interleave(4, -2), large)
+
+
+def test_parts_make_up_the_batch(references):
+    patches = Patches(references, Bicubic(4), patch_size=32)
+    whole = patches.batch(3, 8)[1]
+    halves = [patches.batch(3, 8, part=part)[1] for part in (slice(0, 4), slice(4, 8))]
+    assert np.array_equal(whole, np.concatenate(halves))
+
+
+def test_same_seed_same_pair(references):
+    first, second, other = (photo_pairs(references, MotionBlur((5, 25)), seed=seed) for seed in (0, 0, 1))
+    for name in references:
+        assert np.array_equal(first[name][0], second[name][0])
+        assert not np.array_equal(first[name][0], other[name][0])
+
+
+def test_a_pair_does_not_depend_on_its_company(references):
+    alone = photo_pairs({"coffee": references["coffee"]}, MotionBlur(9.0))
+    assert np.array_equal(alone["coffee"][0], photo_pairs(references, MotionBlur(9.0))["coffee"][0])
+
+
+def test_own_folders_are_sets(tmp_path, references):
+    for name, image in references.items():
+        (tmp_path / "plain").mkdir(exist_ok=True)
+        for role, content in (("reference", image), ("degraded", 255 - image)):
+            (tmp_path / "pairs" / role).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(content).save(tmp_path / "pairs" / role / f"{name}.png")
+        Image.fromarray(image).save(tmp_path / "plain" / f"{name}.png")
+    made = set_pairs(tmp_path, str(tmp_path / "plain"), Bicubic(4))
+    assert made["coffee"][0].shape == (16, 24, 3)
+    given = set_pairs(tmp_path, str(tmp_path / "pairs"), MotionBlur())
+    assert np.array_equal(given["coffee"][0], 255 - references["coffee"])
+
+
+@pytest.mark.parametrize(
+    ("degraded", "message"),
+    [
+        ({"coffee": (16, 24)}, "chelsea stands among the degraded photos or the references alone"),
+        ({"coffee": (16, 24), "chelsea": (32, 48)}, "is not 4 times as large"),
+        ({"coffee": (16, 20), "chelsea": (16, 24)}, "is not 4 times as large"),
+    ],
+)
+def test_pairs_that_do_not_fit_are_named(references, degraded, message):
+    given = {name: np.zeros((*size, 3), np.uint8) for name, size in degraded.items()}
+    with pytest.raises(rvlib.UserError, match=message):
+        Patches(references, given, patch_size=32)
