@@ -21,37 +21,46 @@ app = typer.Typer(
 
 @app.command()
 def restore(
-    photos: Annotated[list[Path], typer.Argument(help="Photos to restore.")],
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to restore.")],
     model: Annotated[str, typer.Option(help="A released name or a file of weights.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="File for one photo, folder for several.")],
+    recursive: Annotated[bool, typer.Option(help="Folders with the folders in them.")] = False,
+    suffix: Annotated[str, typer.Option(help="Added to the names of restored photos, such as _x4.")] = "",
+    overwrite: Annotated[bool, typer.Option(help="Restore again what is there already.")] = False,
+    compare: Annotated[bool, typer.Option(help="Also write NAME.compare.png: before and after, side by side.")] = False,
+    tile: Annotated[int | None, typer.Option(help="Side of tiles in pixels; without it, what memory allows.")] = None,
+    self_ensemble: Annotated[bool, typer.Option(help="Average over eight turned versions: better, slower.")] = False,
     scale: Annotated[int | None, typer.Option(help="Only where the weights cannot tell (FSRCNN, SRCNN).")] = None,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
 ):
-    """Restore one or several photos with any model."""
+    """Restore photos with any model; what is restored already is skipped, so that a stopped command can go on."""
     from tqdm import tqdm
 
-    from rvlib.photos import read, write
+    from rvlib.batch import Batch
 
+    batch = Batch(photos, output, recursive=recursive, suffix=suffix)
     network = rvlib.load(model, scale=scale, device=device)
-    into_folder = len(photos) > 1 or output.is_dir() or output.suffix == ""
-    targets = [output / f"{photo.stem}.png" if into_folder else output for photo in photos]
-    doubled = {str(target) for target in targets if targets.count(target) > 1}
-    if doubled:
-        raise UserError(f"several photos would be written to {', '.join(sorted(doubled))}: restore them one by one")
-    failed = 0
-    for photo, target in tqdm(list(zip(photos, targets, strict=True)), unit="photo", disable=len(photos) == 1):
-        try:
-            image = read(photo)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write(target, rvlib.restore(network, image))
-            typer.echo(f"{photo} -> {target}")
-        except UserError as error:
-            if len(photos) == 1:
-                raise
-            typer.echo(f"error: {error}", err=True)
-            failed += 1
-    if failed:
-        raise UserError(f"{failed} of {len(photos)} photos were not restored, the others were")
+    done, skipped, faults = 0, 0, []
+    try:
+        for photo, target in tqdm(batch.jobs, unit="photo", disable=len(batch.jobs) == 1):
+            if target.exists() and not overwrite:
+                skipped += 1
+                continue
+            try:
+                batch.restore(network, photo, target, compare=compare, tile=tile, self_ensemble=self_ensemble)
+                done += 1
+            except UserError as error:
+                faults.append(str(error))
+    except KeyboardInterrupt:
+        left = len(batch.jobs) - done - skipped - len(faults)
+        raise KeyboardInterrupt(f"{done} restored, {left} left; the same command goes on from there") from None
+    for fault in faults if len(batch.jobs) > 1 else []:
+        typer.echo(f"error: {fault}", err=True)
+    if skipped:
+        typer.echo(f"{skipped} of {len(batch.jobs)} were there already: --overwrite restores them again", err=True)
+    if faults:
+        raise UserError(faults[0] if len(batch.jobs) == 1 else f"{len(faults)} of {len(batch.jobs)} photos failed")
+    typer.echo(f"{done} restored: {output}")
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Rows of measured quality: one per photo and method, every column named with its convention."""
 
 import time
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,7 @@ from tqdm import tqdm
 
 from rvlib import metrics
 from rvlib.degrade import imresize
+from rvlib.errors import UserError
 from rvlib.pairs import Pair
 from rvlib.restore import restore
 
@@ -32,26 +34,39 @@ def evaluate(
     label: str,
     set_name: str,
     crop: int,
+    channel: str = "y",
+    perceptual: bool = False,
 ) -> pd.DataFrame:
-    """Restore every degraded photo and compare it with its reference.
+    """Restore every degraded photo and compare it with its reference: one row per photo.
 
-    `label` says what the row is: "bicubic input", "this run", "released weights". PSNR in dB and SSIM are measured on
-    the luminance after `crop` pixels were cut off each border; `seconds` is the wall time of the restoration.
+    `label` says what the row is: "bicubic input", "this run", "released weights". PSNR in dB and SSIM are measured
+    after `crop` pixels were cut off each border: on the luminance, or on RGB (`channel="rgb"`, with NAFNet's 3-D
+    SSIM), as the columns say. `perceptual` adds LPIPS-Alex of the uncropped RGB photos; it is empty where the weights
+    of its backbone cannot be had. `seconds` is the wall time of the restoration.
     """
+    window = "rgb3d" if channel == "rgb" else channel
     rows = []
     for photo, (degraded, reference) in tqdm(pairs.items(), desc=f"{method} on {set_name}", unit="photo", leave=False):
         started = time.perf_counter()
         restored = restorer(degraded)
         seconds = time.perf_counter() - started
-        rows.append(
-            {
-                "set": set_name,
-                "photo": photo,
-                "method": method,
-                "label": label,
-                f"psnr_y_crop{crop}": metrics.psnr(restored, reference, channel="y", crop=crop),
-                f"ssim_y_crop{crop}": metrics.ssim(restored, reference, channel="y", crop=crop),
-                "seconds": round(seconds, 4),
-            }
-        )
+        row = {
+            "set": set_name,
+            "photo": photo,
+            "method": method,
+            "label": label,
+            f"psnr_{channel}_crop{crop}": metrics.psnr(restored, reference, channel=channel, crop=crop),
+            f"ssim_{window}_crop{crop}": metrics.ssim(restored, reference, channel=window, crop=crop),
+        }
+        if perceptual:
+            row["lpips_alex"] = _lpips(restored, reference)
+        rows.append({**row, "seconds": round(seconds, 4)})
     return pd.DataFrame(rows)
+
+
+def _lpips(restored: np.ndarray, reference: np.ndarray) -> float:
+    try:
+        return metrics.lpips(restored, reference)
+    except UserError as error:
+        warnings.warn(f"LPIPS is left empty: {error}", stacklevel=3)
+        return float("nan")

@@ -42,7 +42,7 @@ def read(path: str | Path) -> np.ndarray:
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and from half its limit of pixels on
             with Image.open(path) as image:
                 image.load()
-                return _rgb(_upright(image))
+                return _rgb(upright(image))
     except Image.DecompressionBombError:
         raise UserError(f"{path} has too many pixels to be read safely: make it smaller first") from None
     except MemoryError:
@@ -132,7 +132,8 @@ def load_set(
     return {file.stem: read(file) for file in folder(place(root, name, split=split, role=role))[:limit]}
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # broken EXIF data is no reason to refuse the photo

@@ -8,10 +8,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rvlib import photos
+from rvlib import complexity, photos, tiles
 from rvlib.color import rgb_to_ycbcr, ycbcr_to_rgb
 from rvlib.degrade import imresize
 from rvlib.errors import UserError
+
+OVERLAP = 32  # degraded pixels around a tile where a model's reach is not limited: attention, means over the photo
 
 
 @torch.inference_mode()
@@ -19,40 +21,78 @@ def restore(
     model: nn.Module,
     image: str | Path | Image.Image | np.ndarray,
     *,
+    tile: int | None = None,
+    overlap: int | None = None,
+    self_ensemble: bool = False,
     seed: int = 0,
     reference: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Restore one photo: path, PIL image or uint8 H x W x 3 -> uint8 scale·H x scale·W x 3.
+    """Restore one photo: path, PIL image or uint8 H x W x 3 -> uint8 scale·H x scale·W x 3 (uint16 gives uint16).
 
+    A photo that fits into memory is restored in one forward. A larger one is cut into tiles of about `tile` degraded
+    pixels, each seeing `overlap` pixels around it: by default the model's reach, so that no pixel changes, or 32 where
+    the reach is the whole photo. DiffIR's IPR is that of the whole photo in any case.
+    `self_ensemble` averages over the eight symmetries of the square (EDSR, section 3.4), at eight times the cost.
     Deterministic: `seed` feeds DiffIR's noise, the other models draw none. One-channel models restore the luminance;
     the chroma, to which the eye is less sensitive, is enlarged by bicubic interpolation.
     Stage 1 of DiffIR alone looks at a `reference` too: what it restores is what stage 2 can hope for.
-    Raises UserError for what is not a photo.
+    Raises UserError for what is not a photo, and for tiles of no use.
     """
-    degraded = to_tensor(_as_array(image)).to(next(model.parameters()).device)
-    if model.channels == 1:
-        ycbcr = rgb_to_ycbcr(degraded)
-        luminance = run(model, ycbcr[:, :1], seed=seed)
-        chroma = ycbcr[:, 1:] if model.scale == 1 else imresize(ycbcr[:, 1:], model.scale)
-        restored = ycbcr_to_rgb(torch.cat([luminance, chroma], dim=1))
-    else:
-        seen = None if reference is None else to_tensor(reference).to(degraded)
-        restored = run(model, degraded, seed=seed, reference=seen)
-    return to_array(restored)
+    photo = _as_array(image)
+    device = next(model.parameters()).device
+    if tile is not None and tile < tiles.GRID:
+        raise UserError(f"tile must be at least {tiles.GRID} pixels, not {tile}")
+    reach = getattr(model, "reach", None)
+    overlap = (OVERLAP if reach is None else reach) if overlap is None else overlap
+    margin = overlap // 4 if reach is None else overlap
+    if overlap < 0 or overlap - margin > tiles.GRID // 2 or overlap > 2 * tiles.GRID:
+        raise UserError(f"overlap {overlap} is negative or too large: take 0 to {OVERLAP} pixels")
+    if tile is None:
+        tile = tiles.fitting(_bytes_per_pixel(model, photo), device, overlap)
+    seen = None if reference is None else to_tensor(reference).to(device)
+    more = {"seed": seed, "reference": seen, "self_ensemble": self_ensemble}
+    if photo.shape[0] * photo.shape[1] <= tile**2 or seen is not None:
+        return to_array(_colour(model, to_tensor(photo).to(device), **more), photo.dtype)
+    crop = lambda part: _colour(model, to_tensor(part).to(device), **more)  # noqa: E731
+    if hasattr(model, "describe"):
+        more["description"] = _description(model, photo, tile)
+    return tiles.assemble(crop, photo, scale=model.scale, tile=tile, overlap=overlap, margin=margin)
 
 
-def run(model: nn.Module, degraded: Tensor, *, seed: int = 0, reference: Tensor | None = None) -> Tensor:
+def _colour(model: nn.Module, degraded: Tensor, **more) -> Tensor:
+    """RGB (1 3 h w) -> restored RGB, also where the model knows luminance alone."""
+    if model.channels != 1:
+        return run(model, degraded, **more)
+    ycbcr = rgb_to_ycbcr(degraded)
+    luminance = run(model, ycbcr[:, :1], **more)
+    chroma = ycbcr[:, 1:] if model.scale == 1 else imresize(ycbcr[:, 1:], model.scale)
+    return ycbcr_to_rgb(torch.cat([luminance, chroma], dim=1))
+
+
+def run(
+    model: nn.Module,
+    degraded: Tensor,
+    *,
+    seed: int = 0,
+    reference: Tensor | None = None,
+    self_ensemble: bool = False,
+    description: Tensor | None = None,
+) -> Tensor:
     """One forward in eval mode at any size: (b c h w) -> (b c scale·h scale·w), both in [0, 1].
 
     Models whose official forward does not pad name the multiple that they need in `multiple_of`; the photo is
     reflected at its right and bottom edge up to there, and the result is cropped.
     """
+    if self_ensemble:
+        plain = {"seed": seed, "description": description}
+        restored = [_turn(run(model, _turn(degraded, turn), **plain), turn, back=True) for turn in range(8)]
+        return torch.stack(restored).mean(dim=0)
     was_training = model.training
     model.eval()
     height, width = degraded.shape[-2:]
     multiple = getattr(model, "multiple_of", 1)
     degraded = pad(degraded, -height % multiple, -width % multiple)
-    more = {}
+    more = {} if description is None else {"description": description}
     if getattr(model, "noise_size", 0):
         generator = torch.Generator().manual_seed(seed)
         more["noise"] = torch.randn(len(degraded), model.noise_size, generator=generator).to(degraded)
@@ -63,6 +103,38 @@ def run(model: nn.Module, degraded: Tensor, *, seed: int = 0, reference: Tensor 
     restored = model(degraded, **more)
     model.train(was_training)
     return restored[..., : height * model.scale, : width * model.scale].clamp(0, 1)
+
+
+def _turn(image: Tensor, turn: int, *, back: bool = False) -> Tensor:
+    """One of the eight symmetries of the square, or its inverse: quarter turns, then a mirror for turns 4 to 7."""
+    if back:
+        return torch.rot90(image.flip(-1) if turn >= 4 else image, -turn % 4, dims=(-2, -1))
+    image = torch.rot90(image, turn % 4, dims=(-2, -1))
+    return image.flip(-1) if turn >= 4 else image
+
+
+def _description(model: nn.Module, photo: np.ndarray, tile: int) -> Tensor:
+    """What DiffIR extracts from the whole photo: the mean over tiles, weighted by their pixels."""
+    device, total = next(model.parameters()).device, 0.0
+    for top in range(0, photo.shape[0], tile):
+        for left in range(0, photo.shape[1], tile):
+            part = to_tensor(photo[top : top + tile, left : left + tile]).to(device)
+            pixels = part.shape[-2] * part.shape[-1]
+            part = pad(part, -part.shape[-2] % model.multiple_of, -part.shape[-1] % model.multiple_of)
+            total = total + pixels * model.describe(part)
+    return total / (photo.shape[0] * photo.shape[1])
+
+
+def _bytes_per_pixel(model: nn.Module, photo: np.ndarray) -> float:
+    """Memory that a forward takes per degraded pixel, measured once on a small image; nothing for small photos."""
+    side = 64
+    if photo.shape[0] * photo.shape[1] <= 4 * side**2 or getattr(model, "needs_reference", False):
+        return 1.0
+    if not hasattr(model, "bytes_per_pixel"):
+        device = next(model.parameters()).device
+        probe = torch.zeros(1, model.channels, side, side, device=device)
+        model.bytes_per_pixel = complexity.peak_memory(model, probe) / side**2
+    return model.bytes_per_pixel
 
 
 def pad(image: Tensor, bottom: int, right: int) -> Tensor:
@@ -81,13 +153,15 @@ def pad(image: Tensor, bottom: int, right: int) -> Tensor:
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
-    """uint8 H x W x 3 -> float32 (1 3 h w) in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).unsqueeze(0).float() / 255
+    """uint8 or uint16 H x W x 3 -> float32 (1 3 h w) in [0, 1]."""
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    return torch.from_numpy(planes.astype(np.float32) / np.iinfo(image.dtype).max).unsqueeze(0)
 
 
-def to_array(image: Tensor) -> np.ndarray:
-    """float (1 3 h w) in [0, 1] -> uint8 H x W x 3, rounded and clipped."""
-    return (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+def to_array(image: Tensor, dtype: type = np.uint8) -> np.ndarray:
+    """float (1 3 h w) in [0, 1] -> uint8 or uint16 H x W x 3, rounded and clipped."""
+    scaled = (image[0].clamp(0, 1) * np.iinfo(dtype).max).round()
+    return scaled.permute(1, 2, 0).cpu().numpy().astype(dtype)
 
 
 def _as_array(image) -> np.ndarray:
@@ -95,7 +169,12 @@ def _as_array(image) -> np.ndarray:
         return photos.read(image)
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+    if (
+        isinstance(image, np.ndarray)
+        and image.dtype in (np.uint8, np.uint16)
+        and image.ndim == 3
+        and image.shape[2] == 3
+    ):
         if image.size:
             return image
         raise UserError("the photo has no pixels")

@@ -40,7 +40,7 @@ def test_goes_on_after_a_bad_photo_and_says_so(weights, photo, tmp_path):
     done = rv("restore", tmp_path / "bad.png", photo, "--model", weights, "-o", tmp_path / "out")
     assert done.returncode != 0
     assert "bad.png is no readable photo" in done.stderr
-    assert "1 of 2 photos were not restored" in done.stderr
+    assert "1 of 2 photos failed" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.png"]
 
 

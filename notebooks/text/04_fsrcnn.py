@@ -282,13 +282,13 @@ found.style.format({column: "{:.2f}", "parameters": "{:,}"}).hide(axis="index")
 
 # %%
 measured = []
-for name, set_pairs in pairs.items():
+for name, tested in pairs.items():
     common_columns = {"set_name": name, "crop": scale}
     for restorer, method, label in (
         (evaluate.bicubic(scale), "bicubic", "bicubic input"),
         (evaluate.with_model(model), "fsrcnn", "this run"),
     ):
-        measured.append(evaluate.evaluate(restorer, set_pairs, method=method, label=label, **common_columns))
+        measured.append(evaluate.evaluate(restorer, tested, method=method, label=label, **common_columns))
 rows = pd.concat(measured, ignore_index=True)
 means = tables.means(rows)
 means.drop(columns="seconds").style.format(precision=3).hide(axis="index")

@@ -53,9 +53,13 @@ class CPEN(nn.Module):
         self.E = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
         self.mlp = nn.Sequential(nn.Linear(PRIOR, PRIOR), nn.LeakyReLU(0.1), nn.Linear(PRIOR, PRIOR), nn.LeakyReLU(0.1))
 
+    def describe(self, x: Tensor) -> Tensor:
+        """What the convolutions see, averaged over the image: (b, 256)."""
+        return self.E(x).flatten(1)
+
     def forward(self, x: Tensor) -> Tensor:
         """Extract the IPR."""
-        return self.mlp(self.E(x).flatten(1))
+        return self.mlp(self.describe(x))
 
 
 class Denoiser(nn.Module):
@@ -179,14 +183,28 @@ class DiffIRS2(nn.Module):
         self.denoise = Denoiser(denoiser, len(betas))
         self.diffusion = DDPM(betas)
 
+    def describe(self, degraded: Tensor) -> Tensor:
+        """What the condition is made of (b, 256), a mean over the image: that over tiles describes a whole photo."""
+        return self.condition.describe(F.pixel_unshuffle(degraded, self.unshuffle))
+
     def forward(
-        self, degraded: Tensor, noise: Tensor | None = None, *, prior: Tensor | None = None, t: int | None = None
+        self,
+        degraded: Tensor,
+        noise: Tensor | None = None,
+        *,
+        prior: Tensor | None = None,
+        t: int | None = None,
+        description: Tensor | None = None,
     ):
-        """Guess the IPR, then restore; with `t`, only guess it from z_t in one step, as diffusion usually learns."""
+        """Guess the IPR, then restore.
+
+        With `t`, the IPR is only guessed, from z_t in one step, as diffusion usually learns; `description` is that of
+        the photo that `degraded` is a tile of.
+        """
         if noise is None:
             noise = torch.randn(len(degraded), PRIOR, device=degraded.device, dtype=degraded.dtype)
         z = noise if prior is None else self.diffusion.diffuse(prior, noise)
-        condition = self.condition(F.pixel_unshuffle(degraded, self.unshuffle))
+        condition = self.condition.mlp(self.describe(degraded) if description is None else description)
         if t is not None:
             return self.denoise(self.diffusion.diffuse(prior, noise, t), t, condition)
         steps = self.diffusion.reverse(z, condition, self.denoise)

@@ -42,6 +42,11 @@ class SRCNN(nn.Module):
         features = self.conv1(enlarged).relu()
         return self.conv3(self.conv2(features).relu())
 
+    @property
+    def reach(self) -> int:
+        """How many degraded pixels around it an output pixel depends on: bicubic reaches 2, the layers 4 + 2 + 2."""
+        return 2 + -(-8 // self.scale)
+
     def slow_parameters(self) -> list[nn.Parameter]:
         """Parameters that learn at a tenth of the rate: the last layer (SRCNN, section 4.1)."""
         return list(self.conv3.parameters())
@@ -87,6 +92,11 @@ class FSRCNN(nn.Module):
     def forward(self, degraded: Tensor) -> Tensor:
         """Extract, shrink, map, expand, enlarge."""
         return self.last_part(self.mid_part(self.first_part(degraded)))
+
+    @property
+    def reach(self) -> int:
+        """How many degraded pixels around it an output pixel depends on: 2 + m, and the deconvolution's 4 at most."""
+        return 6 + sum(each.kernel_size == (3, 3) for each in self.mid_part if isinstance(each, nn.Conv2d))
 
     def slow_parameters(self) -> list[nn.Parameter]:
         """Parameters that learn at a tenth of the rate: the deconvolution (FSRCNN, section 4.1)."""

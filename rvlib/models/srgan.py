@@ -16,6 +16,11 @@ from torch.nn import functional as F
 from rvlib.errors import UserError
 
 
+def _reach(model: nn.Module) -> int:
+    """How many degraded pixels around it an output pixel depends on, at most: half of each kernel, 1 for bilinear."""
+    return 1 + sum(layer.kernel_size[0] // 2 for layer in model.modules() if isinstance(layer, nn.Conv2d))
+
+
 class ResidualBlock(nn.Module):
     """x + BN(W₂ PReLU(BN(W₁ x))), k3n64 (SRGAN, Fig. 4); (b c h w) -> (b c h w)."""
 
@@ -56,6 +61,7 @@ class SRResNet(nn.Module):
     """
 
     task, channels = "super-resolution", 3
+    reach = property(_reach)
 
     def __init__(self, *, scale: int = 4, features: int = 64, blocks: int = 16):
         super().__init__()
@@ -112,6 +118,7 @@ class CompactGenerator(nn.Module):
     """
 
     task, channels = "super-resolution", 3
+    reach = property(_reach)
 
     def __init__(self, *, scale: int = 4, features: int = 64):
         super().__init__()
@@ -140,6 +147,7 @@ class MSRResNet(nn.Module):
     """
 
     task, channels = "super-resolution", 3
+    reach = property(_reach)
 
     def __init__(self, *, scale: int = 4, features: int = 64, blocks: int = 16):
         super().__init__()

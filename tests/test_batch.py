@@ -1,0 +1,217 @@
+"""What `rvlib restore` takes in and hands back: every kind of photo, every kind of rubbish."""
+
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image, ImageCms
+
+import rvlib
+from rvlib import originals, photos
+from rvlib.batch import Batch
+
+RGB = photos.sample("coffee")[:20, :28]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A network whose last layer is zero, so that it enlarges by bilinear interpolation."""
+    network = rvlib.create("srgan", style="msrresnet", scale=2, features=4, blocks=1)
+    torch.nn.init.zeros_(network.conv_last.weight)
+    torch.nn.init.zeros_(network.conv_last.bias)
+    return network
+
+
+def restored(model, tmp_path, source, name="out.png", **options):
+    target = tmp_path / name
+    batch = Batch([source], target)
+    batch.restore(model, *batch.jobs[0], **options)
+    return target
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "I;16"])
+def test_grey_stays_grey(model, tmp_path, mode):
+    image = Image.fromarray(RGB).convert("L")
+    image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    image.save(tmp_path / "in.png")
+    with Image.open(restored(model, tmp_path, tmp_path / "in.png")) as out:
+        assert out.mode == ("I;16" if mode == "I;16" else "L")
+        assert out.size == (56, 40)
+        if mode == "I;16":
+            assert np.unique(np.asarray(out) % 257).size > 50  # not eight bits in disguise
+
+
+def test_sixteen_bit_colour_stays(model, tmp_path):
+    tifffile.imwrite(tmp_path / "in.tif", RGB.astype(np.uint16) * 257)
+    out = tifffile.imread(restored(model, tmp_path, tmp_path / "in.tif", "out.tif"))
+    assert out.dtype == np.uint16
+    assert out.shape == (40, 56, 3)
+    assert np.abs(out / 257 - rvlib.restore(model, RGB)).max() < 0.51
+
+
+def test_alpha_stays(model, tmp_path):
+    alpha = np.zeros(RGB.shape[:2], np.uint8)
+    alpha[:, 14:] = 255
+    Image.fromarray(np.dstack([RGB, alpha])).save(tmp_path / "in.png")
+    out = np.asarray(Image.open(restored(model, tmp_path, tmp_path / "in.png")))
+    assert out.shape == (40, 56, 4)
+    assert out[:, :24, 3].max() < 10
+    assert out[:, 32:, 3].min() > 245
+    assert np.array_equal(out[..., :3], rvlib.restore(model, RGB))  # colours do not depend on what hides them
+    white = np.asarray(Image.open(restored(model, tmp_path, tmp_path / "in.png", "out.jpg")))
+    assert white[:, :20].min() > 235
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_once(model, tmp_path, orientation):
+    exif = Image.Exif()
+    exif[originals.ORIENTATION], exif[0x010F] = orientation, "camera"
+    Image.fromarray(RGB).save(tmp_path / "in.png", exif=exif)
+    with Image.open(restored(model, tmp_path, tmp_path / "in.png")) as out:
+        assert out.size == ((56, 40) if orientation < 5 else (40, 56))
+        assert out.getexif().get(originals.ORIENTATION, 1) == 1
+        assert out.getexif()[0x010F] == "camera"
+        assert np.array_equal(np.asarray(out), rvlib.restore(model, photos.read(tmp_path / "in.png")))
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.webp", "out.tif"])
+def test_profile_stays(model, tmp_path, name):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(RGB).save(tmp_path / "in.png", icc_profile=profile)
+    with Image.open(restored(model, tmp_path, tmp_path / "in.png", name)) as out:
+        assert out.info["icc_profile"] == profile
+
+
+def test_inks_become_colours(model, tmp_path):
+    Image.fromarray(RGB).convert("CMYK").save(tmp_path / "in.jpg", quality=95)
+    with Image.open(restored(model, tmp_path, tmp_path / "in.jpg")) as out:
+        assert out.mode == "RGB"
+        assert abs(np.asarray(out).mean() - RGB.mean()) < 12
+
+
+def test_comparison_stands_beside(model, tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "in.png")
+    restored(model, tmp_path, tmp_path / "in.png", compare=True)
+    both = photos.read(tmp_path / "out.compare.png")
+    assert both.shape == (40, 112, 3)
+    assert np.array_equal(both[:, 56:], photos.read(tmp_path / "out.png"))
+
+
+def _png(width, height, depth=8, colour=2, data=b""):
+    chunk = lambda kind, body: (  # noqa: E731
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    )
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def _whole(suffix, **options):
+    from io import BytesIO
+
+    buffer = BytesIO()
+    Image.fromarray(RGB).save(buffer, suffix, **options)
+    return buffer.getvalue()
+
+
+def _animation(suffix):
+    frames = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
+    return lambda: _whole(suffix, save_all=True, append_images=frames[1:])
+
+
+RUBBISH = {
+    "empty.png": lambda: b"",
+    "text.png": lambda: b"this is no photo",
+    "html.jpg": lambda: b"<html>404</html>",
+    "zeros.png": lambda: bytes(1000),
+    "header-only.png": lambda: _png(20, 20)[:33],
+    "no-data.png": lambda: _png(20000, 8000),
+    "bomb.png": lambda: _png(60000, 60000),
+    "zero-wide.png": lambda: _png(0, 20),
+    "deep-colour.png": lambda: _png(2, 2, 16, 2, b"\0" + bytes(12) + b"\0" + bytes(12)),
+    "heic.png": lambda: b"\0\0\0\x18ftypheic" + bytes(100),
+    "pdf.jpg": lambda: b"%PDF-1.7 ...",
+    "pickle.png": lambda: b"\x80\x04\x95\x0b\0\0\0\0\0\0\0\x8c\x02os\x94.",
+    "animated.webp": _animation("WEBP"),
+    "pages.tif": _animation("TIFF"),
+    "animated.png": _animation("PNG"),
+    **{f"cut-{part}.{kind}": (lambda k=kind, p=part: _whole(k)[: int(len(_whole(k)) * p / 100)])
+       for kind in ("png", "tiff", "bmp") for part in (5, 40, 90)},
+    **{f"cut-{part}.jpg": (lambda p=part: _whole("JPEG")[: int(len(_whole("JPEG")) * p / 100)]) for part in (5, 40)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUBBISH)
+def test_rubbish_is_named_and_leaves_nothing(model, tmp_path, name):
+    (tmp_path / name).write_bytes(RUBBISH[name]())
+    with pytest.raises(rvlib.UserError, match=name):
+        restored(model, tmp_path, tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (2, 3)])
+def test_any_size(model, tmp_path, size):
+    Image.fromarray(np.zeros((*size, 3), np.uint8)).save(tmp_path / "in.png")
+    out = photos.read(restored(model, tmp_path, tmp_path / "in.png"))
+    assert out.shape == (2 * size[0], 2 * size[1], 3)
+
+
+@pytest.mark.parametrize("name", ["ünï cødé 照片.png", "a" * 240 + ".png", "-o.png", "two.dots.png", "space .PNG"])
+def test_any_name(model, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    Image.fromarray(RGB).save(tmp_path / name, format="PNG")
+    batch = Batch([tmp_path / name], tmp_path / "out")
+    batch.restore(model, *batch.jobs[0])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
+def test_folders_keep_their_shape(tmp_path):
+    for name in ("a.png", "deep/b.jpg", "deep/deeper/c.tif", "deep/notes.txt"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    flat = Batch([tmp_path / "in"], tmp_path / "out")
+    assert [target.relative_to(tmp_path).as_posix() for _, target in flat.jobs] == ["out/a.png"]
+    deep = Batch([tmp_path / "in"], tmp_path / "out", recursive=True, suffix="_x4")
+    names = ["out/a_x4.png", "out/deep/b_x4.png", "out/deep/deeper/c_x4.tif"]
+    assert [target.relative_to(tmp_path).as_posix() for _, target in deep.jobs] == names
+
+
+def test_two_photos_never_share_a_target(tmp_path):
+    for name in ("a.jpg", "a.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(rvlib.UserError, match="would both become"):
+        Batch([tmp_path / "a.jpg", tmp_path / "a.png"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("output", ["a.png", "../{here}/a.png", "."])
+def test_the_original_is_never_overwritten(tmp_path, output):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    with pytest.raises(rvlib.UserError, match="would be overwritten"):
+        Batch([tmp_path / "a.png"], tmp_path / output.format(here=tmp_path.name))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("out.gif", "ends in"), ("file/out.png", "cannot be made"), ("folder.png", "is a folder")]
+)
+def test_outputs_that_cannot_be(model, tmp_path, name, message):
+    Image.fromarray(RGB).save(tmp_path / "in.png")
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(rvlib.UserError, match=message):
+        Batch.restore(model, tmp_path / "in.png", tmp_path / name)
+
+
+def test_a_full_disk_is_said(model, tmp_path, monkeypatch):
+    Image.fromarray(RGB).save(tmp_path / "in.png")
+
+    def full(*_):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(rvlib.UserError, match="No space left"):
+        restored(model, tmp_path, tmp_path / "in.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.png"]

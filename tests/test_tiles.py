@@ -1,0 +1,100 @@
+"""Tiles: no seam where a model's reach is limited, a stated deviation elsewhere, and memory that stays small."""
+
+import numpy as np
+import pytest
+import torch
+
+import rvlib
+from rvlib import tiles
+from rvlib.photos import sample
+
+LOCAL = {
+    "srcnn": {},
+    "fsrcnn": {},
+    "srgan": {"features": 8, "blocks": 3},
+    "compact": {"features": 8},
+    "msrresnet": {"features": 8, "blocks": 3},
+}
+GLOBAL = {
+    "swinir": {"embed": 12, "depths": (2, 2), "heads": (2, 2)},
+    "nafnet": {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)},
+    "diffir": {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1, "encoder": 1},
+}
+
+
+def make(name, arguments):
+    torch.manual_seed(0)
+    name, style = ("srgan", {"style": name}) if name in ("compact", "msrresnet") else (name, {})
+    model = rvlib.create(name, **style, **arguments)
+    with torch.no_grad():  # fresh weights hardly answer, and a seam of nothing is not seen
+        for weight in model.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    return model
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_tiles_show_no_seam(name):
+    model, photo = make(name, LOCAL[name]), sample("coffee")[:150, :200]
+    whole, tiled = rvlib.restore(model, photo, tile=4096), rvlib.restore(model, photo, tile=64)
+    assert whole.std() > 5
+    assert np.abs(whole.astype(int) - tiled).max() <= 1
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_reach_bounds_what_a_pixel_depends_on(name):
+    model = make(name, LOCAL[name]).double()
+    x = torch.rand(1, model.channels, 97, 97, dtype=torch.float64, requires_grad=True)
+    model(x)[..., 48 * model.scale, 48 * model.scale].sum().backward()
+    rows = x.grad.abs().sum(dim=(0, 1, 3)).nonzero().flatten()
+    assert 48 - rows.min() <= model.reach
+    assert rows.max() - 48 <= model.reach
+
+
+@pytest.mark.parametrize("name", GLOBAL)
+def test_tiles_of_global_models_are_blended(name):
+    """Their tiles differ from the whole photo, but not by a step: the seam is no steeper than what is beside it."""
+    model, photo = make(name, GLOBAL[name]), sample("coffee")[:128, :192]
+    tiled = rvlib.restore(model, photo, tile=64).astype(float)
+    steps = np.abs(np.diff(tiled.mean(axis=2), axis=1)).mean(axis=0)
+    seams = [model.scale * at - 1 for at in (64, 128)]
+    assert max(steps[seams]) < 3 * np.median(steps) + 1
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 130), (1, 300), (300, 1), (127, 129), (200, 64)])
+@pytest.mark.parametrize(("overlap", "margin"), [(0, 0), (8, 8), (32, 8), (32, 0)])
+def test_weights_add_up(size, overlap, margin):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    same = lambda part: torch.from_numpy(part.transpose(2, 0, 1).astype(np.float32) / 255)[None]  # noqa: E731
+    assert np.array_equal(tiles.assemble(same, image, scale=1, tile=64, overlap=overlap, margin=margin), image)
+
+
+def test_tiles_that_see_less_than_the_reach_show():
+    """The test above can fail: without overlap there are seams."""
+    model, photo = make("fsrcnn", {}), sample("coffee")[:128, :128]
+    whole, tiled = rvlib.restore(model, photo), rvlib.restore(model, photo, tile=64, overlap=0)
+    assert np.abs(whole.astype(int) - tiled).max() > 1
+
+
+def test_self_ensemble_is_the_mean_of_eight():
+    model, photo = make("srgan", LOCAL["srgan"]), sample("coffee")[:24, :32]
+    ensemble = rvlib.restore(model, photo, self_ensemble=True)
+    restored = []
+    for turn in range(8):
+        turned = np.rot90(photo, turn % 4)
+        turned = np.ascontiguousarray(turned[:, ::-1] if turn >= 4 else turned)
+        back = rvlib.restore(model, turned).astype(float)
+        restored.append(np.rot90(back[:, ::-1] if turn >= 4 else back, -(turn % 4)))
+    assert np.abs(np.mean(restored, axis=0) - ensemble).max() < 1.01
+
+
+def test_sixteen_bits_stay():
+    photo = sample("coffee")[:24, :32].astype(np.uint16) * 257
+    restored = rvlib.restore(make("fsrcnn", {}), photo)
+    assert restored.dtype == np.uint16
+    assert np.abs(restored / 257 - rvlib.restore(make("fsrcnn", {}), (photo // 257).astype(np.uint8))).max() <= 0.51
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [(8, None), (-1, None), (64, -1), (64, 500)])
+def test_useless_tiles_are_refused(tile, overlap):
+    with pytest.raises(rvlib.UserError, match="tile must be|overlap"):
+        rvlib.restore(make("fsrcnn", {}), sample("coffee")[:80, :80], tile=tile, overlap=overlap)
