@@ -18,8 +18,9 @@ from rvlib.errors import UserError
 from rvlib.files import write_atomically
 from rvlib.models import MODELS, create, family
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
-"""The released weights, `<name>.safetensors` with their model card `<name>.md` beside them."""
+PLACES = [Path(__file__).resolve().parent / "weights", Path(__file__).resolve().parent.parent / "weights"]
+WEIGHTS = next((place for place in PLACES if place.is_dir()), PLACES[-1])
+"""The released weights, `<name>.safetensors`, and their cards: in an installed package, or in a checkout."""
 
 LARGEST = 4 * 2**30  # bytes; the largest official checkpoint (NAFNet SIDD width 64) takes 0.5 GB
 WRAPPERS = ("params_ema", "params", "ema_state_dict", "state_dict")  # first found is taken: EMA before raw weights

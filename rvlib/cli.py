@@ -178,6 +178,14 @@ def notebook(
         notebooks.run(name, params, only=only)
 
 
+@app.command()
+def release(params: Annotated[Path, typer.Option(help="Parameters of a profile.")] = Path("params.yaml")):
+    """Copy the weights that a profile trained to their folder, with model cards."""
+    from rvlib.release import release
+
+    release(params)
+
+
 def main() -> None:
     """Run the command line; what the user can mend is said in one line, without a traceback."""
     try:

@@ -1,10 +1,13 @@
 """What a forward costs: parameters, multiply-adds and memory, counted while the model runs."""
 
-from itertools import accumulate
+import weakref
+from collections import Counter
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -17,9 +20,10 @@ def parameters(model: nn.Module) -> int:
 def multiply_adds(model: nn.Module, *inputs: Tensor) -> int:
     """Multiply-adds of one forward: convolutions, transposed convolutions and matrix products.
 
-    Counted by torch's FlopCounterMode, which counts a multiply-add as two operations.
+    Counted by torch's FlopCounterMode, which counts a multiply-add as two operations. It does not see into fused
+    attention on every device, so attention is computed step by step while it counts.
     """
-    with FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(*inputs)
     return counter.get_total_flops() // 2
 
@@ -28,15 +32,47 @@ def multiply_adds(model: nn.Module, *inputs: Tensor) -> int:
 def peak_memory(model: nn.Module, *inputs: Tensor) -> int:
     """Most bytes that one forward holds at a time beside weights and inputs: what decides which photo still fits.
 
-    Counted from every allocation that torch makes, so that it does not depend on what else the process holds.
+    Counted from the tensors that its operations make, so that it does not depend on what else the process holds; what
+    an operation needs while it runs comes on top.
     """
     if inputs[0].is_cuda:
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         model(*inputs)
         return torch.cuda.max_memory_allocated() - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with _Storages() as storages:
         model(*inputs)
-    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
-    events.sort(key=lambda event: event.start_ns())
-    return max(accumulate(event.nbytes() for event in events))
+    return storages.peak
+
+
+class _Storages(TorchDispatchMode):
+    """Follows the bytes of all storages that operations make, from their birth to the end of their last tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+        self.users: Counter[int] = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        """Run the operation, and count what it made that did not exist before."""
+        known = {each.untyped_storage().data_ptr() for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)}
+        result = function(*args, **(kwargs or {}))
+        for each in tree_leaves(result):
+            if not isinstance(each, Tensor):
+                continue
+            storage = each.untyped_storage()
+            address, size = storage.data_ptr(), storage.nbytes()
+            if address not in self.users:
+                if address in known:  # weights and inputs, which do not count
+                    continue
+                self.now += size
+                self.peak = max(self.peak, self.now)
+            self.users[address] += 1
+            weakref.finalize(each, self._release, address, size)
+        return result
+
+    def _release(self, address: int, size: int) -> None:
+        self.users[address] -= 1
+        if not self.users[address]:
+            del self.users[address]
+            self.now -= size

@@ -1,6 +1,7 @@
 """Every picture of the study: one theme, one colour per method, crops that can be compared."""
 
 import inspect
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import Code
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
 PALETTE = sns.color_palette("colorblind")
 COLORS = {
@@ -16,6 +17,7 @@ COLORS = {
     "blurry": "0.55",
     "srcnn": PALETTE[5],
     "fsrcnn": PALETTE[0],
+    "srresnet": PALETTE[9],
     "srgan": PALETTE[3],
     "swinir": PALETTE[2],
     "plainnet": PALETTE[6],
@@ -90,6 +92,27 @@ def zoom_strip(
         axis.imshow(picture[top : top + height, left : left + width])
         axis.set_title(title)
         axis.set_xlabel((notes or {}).get(title, ""))
+    return figure
+
+
+def flow(parts: dict[str, str], *, shortcuts: list[tuple[str, str]] = ()) -> Figure:
+    """An architecture from left to right: a box per part with what goes out of it beneath, arcs for shortcuts."""
+    width = 1.55
+    figure, axis = plt.subplots(figsize=(min(width * len(parts), 12), 2.3 if shortcuts else 1.7))
+    places = {name: index * width for index, name in enumerate(parts)}
+    for name, note in parts.items():
+        box = FancyBboxPatch((places[name] - 0.6, -0.3), 1.2, 0.6, boxstyle="round,pad=0.02", facecolor="0.93")
+        axis.add_patch(box)
+        axis.text(places[name], 0, name, ha="center", va="center", fontsize="small")
+        axis.text(places[name], -0.42, note, ha="center", va="top", fontsize="x-small", color="0.35")
+    arrow = {"arrowstyle": "->", "color": "0.3"}
+    for first, second in pairwise(places.values()):
+        axis.annotate("", (second - 0.62, 0), (first + 0.62, 0), arrowprops=arrow)
+    for first, second in shortcuts:
+        ends = (places[second], 0.33), (places[first], 0.33)
+        axis.annotate("", *ends, arrowprops=arrow | {"connectionstyle": "arc3,rad=-0.3", "color": PALETTE[0]})
+    axis.set(xlim=(-0.8, width * len(parts) - 0.7), ylim=(-1.0, 1.6 if shortcuts else 0.5))
+    axis.set_axis_off()
     return figure
 
 

@@ -14,6 +14,7 @@ LABELS = (
     "released weights",
     "report's claim, table 1",
     "report's claim, table 3",
+    "report's claim, table 4",
     "published value",
 )
 """What a row of a table can be, in the order in which tables show it."""
@@ -30,18 +31,35 @@ def claims(sets: list[str]) -> pd.DataFrame:
 def means(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean of every measured column over the photos of a set: one row per set, method and label."""
     keys = ["set", "method", "label"]
-    measured = [column for column in rows.columns if column not in (*keys, "photo", "protocol", "source")]
+    measured = [column for column in rows.columns if column not in (*keys, "photo", "weights", "protocol", "source")]
     table = rows.groupby(keys, sort=False)[measured].mean().reset_index()
     table["photos"] = rows.groupby(keys, sort=False)["photo"].nunique().to_numpy()
     order = table["label"].map({label: index for index, label in enumerate(LABELS)})
     return table.assign(order=order).sort_values(["set", "order", "method"], kind="stable").drop(columns="order")
 
 
-def wide(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One row per method and label, one column per set, of one measured column."""
-    cells = table.pivot_table(index=["method", "label"], columns="set", values=column, sort=False)
-    cells.columns.name = None
-    return cells.reset_index()
+def compare(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """The report's layout: a row per method and label, for each set the given columns, as text for reading.
+
+    Among the rows that were measured here (labels "this run" and "released weights"), the best value of a column is
+    bold and the second underlined; others have other protocols and are shown, not ranked. LPIPS is better when low.
+    """
+    keys = ["method", "label"]
+    rows = table.drop_duplicates([*keys, "set"])
+    cells = rows.pivot(index=keys, columns="set", values=columns).reorder_levels([1, 0], axis=1)
+    order = [(name, column) for name in dict.fromkeys(table["set"]) for column in columns]
+    cells = cells.reindex(
+        columns=pd.MultiIndex.from_tuples(order), index=pd.MultiIndex.from_frame(rows[keys].drop_duplicates())
+    )
+    cells = cells.dropna(axis=1, how="all")
+    ranked = cells.index.get_level_values("label").isin(["this run", "released weights"])
+    shown = pd.DataFrame({name: cells[name].map(lambda value, c=name[1]: _number(value, c)) for name in cells})
+    for name in cells:
+        values = cells.loc[ranked, name].dropna().sort_values(ascending=name[1].startswith("lpips"))
+        for index, mark in zip(values.index, ("**{}**", "<u>{}</u>"), strict=False):
+            shown.loc[index, name] = mark.format(shown.loc[index, name])
+    shown.columns = [" ".join(name) for name in shown.columns]
+    return shown.reset_index()
 
 
 def markdown(table: pd.DataFrame, *, best: str | None = None) -> str:
@@ -57,10 +75,12 @@ def markdown(table: pd.DataFrame, *, best: str | None = None) -> str:
 
 
 def write(table: pd.DataFrame, path: Path, *, best: str | None = None) -> None:
-    """Write `path`.csv and `path`.md."""
+    """Write `path`.csv, `path`.md, and `path`.tex, a tabular for LaTeX with the package booktabs."""
     write_atomically(path.with_suffix(".csv"), lambda file: table.to_csv(file, index=False))
     text = markdown(table, best=best) + "\n"
     write_atomically(path.with_suffix(".md"), lambda file: Path(file).write_text(text))
+    tex = table.to_latex(index=False, escape=True, float_format="%.4g", na_rep="--")
+    write_atomically(path.with_suffix(".tex"), lambda file: Path(file).write_text(tex))
 
 
 def write_json(values: dict, path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import rvlib
+from rvlib.complexity import multiply_adds
 from rvlib.models import MODELS, family
 from rvlib.restore import run
 
@@ -175,3 +176,13 @@ def test_hostile_shapes_cost_no_memory(tmp_path):
     assert (tmp_path / "huge.pth").stat().st_size < 10**6
     with pytest.raises(rvlib.UserError, match="does not fit fsrcnn"):
         rvlib.load(tmp_path / "huge.pth")
+
+
+def test_attention_is_counted():
+    """Windows four times as large make the two products of attention four times as dear."""
+    counts = []
+    for window in (4, 8):
+        model = rvlib.create("swinir", embed=12, depths=(2,), heads=(2,), window=window)
+        counts.append(multiply_adds(model, torch.zeros(1, 3, 16, 16)))
+    products = 2 * 2 * 12 * 16**2  # layers, products, channels, tokens: times the tokens of a window
+    assert counts[1] - counts[0] == products * (64 - 16)

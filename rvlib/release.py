@@ -1,0 +1,97 @@
+"""Release: the weights of a profile's training runs, each with a model card that says what it can and cannot do."""
+
+import hashlib
+import json
+import platform
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from safetensors import safe_open
+
+import rvlib
+from rvlib import complexity
+from rvlib.errors import UserError
+from rvlib.files import write_atomically
+from rvlib.tables import markdown
+
+COMPARISONS = ("09_compare_super_resolution", "10_compare_deblurring")
+LARGEST = 60 * 2**20  # bytes of all weights together
+
+
+def release(parameters: Path) -> None:
+    """Copy the weights of each run that the comparisons in a parameters file name, and write their cards.
+
+    The file's `weights` is the folder they go to; `runs` of its comparison notebooks map released names to runs
+    (`04_fsrcnn/fsrcnn`). The results in the cards are those that these notebooks measured with the same profile.
+    """
+    content = yaml.safe_load(parameters.read_text())
+    profile, folder = content["profile"], rvlib.ROOT / content["weights"]
+    runs, cards = {}, []
+    for notebook in COMPARISONS:
+        runs |= content[notebook]["runs"]
+    for name, run in runs.items():
+        source = rvlib.ROOT / "runs" / profile / run / "last.safetensors"
+        if not source.is_file():
+            raise UserError(f"{source} is missing: run the pipeline of profile {profile}, which trains it")
+        target = folder / f"{name}.safetensors"
+        write_atomically(target, lambda path, source=source: shutil.copyfile(source, path))
+        cards.append(card(name, target, source.parent, rvlib.ROOT / "reports" / profile))
+    stale = [path for path in folder.glob("*.safetensors") if path.stem not in runs]
+    for path in stale:
+        path.unlink()
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    if size > LARGEST:
+        raise UserError(f"{folder} holds {size / 2**20:.0f} MiB of weights, more than {LARGEST / 2**20:.0f}")
+    head = (
+        f"# Released weights\n\nMade by `make report PROFILE={profile}`; this file too. `rvlib.load(name)` loads them, "
+        f"`rvlib restore PHOTO --model NAME -o OUT` uses them. Together {size / 2**20:.1f} MiB.\n\n"
+    )
+    write_atomically(folder / "README.md", lambda path: Path(path).write_text(head + "\n".join(cards)))
+
+
+def card(name: str, weights: Path, run: Path, reports: Path) -> str:
+    """The card of one file of weights: what it is, how it was trained, what was measured, where it fails."""
+    with safe_open(weights, framework="pt") as file:
+        facts = json.loads(file.metadata()["rvlib"])
+    model, log, training = rvlib.load(weights), pd.read_csv(run / "log.csv"), facts["training"]
+    steps, seconds = int(log["step"].iloc[-1]), log["seconds"].iloc[-1]
+    settings = ", ".join(f"{key} {value}" for key, value in training["settings"].items() if key != "validate_every")
+    curve = log.dropna(subset=[log.columns[-1]]).iloc[[len(log) // 4, len(log) // 2, len(log) - 1]]
+    shown = ", ".join(f"{row.iloc[-1]:.2f} dB after {int(row['step']):,}" for _, row in curve.iterrows())
+    lines = [
+        f"## {name}\n",
+        f"- **Model**: {facts['name']}, {json.dumps(facts['arguments'])}; {complexity.parameters(model):,} parameters; "
+        f"{model.task}, scale {model.scale}",
+        f"- **Data**: {training['data']}; patches of {training['patches']['patch_size'] * model.scale} pixels",
+        f"- **Training**: recipe {training['method']}, {settings}; {steps:,} steps in {seconds / 60:.0f} minutes "
+        f"({platform.machine()}); the weights are those of step {facts['step']:,}",
+        f"- **Learning curve** (validation photo): {shown}",
+        f"- **sha256**: `{hashlib.sha256(weights.read_bytes()).hexdigest()}`\n",
+    ]
+    for folder in COMPARISONS:
+        rows = _measured(reports / folder / "rows.csv", name)
+        if rows is None:
+            continue
+        column = next(column for column in rows if column.startswith("psnr"))
+        means = rows.groupby("set", sort=False).mean(numeric_only=True).reset_index()
+        worst = rows.loc[rows["gain"].idxmin()]
+        lines += [
+            markdown(means.drop(columns="gain")),
+            f"\nMean per set; the columns name their protocol. **Failure case**: {worst['photo']} of {worst['set']}, "
+            f" {worst[column]:.2f} dB, {worst['gain']:+.2f} dB against the input.\n",
+        ]
+    return "\n".join(lines)
+
+
+def _measured(file: Path, name: str) -> pd.DataFrame | None:
+    """The rows of one model, with the gain over what was done without one."""
+    if not file.is_file():
+        return None
+    rows = pd.read_csv(file)
+    column = next(column for column in rows if column.startswith("psnr"))
+    inputs = rows[rows["label"].str.endswith("input")].set_index(["set", "photo"])[column]
+    mine = rows[rows["weights"] == name]
+    gain = mine[column].to_numpy() - inputs.loc[list(zip(mine["set"], mine["photo"], strict=True))].to_numpy()
+    return mine.assign(gain=gain) if len(mine) else None
