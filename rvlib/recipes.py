@@ -171,7 +171,7 @@ RECIPES = {
     "fsrcnn": Recipe(
         model="fsrcnn",
         prepare=from_scratch(mean_squared_error),
-        settings=Settings(steps=2000, learning_rate=2e-3, warmup_steps=500, clip_norm=0.5),
+        settings=Settings(steps=2000, learning_rate=2e-3, warmup_steps=500, clip_norm=0.5, channels_last=True),
         patch_size=48,
     ),
     "srresnet": Recipe(

@@ -140,6 +140,9 @@ for name, box in crops.items():
     }
     figure = figures.zoom_strip({**shown, "reference": reference}, box=box, context=reference, notes=notes)
     figure.savefig(output / f"strip-{name}.png")
+    nearest = max(contestants, key=lambda n: metrics.psnr(shown[n], reference, crop=scale))
+    for kind, picture in (("before", shown["bicubic"]), ("after", shown[nearest])):
+        photos.write(output / f"{kind}-{name}.png", picture)
 
 # %% [markdown]
 # ## Photo by photo

@@ -64,21 +64,22 @@ class NAFBlock(nn.Module):
     """The block whose only non-linearity is a product (NAFNet, Fig. 3c and eq. 4-6).
 
         g(u ‖ v) = u ⊙ v                                   SimpleGate
-        a(x)     = x ⊙ W mean(x)                           simplified channel attention
+        a(x)     = x ⊙ W mean(x)                           simplified channel attention (SCA)
         y        = x + β · W₃ a(g(D W₁ LN(x)))             D depthwise 3 x 3, W₁ to 2c channels
         z        = y + γ · W₅ g(W₄ LN(y))                  W₄ to 2c channels
 
-    β and γ start at zero: a new block is the identity. (b c h w) -> (b c h w)
+    β and γ start at zero: a new block is the identity. `simplified=False` keeps the Baseline's channel attention, the
+    step between the two in the paper's ablation. (b c h w) -> (b c h w)
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, simplified: bool = True):
         super().__init__()
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
         self.conv3 = nn.Conv2d(channels, channels, 1)
-        self.sca = nn.Sequential(Pool(), nn.Conv2d(channels, channels, 1))
+        self.sca = nn.Sequential(Pool(), nn.Conv2d(channels, channels, 1)) if simplified else squeeze(channels)
         self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv5 = nn.Conv2d(channels, channels, 1)
         self.norm1, self.norm2 = LayerNorm2d(channels), LayerNorm2d(channels)
@@ -88,6 +89,12 @@ class NAFBlock(nn.Module):
         gated = simple_gate(self.conv2(self.conv1(self.norm1(x))))
         y = x + self.conv3(gated * self.sca(gated)) * self.beta
         return y + self.conv5(simple_gate(self.conv4(self.norm2(y)))) * self.gamma
+
+
+def squeeze(channels: int) -> nn.Sequential:
+    """Channel attention's weights (squeeze and excitation): σ(W₂ max(0, W₁ mean(x))); (b c h w) -> (b c 1 1)."""
+    inner = channels // 2
+    return nn.Sequential(Pool(), nn.Conv2d(channels, inner, 1), nn.ReLU(), nn.Conv2d(inner, channels, 1), nn.Sigmoid())
 
 
 def simple_gate(x: Tensor) -> Tensor:
@@ -114,9 +121,7 @@ class BaselineBlock(nn.Module):
         self.conv1 = nn.Conv2d(channels, inner, 1)
         self.conv2 = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
         self.conv3 = nn.Conv2d(inner, channels, 1)
-        self.se = nn.Sequential(
-            Pool(), nn.Conv2d(inner, inner // 2, 1), nn.ReLU(), nn.Conv2d(inner // 2, inner, 1), nn.Sigmoid()
-        )
+        self.se = squeeze(inner)
         self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv5 = nn.Conv2d(2 * channels, channels, 1)
         self.norm1, self.norm2 = LayerNorm2d(channels), LayerNorm2d(channels)
@@ -211,7 +216,10 @@ class UNet(nn.Module):
 
 
 class NAFNet(UNet):
-    """The network without activation functions; the default is the official GoPro configuration of width 32."""
+    """The network without activation functions; the default is the official GoPro configuration of width 32.
+
+    `simplified=False` gates, but keeps the Baseline's channel attention.
+    """
 
     def __init__(
         self,
@@ -220,10 +228,14 @@ class NAFNet(UNet):
         encoder: tuple[int, ...] = (1, 1, 1, 28),
         middle: int = 1,
         decoder: tuple[int, ...] = (1, 1, 1, 1),
+        simplified: bool = True,
         local: bool = False,
         train_size: tuple[int, int] = (256, 256),
     ):
-        super().__init__(NAFBlock, width=width, encoder=encoder, middle=middle, decoder=decoder)
+        def block(channels: int) -> NAFBlock:
+            return NAFBlock(channels, simplified=simplified)
+
+        super().__init__(block, width=width, encoder=encoder, middle=middle, decoder=decoder)
         if local:
             self.make_local(train_size)
 

@@ -1,0 +1,229 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 11 · Cost: what a decibel is paid with
+#
+# **Which network fits your machine?** Parameters say how large the file is, multiply-adds how much work a photo is, peak
+# memory which photo still fits, and the runtime what all of that means on this computer. They agree in order more than
+# in proportion, and how far they do is measured here.
+#
+# **You will see**
+# - the four measures for every method in its official size, taken the same way,
+# - how time and memory grow with the photo, with the fitted exponent,
+# - where the time goes, and quality against cost for what this profile trained.
+#
+# Needs: nothing; quality needs `09` and `10`. Time: a minute on two CPU cores.
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from IPython.display import Markdown
+from torch.utils.flop_counter import FlopCounterMode
+
+import rvlib
+from rvlib import complexity, figures, study, tables
+
+figures.theme()
+
+# %% tags=["parameters"]
+profile = "demo"  # where results are written and read
+side = 32  # of the small photo for super-resolution; deblurring gets one twice as large
+repeats = 3  # of each timing; the median counts
+sides = [16, 32, 48, 64]  # for the growth with the photo
+
+# %% [markdown]
+# ## The networks, in their official sizes
+#
+# Weights do not matter here, so fresh ones do. Super-resolution is by 4.
+
+# %%
+torch.manual_seed(0)
+networks = {
+    "srcnn": rvlib.create("srcnn"),
+    "fsrcnn": rvlib.create("fsrcnn"),
+    "srgan": rvlib.create("srgan"),
+    "swinir": rvlib.create("swinir", variant="light"),
+    "nafnet": rvlib.create("nafnet", variant="gopro-w32"),
+    "diffir": rvlib.create("diffir"),
+}
+
+
+def photo(model: torch.nn.Module, length: int) -> torch.Tensor:
+    """A random photo for a network: twice the side where nothing is enlarged."""
+    length = length if model.scale > 1 else 2 * length
+    return torch.rand(1, model.channels, length, length)
+
+
+# %% [markdown]
+# ## Four measures
+#
+# - **Parameters** are counted.
+# - **Multiply-adds** are counted while the network runs, per pixel of the restored photo.
+# - **Peak memory** is the most that a forward holds at a time beside its weights, followed tensor by tensor, per pixel.
+# - **Runtime** is measured: the median of several runs after one that does not count. It belongs to this machine, and the
+#   table names its number of threads; ratios carry over better than seconds.
+
+
+# %%
+def seconds(model: torch.nn.Module, x: torch.Tensor) -> float:
+    """Median time of a forward."""
+    taken = []
+    with torch.inference_mode():
+        for _ in range(repeats + 1):
+            started = time.perf_counter()
+            model(x)
+            taken.append(time.perf_counter() - started)
+    return float(np.median(taken[1:]))
+
+
+# %%
+measured = []
+for name, model in networks.items():
+    x = photo(model, side)
+    pixels = x.shape[-1] ** 2 * model.scale**2
+    row = {"method": name, "task": model.task, "parameters": complexity.parameters(model)}
+    row["multiply-adds per pixel"] = complexity.multiply_adds(model, x) / pixels
+    row["peak bytes per pixel"] = complexity.peak_memory(model, x) / pixels
+    row["microseconds per pixel"] = 1e6 * seconds(model, x) / pixels
+    measured.append(row)
+cost = pd.DataFrame(measured)
+output = study.output(profile, "11_cost")
+tables.write(cost, output / "cost")
+print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+Markdown(tables.markdown(cost))
+
+# %% [markdown]
+# ### Does size tell the cost?
+
+# %%
+figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.2), sharey=True)
+for axis, column in zip(axes, ["parameters", "multiply-adds per pixel", "microseconds per pixel"], strict=True):
+    sns.barplot(cost, x=column, y="method", hue="method", palette=figures.COLORS, ax=axis, legend=False)
+    axis.set(xscale="log", ylabel="")
+figure.savefig(output / "cost.png")
+ranks = cost[["parameters", "multiply-adds per pixel", "microseconds per pixel"]].rank()
+agreement = ranks.corr()["microseconds per pixel"].drop("microseconds per pixel")
+print("rank correlation with the runtime:", agreement.round(2).to_dict())
+
+# %% [markdown]
+# **Question:** do multiply-adds predict the time? If they did, the time per multiply-add would be the same for all.
+
+# %%
+rate = cost.set_index("method").eval("`multiply-adds per pixel` / `microseconds per pixel`") / 1e3
+rate = rate.rename("billion multiply-adds per second").sort_values(ascending=False)
+print(f"from {rate.min():.1f} to {rate.max():.1f}: a factor of {rate.max() / rate.min():.1f} between the extremes")
+rate.round(1).to_frame()
+
+# %% [markdown]
+# They do so only roughly. Large dense convolutions run near the machine's rate; depthwise convolutions, normalisation,
+# softmax and everything that moves memory without multiplying much do not.
+#
+# ## How it grows with the photo
+#
+# If time is proportional to $(\text{side}^2)^p$, the exponent $p$ is the slope in the logarithmic plot. A value of 1 is what
+# convolutions and windows promise; attention over all pixels would give 2.
+
+# %%
+growth = []
+for name, model in networks.items():
+    for length in sides:
+        x = photo(model, length)
+        point = {"method": name, "pixels": x.shape[-1] ** 2, "seconds": seconds(model, x)}
+        growth.append({**point, "megabytes": complexity.peak_memory(model, x) / 2**20})
+growth = pd.DataFrame(growth)
+exponents = {
+    name: {c: np.polyfit(np.log(part["pixels"]), np.log(part[c]), 1)[0] for c in ("seconds", "megabytes")}
+    for name, part in growth.groupby("method", sort=False)
+}
+tables.write(growth, output / "growth")
+pd.DataFrame(exponents).T.rename_axis("exponent of").style.format(precision=2)
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.4))
+for axis, column in zip(axes, ("seconds", "megabytes"), strict=True):
+    sns.lineplot(growth, x="pixels", y=column, hue="method", palette=figures.COLORS, marker="o", ax=axis)
+    axis.set(xscale="log", yscale="log", xlabel="pixels of the input")
+figure.savefig(output / "growth.png")
+
+# %% [markdown]
+# The exponents of memory are 1; those of time lie below 1 where small photos do not fill the machine.
+#
+# ## Where the time goes
+#
+# What kind of layer does the work, by counted multiply-adds: the share of each operation.
+
+# %%
+shares = {}
+for name, model in networks.items():
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(photo(model, side))
+    counts = {str(operation).split(".")[1]: count for operation, count in counter.get_flop_counts()["Global"].items()}
+    shares[name] = pd.Series(counts) / sum(counts.values())
+shares = pd.DataFrame(shares).T.fillna(0)
+axis = shares.plot.barh(stacked=True, figsize=(8, 3))
+axis.set(xlabel="share of the counted multiply-adds", ylabel="")
+axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+plt.show()
+
+# %% [markdown]
+# ## Quality for cost
+#
+# What a profile trained, against what it costs to run. In the demo nothing is trained, so the picture waits for a pipeline
+# run.
+
+# %%
+file = study.output(profile, "09_compare_super_resolution") / "rows.csv"
+rows = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["method", "seconds", "psnr_y_crop4", "set"])
+quality = rows.groupby(["set", "method"])[["seconds", "psnr_y_crop4"]].mean().reset_index()
+if len(quality):
+    figure, axis = plt.subplots(figsize=(6, 3.6))
+    sns.scatterplot(
+        quality, x="seconds", y="psnr_y_crop4", hue="method", style="set", palette=figures.COLORS, s=70, ax=axis
+    )
+    axis.set(xscale="log", xlabel="seconds per photo", ylabel="PSNR in dB (Y, crop 4)")
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+    figure.savefig(output / "quality.png")
+
+# %% [markdown]
+# ## Takeaways
+
+# %%
+cheapest = cost[cost["task"] == "super-resolution"].set_index("method")["microseconds per pixel"]
+print(f"a pixel of {cheapest.idxmax()} costs as much as {cheapest.max() / cheapest.min():.0f} of {cheapest.idxmin()}")
+tables.write_json(
+    {"microseconds_per_pixel": cost.set_index("method")["microseconds per pixel"].to_dict()}, output / "summary.json"
+)
+
+# %% [markdown]
+# | you have | take |
+# |---|---|
+# | a video, a phone, no time | FSRCNN: the only one of the study that runs at such rates |
+# | photos and a CPU | a small SwinIR or SRResNet: minutes for a large photo |
+# | photos and a GPU | SwinIR or DiffIR in full size |
+# | a need for texture that looks right | a network trained against a discriminator (`05_srgan`), knowing that it guesses |
+#
+# ## Try it
+#
+# 1. Set the number of threads (`torch.set_num_threads`) to 1 and to all. Which network gains least from the second core?
+# 2. Put a network into `torch.channels_last` memory order and time it again.
+# 3. Predict the memory for a photo of 12 megapixels from the exponents, and check the prediction's order of magnitude:
+
+# %%
+per_pixel = cost.set_index("method")["peak bytes per pixel"] * 16
+predicted = per_pixel["fsrcnn"] * 12e6 / 2**30
+print(f"FSRCNN on 12 megapixels: {predicted:.1f} GiB in one piece; rvlib.restore cuts it into tiles")
+assert 1 < predicted < 100
+
+# %% [markdown]
+# Next: `12_report`, everything on one page.
