@@ -16,6 +16,13 @@ from rvlib.pairs import Pair
 from rvlib.restore import restore
 
 
+def timed(work: Callable, *inputs) -> tuple[object, float]:
+    """What `work(*inputs)` gives, and the seconds of wall time that it took."""
+    started = time.perf_counter()
+    result = work(*inputs)
+    return result, time.perf_counter() - started
+
+
 def bicubic(scale: int) -> Callable[[np.ndarray], np.ndarray]:
     """The baseline of super-resolution: enlarge by MATLAB's bicubic interpolation."""
     return lambda degraded: imresize(degraded, scale)
@@ -47,9 +54,7 @@ def evaluate(
     window = "rgb3d" if channel == "rgb" else channel
     rows = []
     for photo, (degraded, reference) in tqdm(pairs.items(), desc=f"{method} on {set_name}", unit="photo", leave=False):
-        started = time.perf_counter()
-        restored = restorer(degraded)
-        seconds = time.perf_counter() - started
+        restored, seconds = timed(restorer, degraded)
         row = {
             "set": set_name,
             "photo": photo,

@@ -110,7 +110,8 @@ def flow(parts: dict[str, str], *, shortcuts: list[tuple[str, str]] = ()) -> Fig
         axis.annotate("", (second - 0.62, 0), (first + 0.62, 0), arrowprops=arrow)
     for first, second in shortcuts:
         ends = (places[second], 0.33), (places[first], 0.33)
-        axis.annotate("", *ends, arrowprops=arrow | {"connectionstyle": "arc3,rad=-0.3", "color": PALETTE[0]})
+        bend = 0.4 / ((places[second] - places[first]) / width) ** 0.5  # long arcs rise higher, but stay in the picture
+        axis.annotate("", *ends, arrowprops=arrow | {"connectionstyle": f"arc3,rad=-{bend}", "color": PALETTE[0]})
     axis.set(xlim=(-0.8, width * len(parts) - 0.7), ylim=(-1.0, 1.6 if shortcuts else 0.5))
     axis.set_axis_off()
     return figure
@@ -156,7 +157,7 @@ def difference_map(differences: dict[str, np.ndarray], *, limit: float = 40) -> 
     """Signed differences side by side on one scale: blue is too dark, red too bright, white is right."""
     ratio = max(values.shape[0] / values.shape[1] for values in differences.values())
     count = len(differences)
-    figure, axes = plt.subplots(1, count, figsize=(4.2 * count + 0.6, 4.2 * ratio + 0.5), squeeze=False)
+    figure, axes = plt.subplots(1, count, figsize=(3.4 * count + 0.6, 3.4 * ratio + 0.5), squeeze=False)
     for axis, (title, values) in zip(axes[0], differences.items(), strict=True):
         shown = axis.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
         axis.set_title(title)

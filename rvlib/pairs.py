@@ -31,7 +31,10 @@ def photo_pairs(references: dict[str, np.ndarray], degradation, *, seed: int = 0
 
 
 def set_pairs(data: Path, name: str, degradation, *, split: str = "test", limit: int | None = None) -> dict[str, Pair]:
-    """The pairs of a set (`photos.place`): its own degraded photos where it brings them, else degraded anew."""
+    """The pairs of a set (`photos.place`): its own degraded photos where it brings such of this scale, else made anew.
+
+    Super-resolution benchmarks bring small photos, which are no blurred ones. Raises UserError for pairs that miss one.
+    """
     references = photos.load_set(data, name, split=split, limit=limit)
     scale = getattr(degradation, "scale", 1)
     if not photos.place(data, name, split=split, role="degraded").is_dir():
@@ -39,7 +42,9 @@ def set_pairs(data: Path, name: str, degradation, *, split: str = "test", limit:
     degraded = photos.load_set(data, name, split=split, role="degraded", limit=limit)
     if degraded.keys() != references.keys():
         raise UserError(f"{name}: degraded and reference photos do not have the same names, which pairs need")
-    return {name: (degraded[name], mod_crop(reference, scale)) for name, reference in references.items()}
+    pairs = {photo: (degraded[photo], mod_crop(reference, scale)) for photo, reference in references.items()}
+    fits = [tuple(scale * side for side in small.shape[:2]) == large.shape[:2] for small, large in pairs.values()]
+    return pairs if all(fits) else photo_pairs(references, degradation)
 
 
 class Patches:

@@ -132,6 +132,16 @@ def load_set(
     return {file.stem: read(file) for file in folder(place(root, name, split=split, role=role))[:limit]}
 
 
+def load_sets(root: str | Path, names: list[str], *, split: str, role: str = "reference") -> dict[str, np.ndarray]:
+    """The photos of several sets as one, "set/photo" being their names; sets without photos of this role add none."""
+    loaded = {}
+    for name in names:
+        if role == "reference" or place(root, name, split=split, role=role).is_dir():
+            found = load_set(root, name, split=split, role=role)
+            loaded |= {f"{name}/{photo}": image for photo, image in found.items()}
+    return loaded
+
+
 def upright(image: Image.Image) -> Image.Image:
     """Turn an image as its EXIF orientation says."""
     try:

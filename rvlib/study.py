@@ -28,3 +28,8 @@ def output(profile: str, notebook: str) -> Path:
 def run(profile: str, name: str) -> Path:
     """The folder that a training run of this profile lives in."""
     return rvlib.ROOT / "runs" / profile / name
+
+
+def released(profile: str) -> list[str]:
+    """Names of the released weights that a profile shows beside its own runs: none where it is what makes them."""
+    return [] if profile == "release" else rvlib.released()

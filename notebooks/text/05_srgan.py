@@ -221,10 +221,7 @@ figures.show_source(losses.total_variation)
 # squared error first (the report: 10 epochs), and the game starts from its weights.
 
 # %% tags=["training"]
-train_photos = {}
-for name in train_sets:
-    loaded = photos.load_set(study.data(profile), name, split="train")
-    train_photos |= {f"{name}/{photo}": image for photo, image in loaded.items()}
+train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = photos.load_set(study.data(profile), "samples", split="validation")
 run = study.run(profile, "05_srgan")
 common = {"validation": validation, "seed": seed, "replace_run": True}
@@ -269,7 +266,7 @@ print("mean parts of the generator's loss:", {name: f"{value:.1e}" for name, val
 degradation, data = Bicubic(scale), study.data(profile)
 models = {("srresnet", "this run"): srresnet, ("srgan", "this run"): gan}
 for name in ("srresnet", "srgan"):
-    if f"{name}-x{scale}" in rvlib.released():
+    if f"{name}-x{scale}" in study.released(profile):
         models[name, "released weights"] = rvlib.load(f"{name}-x{scale}")
 restorers = {("bicubic", "bicubic input"): evaluate.bicubic(scale)}
 restorers |= {key: evaluate.with_model(model) for key, model in models.items()}

@@ -198,10 +198,7 @@ figure = figures.flow(parts, shortcuts=[("conv", "norm, conv")])
 figures.show_source(recipes.mean_absolute_error)
 
 # %% tags=["training"]
-train_photos = {}
-for name in train_sets:
-    loaded = photos.load_set(study.data(profile), name, split="train")
-    train_photos |= {f"{name}/{photo}": image for photo, image in loaded.items()}
+train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = photos.load_set(study.data(profile), "samples", split="validation")
 run, common = study.run(profile, "06_swinir"), {"validation": validation, "replace_run": True}
 trained, history = recipes.train("swinir", train_photos, run=run / "swinir", seed=seed, **training, **common)
@@ -227,7 +224,7 @@ figure.savefig(output / "training.png")
 # still mostly the noise that it began with; after a long one, heads have divided the labour by distance and direction.
 
 # %%
-released = f"swinir-light-x{scale}" in rvlib.released()
+released = f"swinir-light-x{scale}" in study.released(profile)
 model = rvlib.load(f"swinir-light-x{scale}") if released else trained
 label = "released weights" if released else "this run"
 table = model.layers[0].residual_group.blocks[0].attn.relative_position_bias_table.detach()

@@ -49,11 +49,8 @@ demo_steps = 2000  # where there are no released weights either, a short FSRCNN 
 # %%
 data = study.data(profile)
 models = {(name, "this run"): rvlib.load(study.run(profile, run) / "last.safetensors") for name, run in runs.items()}
-if profile != "release":  # there, the runs are what is released
-    known = {name: rvlib.load(name) for name in rvlib.released()}
-    models |= {
-        (n, "released weights"): m for n, m in known.items() if m.task == "super-resolution" and m.scale == scale
-    }
+known = {name: rvlib.load(name) for name in study.released(profile)}
+models |= {(n, "released weights"): m for n, m in known.items() if m.task == "super-resolution" and m.scale == scale}
 if not models:
     train_photos = photos.load_set(data, "samples", split="train")
     demo = {"steps": demo_steps, "learning_rate": 4e-3, "replace_run": True}

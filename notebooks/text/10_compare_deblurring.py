@@ -47,9 +47,8 @@ demo_steps = 60  # where there are no released weights either, a tiny NAFNet is 
 # %%
 data = study.data(profile)
 models = {(name, "this run"): rvlib.load(study.run(profile, run) / "last.safetensors") for name, run in runs.items()}
-if profile != "release":  # there, the runs are what is released
-    known = {name: rvlib.load(name) for name in rvlib.released()}
-    models |= {(name, "released weights"): m for name, m in known.items() if m.task == "deblurring"}
+known = {name: rvlib.load(name) for name in study.released(profile)}
+models |= {(name, "released weights"): m for name, m in known.items() if m.task == "deblurring"}
 if not models:
     train_photos = photos.load_set(data, "samples", split="train")
     tiny = {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)}

@@ -148,6 +148,8 @@ METHODS = {
         "SwinIR",
         {"reach": "What an output pixel depends on.", "failure": "A shift of the input changes the output."},
     ),
+    "07_nafnet": ("NAFNet", {"ablation": "What each step brings.", "failure": "Where it gains least."}),
+    "08_diffir": ("DiffIR", {"path": "The reverse steps of the IPR.", "failure": "Half of the photo was shaken."}),
 }
 for name, (title, own) in METHODS.items():
     if not (folder / name).exists():
