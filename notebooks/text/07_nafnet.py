@@ -293,6 +293,9 @@ found = pd.DataFrame(
     ]
 )
 found["gain in dB"] = found["PSNR"] - baseline
+found.head(2)
+
+# %%
 published = {"PlainNet": 28.51, "Baseline": 32.35, "+ SimpleGate": 32.76, "+ SCA = NAFNet": 32.85}
 summary = found.groupby("network", sort=False).agg(
     parameters=("parameters", "first"), gain=("gain in dB", "mean"), spread=("gain in dB", "std")

@@ -104,6 +104,8 @@ for name in strips:
                 *(photos.read(picture) for picture in pictures), f"bicubic and best PSNR: {strips[name]}"
             )
         )
+
+# %%
 section(
     "Super-resolution compared",
     protocol + ranking,
