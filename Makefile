@@ -8,7 +8,7 @@ export TF_CPP_MIN_LOG_LEVEL = 3
 FOLDER := $(if $(filter laptop,$(PROFILE)),.,profiles/$(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test lab notebooks clean
+.PHONY: bench help setup report test test-lab drill lab notebooks clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,8 +34,18 @@ test: setup  ## ruff, pytest, and nbval over all notebooks
 	python -m pytest
 	python -m pytest --nbval-lax --nbval-cell-timeout=120 -p no:cacheprovider notebooks
 
+drill: setup  ## hours of kills, flipped bits and fuzzing (docs/faults.md); started again, it goes on
+	RV_DRILL=1 python -m pytest tests/faults $(if $(PART),-k "$(PART)") --timeout=0 -s
+
+test-lab: setup  ## drive the report page and JupyterLab in headless Chromium; screenshots in reports/lab
+	python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lab]'
+	python -m pytest tests/lab
+
+bench: setup  ## time everything against its peers; tables in reports/bench
+	python benchmarks/bench.py
+
 lab: setup  ## open the notebooks in JupyterLab
-	jupyter lab notebooks
+	jupyter lab --ip=127.0.0.1 notebooks
 
 notebooks: setup  ## run all notebooks with their demo parameters and store their outputs
 	@for twin in notebooks/text/*.py; do echo $$twin; rvlib notebook $$(basename $$twin .py) || exit 1; done

@@ -4,6 +4,7 @@ Nothing in a file is ever executed: safetensors holds tensors alone, and pickles
 `weights_only` reader, which builds tensors and plain containers and refuses everything else.
 """
 
+import hashlib
 import json
 import warnings
 import zipfile
@@ -22,16 +23,26 @@ PLACES = [Path(__file__).resolve().parent / "weights", Path(__file__).resolve().
 WEIGHTS = next((place for place in PLACES if place.is_dir()), PLACES[-1])
 """The released weights, `<name>.safetensors`, and their cards: in an installed package, or in a checkout."""
 
+OFFICIAL = Path(__file__).parent / "official.csv"
+"""Officially published checkpoints that `load` reads, and where they come from."""
+
 LARGEST = 4 * 2**30  # bytes; the largest official checkpoint (NAFNet SIDD width 64) takes 0.5 GB
+LARGEST_SIZES = 10_000  # sum of all sizes that metadata may ask for before a model is built; SwinIR-L asks for 400
+LARGEST_BUFFERS = 2**28  # numbers that a model may hold beside what its file brings
 WRAPPERS = ("params_ema", "params", "ema_state_dict", "state_dict")  # first found is taken: EMA before raw weights
 PREFIXES = ("module.", "_orig_mod.")  # left by DataParallel and by torch.compile
 
 
 def save(model: nn.Module, path: str | Path, **facts) -> None:
-    """Write a model's weights as safetensors with its name, arguments and `facts` in the metadata, atomically."""
+    """Write a model's weights as safetensors with its name, arguments and `facts` in the metadata, atomically.
+
+    A hash of all that is in the metadata too: safetensors itself would not notice a flipped bit.
+    """
     path = Path(path)
-    metadata = {"format": "pt", "rvlib": json.dumps({**model.recipe, **facts}, sort_keys=True)}
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    recipe = json.loads(json.dumps({**model.recipe, **facts}))  # as it is read again: tuples become lists
+    recipe["sha256"] = _digest(state, recipe)
+    metadata = {"rvlib": json.dumps(recipe, sort_keys=True)}  # one key alone: several come in random order
     write_atomically(path, lambda temporary: save_file(state, temporary, metadata=metadata))
 
 
@@ -71,23 +82,50 @@ def load(
         if scale is not None and arguments.get("scale", scale) != scale:
             raise UserError(f"{path} holds weights for scale {arguments['scale']}, not for scale {scale}")
     try:
+        if not _sum_of_sizes(arguments) <= LARGEST_SIZES + len(state):
+            raise ValueError("its sizes are far too large")
         with torch.device("meta"):  # shapes first, memory after: a wrong file costs nothing
-            expected = create(name, **arguments).state_dict()
-    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+            blueprint = create(name, **arguments)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         raise UserError(f"{path} describes a model that cannot be built: {error}") from None
-    _compare(path, name, expected, state)
+    _compare(path, name, blueprint.state_dict(), state)
+    if sum(buffer.numel() for buffer in blueprint.buffers()) > LARGEST_BUFFERS:
+        raise UserError(f"{path} describes a model that does not fit into memory: get it again")
     model = create(name, **arguments)
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError:
+        raise UserError(f"{path} holds numbers of a kind that {name} cannot take: get it again") from None
     return model.to(device).eval()
 
 
 def _infer(path: Path, state: dict[str, Tensor], hints: dict) -> tuple[str, dict, dict]:
     for file in dict.fromkeys(file for file, _ in MODELS.values()):
-        found = family(file).infer(state, **hints)
+        try:
+            found = family(file).infer(state, **hints)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, StopIteration):
+            raise UserError(f"{path} is damaged: it has keys of {file} with shapes that no {file} has") from None
         if found is not None:
             return found
     some = ", ".join(list(state)[:3])
     raise UserError(f"{path} belongs to no model of this study: its first keys are {some}")
+
+
+def _sum_of_sizes(arguments: object) -> float:
+    """Layers, channels and the like, summed: what building a model costs, before it is built."""
+    if isinstance(arguments, dict | list | tuple):
+        return sum(map(_sum_of_sizes, arguments.values() if isinstance(arguments, dict) else arguments))
+    return abs(arguments) if isinstance(arguments, int | float) else 0
+
+
+def _digest(state: dict[str, Tensor], recipe: dict) -> str:
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
+    for key in sorted(state):
+        digest.update(f"{key} {state[key].dtype} {tuple(state[key].shape)}".encode())
+        digest.update(state[key].flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _compare(path: Path, name: str, expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
@@ -122,24 +160,23 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict | None]:
         recipe = json.loads(metadata["rvlib"]) if "rvlib" in metadata else None
         if recipe is not None and not (isinstance(recipe["name"], str) and isinstance(recipe["arguments"], dict)):
             raise TypeError
+        if recipe is None and any('"arguments"' in value for value in metadata.values()):
+            raise KeyError  # ours, under a damaged name
+        sha256 = recipe.pop("sha256", None) if recipe else None
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path} is no readable safetensors file ({error}): it may be truncated, get it again"
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         raise UserError(f"{path} has damaged metadata: get it again") from None
+    if sha256 is not None and sha256 != _digest(state, recipe):
+        raise UserError(f"{path} is damaged, its hash is not the one it was written with: get it again")
     return (state, recipe) if recipe is not None else (_unwrap(path, state), None)
 
 
 def _read_pickle(path: Path) -> object:
     if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                size = sum(member.file_size for member in archive.infolist())
-        except (zipfile.BadZipFile, OSError) as error:
-            raise UserError(f"{path} is a damaged archive ({error}): get it again") from None
-        if size > max(1.1 * path.stat().st_size, 2**20):  # torch stores, it never compresses
-            raise UserError(f"{path} would unpack to {size / 2**20:.0f} MiB: torch never writes such a file, refused")
+        check_archive(path)
     try:
         with warnings.catch_warnings(action="ignore"):  # of pickle protocols, which no user can change
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -147,6 +184,21 @@ def _read_pickle(path: Path) -> object:
         raise UserError(
             f"{path} is damaged, truncated or no checkpoint of tensors alone: get it again (nothing in it was executed)"
         ) from None
+
+
+def check_archive(path: Path) -> None:
+    """Raise UserError for a bomb, and for a damaged member of an archive that torch wrote and reads unchecked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            is_bomb = size > max(1.1 * path.stat().st_size, 2**20)  # torch stores, it never compresses
+            damaged = None if is_bomb else archive.testzip()
+    except Exception as error:  # the reader raises many types for damaged bytes
+        raise UserError(f"{path} is a damaged archive ({error}): get it again") from None
+    if is_bomb:
+        raise UserError(f"{path} would unpack to {size / 2**20:.0f} MiB: torch never writes such a file, refused")
+    if damaged is not None:
+        raise UserError(f"{path} is damaged ({damaged} has a wrong checksum): get it again")
 
 
 def _unwrap(path: Path, content: object) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
 import rvlib
 from rvlib.errors import UserError
@@ -31,6 +30,7 @@ def restore(
     tile: Annotated[int | None, typer.Option(help="Side of tiles in pixels; without it, what memory allows.")] = None,
     self_ensemble: Annotated[bool, typer.Option(help="Average over eight turned versions: better, slower.")] = False,
     scale: Annotated[int | None, typer.Option(help="Only where the weights cannot tell (FSRCNN, SRCNN).")] = None,
+    precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, a grey level off here and there.")] = "fp32",
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
 ):
     """Restore photos with any model; what is restored already is skipped, so that a stopped command can go on."""
@@ -40,6 +40,7 @@ def restore(
 
     batch = Batch(photos, output, recursive=recursive, suffix=suffix)
     network = rvlib.load(model, scale=scale, device=device)
+    options = {"tile": tile, "self_ensemble": self_ensemble, "precision": precision}
     done, skipped, faults = 0, 0, []
     try:
         for photo, target in tqdm(batch.jobs, unit="photo", disable=len(batch.jobs) == 1):
@@ -47,7 +48,7 @@ def restore(
                 skipped += 1
                 continue
             try:
-                batch.restore(network, photo, target, compare=compare, tile=tile, self_ensemble=self_ensemble)
+                batch.restore(network, photo, target, compare=compare, **options)
                 done += 1
             except UserError as error:
                 faults.append(str(error))
@@ -71,9 +72,10 @@ def fetch(
 ):
     """Fetch data sets, checked against the manifest; what is there already is kept."""
     from rvlib.fetch import fetch
+    from rvlib.notebooks import read_parameters, section
 
-    content = {} if sets and target else yaml.safe_load(params.read_text())
-    names = sets or content["fetch"]["sets"]
+    content = {} if sets and target else read_parameters(params)
+    names = sets or section(content, "fetch", params).get("sets", [])
     fetch(names, target or rvlib.ROOT / "downloads" / content["profile"])
 
 
@@ -121,30 +123,42 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A released name or a file of weights.")],
-    photos: Annotated[Path, typer.Option(help="A folder of reference photos.")],
+    model: Annotated[str, typer.Option(help="A released name or a file of weights.")],
+    reference: Annotated[Path, typer.Option(help="A folder of reference photos.")],
+    degraded: Annotated[Path | None, typer.Option(help="Their degraded versions, by name; else made anew.")] = None,
     scale: Annotated[int | None, typer.Option(help="Only where the weights cannot tell.")] = None,
+    perceptual: Annotated[bool, typer.Option(help="LPIPS too.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the rows to this CSV.")] = None,
 ):
-    """Measure a model against bicubic on a folder of photos (PSNR and SSIM on Y, border of `scale` cropped)."""
+    """Measure a model on a folder of photos, beside what was done without one.
+
+    Super-resolution against bicubic: PSNR and SSIM on luminance, `scale` pixels cropped. Deblurring against the blurred
+    photo: on RGB, nothing cropped, 3-D SSIM.
+    """
     import pandas as pd
 
     from rvlib import evaluate as measure
     from rvlib import tables
-    from rvlib.degrade import Bicubic
     from rvlib.pairs import photo_pairs
-    from rvlib.photos import folder, read
+    from rvlib.photos import folder, pair_folder, read
+    from rvlib.recipes import degradation
 
     network = rvlib.load(model, scale=scale)
-    if network.task != "super-resolution":
-        raise UserError("this command measures super-resolution; for deblurring see notebook 07_nafnet")
-    pairs = photo_pairs({path.name: read(path) for path in folder(photos)}, Bicubic(network.scale))
-    common = {"set_name": photos.name, "crop": network.scale}
-    bicubic = measure.evaluate(measure.bicubic(network.scale), pairs, method="bicubic", label="bicubic input", **common)
-    this = measure.evaluate(
-        measure.with_model(network), pairs, method=network.recipe["name"], label="this run", **common
-    )
-    rows = pd.concat([bicubic, this])
+    if degraded is not None:
+        pairs = {high.name: (read(low), read(high)) for low, high in pair_folder(degraded, reference)}
+    else:
+        photos = {path.name: read(path) for path in folder(reference)}
+        pairs = photo_pairs(photos, degradation(network.task, network.scale))
+    common = {"set_name": reference.name, "perceptual": perceptual}
+    if network.task == "deblurring":
+        common |= {"crop": 0, "channel": "rgb"}
+        before = measure.evaluate(lambda photo: photo, pairs, method="blurry", label="blurry input", **common)
+    else:
+        common |= {"crop": network.scale}
+        enlarge = measure.bicubic(network.scale)
+        before = measure.evaluate(enlarge, pairs, method="bicubic", label="bicubic input", **common)
+    restorer, method = measure.with_model(network), network.recipe["name"]
+    rows = pd.concat([before, measure.evaluate(restorer, pairs, method=method, label="this run", **common)])
     typer.echo(tables.markdown(tables.means(rows)))
     if output is not None:
         tables.write(rows, output)
@@ -152,13 +166,25 @@ def evaluate(
 
 @app.command()
 def models():
-    """List the models that can be created and the weights that ship with the project."""
-    from rvlib.models import MODELS, family
+    """List the weights that ship with the project, the official ones that `load` reads, and what `create` builds."""
+    import pandas as pd
 
+    from rvlib import complexity
+    from rvlib.checkpoint import OFFICIAL
+    from rvlib.models import MODELS, family
+    from rvlib.tables import markdown
+
+    loaded = {name: rvlib.load(name) for name in rvlib.released()}
+    facts = [
+        {"released": n, "task": m.task, "scale": m.scale, "parameters": complexity.parameters(m)}
+        for n, m in loaded.items()
+    ]
+    licence = "Apache-2.0, trained on T91 and BSDS500 (weights/README.md)\n"
+    typer.echo(f"{markdown(pd.DataFrame(facts))}\n{licence}" if facts else "no weights are released yet\n")
+    typer.echo(f"{markdown(pd.read_csv(OFFICIAL))}\n\nmodels of `rvlib.create` and their variants:")
     for name, (file, _) in MODELS.items():
         variants = ", ".join(getattr(family(file), "VARIANTS", {}).get(name, {}))
         typer.echo(f"{name:10} {variants}")
-    typer.echo("released: " + (", ".join(rvlib.released()) or "none yet"))
 
 
 @app.command()

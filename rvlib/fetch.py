@@ -6,6 +6,7 @@ first is recorded in `<target>/checksums.csv` and holds from then on.
 """
 
 import errno
+import fcntl
 import importlib.util
 import os
 import re
@@ -17,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
@@ -33,6 +35,11 @@ from rvlib.files import write_atomically
 
 MANIFEST = Path(__file__).parent / "manifest.csv"
 GITHUB = "https://raw.githubusercontent.com"
+TEXTS = ["set", "split", "role", "source", "path", "members", "file", "licence"]
+COLUMNS = [*TEXTS, "size", "sha256"]
+NAME = r"[\w-][\w. -]*"
+ALLOWED = {"set": NAME, "file": NAME, "split": "train|validation|test", "role": "reference|degraded",
+           "source": "wheel|github|url"}  # fmt: skip
 PARALLEL = 8
 ATTEMPTS = 4  # requests in a row that bring no new byte
 BACK_OFF = 0.5  # seconds, doubled with each of them
@@ -52,8 +59,16 @@ def manifest() -> pd.DataFrame:
     `members` is empty but for archives: the pattern of the files that one row takes out of it, their new name being the
     groups of the pattern, joined. Size and sha256 are missing where they are not known.
     """
-    listed = pd.read_csv(MANIFEST, dtype={"size": "Int64", "sha256": str, "members": str})
-    return listed.assign(members=listed["members"].fillna(""))
+    try:
+        listed = pd.read_csv(MANIFEST, dtype={"size": "Int64", "sha256": str} | dict.fromkeys(TEXTS, str))[COLUMNS]
+        listed = listed.assign(members=listed["members"].fillna(""))
+        listed["members"].map(re.compile)
+        is_sound = [listed[column].str.fullmatch(pattern) for column, pattern in ALLOWED.items()]
+        if listed[TEXTS].isna().any(axis=None) or not all(each.all() for each in is_sound):
+            raise ValueError
+    except (ValueError, LookupError, OverflowError, TypeError, re.error, OSError):
+        raise UserError(f"{MANIFEST} is damaged: install again, or restore it with git") from None
+    return listed
 
 
 def fetch(sets: list[str], target: str | Path, *, progress: bool = True) -> None:
@@ -62,14 +77,19 @@ def fetch(sets: list[str], target: str | Path, *, progress: bool = True) -> None
     Sources in their order: the mirror in the environment variable RV_MIRROR (a folder, relative to the repository's
     root, or an address), then the original. Raises UserError for an unknown set, for a file that no source gives with
     its hash, for an unsafe archive, for a strange photo in a set's folder and for a full disk; what arrived stays, and
-    fetching again goes on from there. One process at a time may fetch into a folder.
+    fetching again goes on from there. A second process that fetches into the same folder waits for the first.
     """
     listed = manifest()
     unknown = [name for name in sets if name not in set(listed["set"])]
     if unknown:
         known = ", ".join(dict.fromkeys(listed["set"]))
         raise UserError(f"unknown set {', '.join(map(repr, unknown))}: choose among {known}")
-    jobs = _Jobs(Path(target), listed)
+    with _alone(Path(target)):
+        _fetch(sets, _Jobs(Path(target), listed), progress)
+
+
+def _fetch(sets: list[str], jobs: "_Jobs", progress: bool) -> None:
+    listed = jobs.listed
     wanted = [
         list(rows.itertuples()) for _, rows in listed[listed["set"].isin(sets)].groupby(["set", "path"], sort=False)
     ]
@@ -86,6 +106,22 @@ def fetch(sets: list[str], target: str | Path, *, progress: bool = True) -> None
             pool.shutdown(cancel_futures=True)
     for name in sets:
         jobs.clear(name)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from fetching into the same folder: two would write into each other's parts."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}): choose another folder") from None
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 class _Jobs:

@@ -1,9 +1,12 @@
 """Writing files so that a kill or a full disk leaves the old file or the new one, never half of one."""
 
+import filecmp
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from rvlib.errors import UserError
 
@@ -18,9 +21,10 @@ def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
         os.close(handle)
         write(temporary)
         os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or error
+        if not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):  # what stays keeps its time
+            os.replace(temporary, path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have their own for a full disk
+        reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} could not be written ({reason}): free some space or choose another folder") from None
     finally:
         if temporary is not None:

@@ -4,7 +4,10 @@ The text twin (`notebooks/text/<name>.py`) is what runs and what DVC hashes: sav
 outputs changes nothing, saving it with changed cells changes the twin too, because jupytext pairs the two.
 """
 
+import ast
 import json
+import math
+import re
 import sys
 from pathlib import Path
 
@@ -20,6 +23,17 @@ from rvlib.errors import UserError
 from rvlib.files import write_atomically
 
 NOTEBOOKS = rvlib.ROOT / "notebooks"
+RULES = {
+    re.compile(r".*sets"): (lambda value: isinstance(value, str), "a list of names"),
+    re.compile(r"(?!warmup)(.*_)?(steps|size|every|scale|sides?|repeats|largest|timesteps)"): (
+        lambda value: type(value) is int and value >= 1,
+        "a whole number of at least 1",
+    ),
+    re.compile(r"learning_rate|warmup_steps|(.*_)?seeds?|lengths"): (
+        lambda value: type(value) in (int, float) and 0 <= value < math.inf,
+        "a number of at least 0",
+    ),
+}
 
 
 def names() -> list[str]:
@@ -33,9 +47,9 @@ def run(name: str, parameters: Path, *, only: str | None = None) -> None:
     `only` keeps the cells with that tag (and the parameters): the pipeline's training stages run `only="training"`.
     A cell that fails stops the run with its error; the copy then shows where.
     """
-    profile, values = _parameters(name, parameters)
+    notebook, content = read_twin(name), read_parameters(parameters)
+    profile, values = content["profile"], section(content, name, parameters)
     target = rvlib.ROOT / "reports" / profile / "notebooks" / f"{name}{'.' + only if only else ''}.ipynb"
-    notebook = read_twin(name)
     if only is not None:
         notebook.cells = [cell for cell in notebook.cells if {"parameters", only} & set(cell.metadata.get("tags", []))]
     execute(notebook, target, {"profile": profile, **values}, folder=rvlib.ROOT)
@@ -66,9 +80,10 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict, *, folder: P
 
     papermill's metadata and its injected cell's id differ from run to run; without them equal runs give equal bytes.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     raw = target.with_suffix(".running.ipynb")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        raw.unlink(missing_ok=True)  # of a run that was killed
         papermill.execute_notebook(
             notebook,
             raw,
@@ -83,6 +98,9 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict, *, folder: P
         raise UserError(
             f"{target.stem} stopped in cell {error.exec_count}, {target} shows where: {error.ename}: {error.evalue}"
         ) from None
+    except OSError as error:
+        raw.unlink(missing_ok=True)
+        raise UserError(f"{target} could not be written ({error.strerror or error}): free some space") from None
     finally:
         if raw.exists():
             done = nbformat.read(raw, as_version=4)
@@ -103,14 +121,51 @@ def _without_run_facts(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def _parameters(name: str, file: Path) -> tuple[str, dict]:
+def read_parameters(file: Path) -> dict:
+    """A profile's parameters; raises UserError, naming file and entry, for what no run could take.
+
+    A profile's name becomes a folder, so it is a plain word; sizes are whole and at least 1, all other numbers finite
+    and not negative, a notebook's entries those of its `parameters` cell.
+    """
     try:
         content = yaml.safe_load(file.read_text())
-        return content["profile"], content.get(name) or {}
+        if not re.fullmatch(r"[a-z][\w-]*", content["profile"]):
+            raise ValueError(f"profile {content['profile']!r} is no plain word")
+        for name in {"fetch", *names()} & set(content):
+            known = ["sets"] if name == "fetch" else _entries(name)
+            for key, value in (content[name] or {}).items():
+                if key not in known:
+                    raise ValueError(f"{name} has no entry {key!r}, choose among {', '.join(known)}")
+                _check(f"{name}.{key}", key, value)
     except FileNotFoundError:
         raise UserError(f"{file} does not exist: give a profile's parameters, such as params.yaml") from None
-    except (yaml.YAMLError, TypeError, KeyError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError) as error:
         raise UserError(f"{file} is no file of parameters with a `profile`: {error}") from None
+    return content
+
+
+def _check(place: str, key: str, value: object) -> None:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check(f"{place}.{name}", str(name), inner)
+        return
+    values = value if isinstance(value, list) or key.endswith("sets") else [value]
+    for pattern, (is_right, wanted) in RULES.items():
+        if pattern.fullmatch(key) and not (isinstance(values, list) and all(map(is_right, values))):
+            raise ValueError(f"{place} must be {wanted}, not {value!r}")
+
+
+def _entries(notebook: str) -> list[str]:
+    cells = [cell for cell in read_twin(notebook).cells if "parameters" in cell.metadata.get("tags", [])]
+    lines = [line for cell in cells for line in ast.parse(cell.source).body if isinstance(line, ast.Assign)]
+    return [line.targets[0].id for line in lines if line.targets[0].id != "profile"]
+
+
+def section(content: dict, name: str, file: Path) -> dict:
+    """A notebook's section; a missing one is an error, for the demo's values would take its place."""
+    if name not in content:
+        raise UserError(f"{file} has no section {name}: add it, or `{name}: {{}}`")
+    return content[name] or {}
 
 
 def in_sync(name: str) -> bool:

@@ -59,6 +59,15 @@ class Original:
 
 def read(path: Path) -> Original:
     """Read a photo with all that belongs to it; raises UserError as `photos.read` does, and for several frames."""
+    try:
+        return _read(path)
+    except UserError:
+        raise
+    except Exception as error:  # damaged metadata makes the readers raise whatever they run into
+        raise UserError(f"{path} is no readable photo ({error}): it may be damaged, export it again") from error
+
+
+def _read(path: Path) -> Original:
     if path.suffix.lower() in (".tif", ".tiff"):
         deep = _deep_tiff(path)
         if deep is not None:

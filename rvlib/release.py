@@ -7,30 +7,38 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-import yaml
 from safetensors import safe_open
 
 import rvlib
 from rvlib import complexity
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
-from rvlib.tables import markdown
+from rvlib.notebooks import read_parameters
+from rvlib.tables import markdown, write_json
 
 COMPARISONS = ("09_compare_super_resolution", "10_compare_deblurring")
+LIMITS = {
+    "super-resolution": "photos that bicubic interpolation made small; JPEG, noise and a camera's own blur are other "
+    "tasks. Texture finer than the input's sampling is a guess",
+    "deblurring": "camera shake of 5 to 25 pixels that moves the whole photo alike; depth, things that move, and noise "
+    "were not in training",
+}
 LARGEST = 60 * 2**20  # bytes of all weights together
 
 
 def release(parameters: Path) -> None:
-    """Copy the weights of each run that the comparisons in a parameters file name, and write their cards.
+    """Copy the weights of each run that the comparisons in a parameters file name, write their cards and hashes.
 
     The file's `weights` is the folder they go to; `runs` of its comparison notebooks map released names to runs
     (`04_fsrcnn/fsrcnn`). The results in the cards are those that these notebooks measured with the same profile.
     """
-    content = yaml.safe_load(parameters.read_text())
-    profile, folder = content["profile"], rvlib.ROOT / content["weights"]
-    runs, cards = {}, []
-    for notebook in COMPARISONS:
-        runs |= content[notebook]["runs"]
+    content = read_parameters(parameters)
+    try:
+        profile, folder = content["profile"], rvlib.ROOT / content["weights"]
+        runs = {name: run for notebook in COMPARISONS for name, run in content[notebook]["runs"].items()}
+    except (LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{parameters} names no `weights` or no `runs` of {', '.join(COMPARISONS)}: {error}") from None
+    cards = []
     for name, run in runs.items():
         source = rvlib.ROOT / "runs" / profile / run / "last.safetensors"
         if not source.is_file():
@@ -49,6 +57,13 @@ def release(parameters: Path) -> None:
         f"`rvlib restore PHOTO --model NAME -o OUT` uses them. Together {size / 2**20:.1f} MiB.\n\n"
     )
     write_atomically(folder / "README.md", lambda path: Path(path).write_text(head + "\n".join(cards)))
+    hashes = {name: sha256(folder / f"{name}.safetensors") for name in runs}
+    write_json({"sha256": hashes, "bytes": size}, rvlib.ROOT / "reports" / profile / "weights.json")
+
+
+def sha256(file: Path) -> str:
+    """The hash of a file, in hexadecimal digits."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def card(name: str, weights: Path, run: Path, reports: Path) -> str:
@@ -68,7 +83,8 @@ def card(name: str, weights: Path, run: Path, reports: Path) -> str:
         f"- **Training**: recipe {training['method']}, {settings}; {steps:,} steps in {seconds / 60:.0f} minutes "
         f"({platform.machine()}); the weights are those of step {facts['step']:,}",
         f"- **Learning curve** (validation photo): {shown}",
-        f"- **sha256**: `{hashlib.sha256(weights.read_bytes()).hexdigest()}`\n",
+        f"- **Limits**: {LIMITS[model.task]}",
+        f"- **sha256**: `{sha256(weights)}`\n",
     ]
     for folder in COMPARISONS:
         rows = _measured(reports / folder / "rows.csv", name)

@@ -9,6 +9,7 @@ import ast
 import copy
 import json
 import math
+import os
 import shutil
 import signal
 import threading
@@ -27,7 +28,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rvlib.checkpoint import save
+from rvlib.checkpoint import check_archive, save
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
 from rvlib.pairs import Patches
@@ -119,8 +120,12 @@ def fit(
     optimizer = OPTIMIZERS[settings.optimizer](
         _groups(model), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
     )
+    on_log = on_log or live_curve()
     state = RunState(Path(run), model, optimizer, is_main=accelerator.is_main_process)
     state.open(_identity(model, objective, patches, settings) | (facts or {}), replace=replace)
+    if state.step == settings.steps and state.is_main:  # a complete run's files may have been damaged or removed since
+        names = list(state.rows[-1])
+        state.publish({name: state.rows[-1][name] for name in names[names.index("seconds") + 1 :]})
     trained, stepper = accelerator.prepare(model, optimizer)
     trained.train()
     part = _part(settings.batch_size, accelerator)
@@ -163,6 +168,23 @@ def fit(
     return pd.DataFrame(state.rows)
 
 
+def live_curve() -> Callable[[pd.DataFrame], None] | None:
+    """In JupyterLab, draw the loss in place whenever a row is logged; nowhere else, where nobody would see it."""
+    if "JPY_SESSION_NAME" not in os.environ:  # set for kernels that a person's notebook has started
+        return None
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
+    shown = display(display_id=True)
+
+    def draw(log: pd.DataFrame) -> None:
+        axis = log.plot(x="step", y="loss", marker="o", figsize=(5, 2.2), legend=False, ylabel="loss")
+        shown.update(axis.figure)
+        plt.close(axis.figure)
+
+    return draw
+
+
 class RunState:
     """Everything that a run needs to go on: weights, their average, the optimizer, the step and the log so far."""
 
@@ -197,15 +219,17 @@ class RunState:
 
     def restore(self) -> None:
         """Set model, average, optimizer and log to what `save` wrote."""
+        file = self.run / "state.pt"
         try:
-            saved = torch.load(self.run / "state.pt", map_location="cpu", weights_only=True)
+            check_archive(file)
+            saved = torch.load(file, map_location="cpu", weights_only=True)
+            self.model.load_state_dict(saved["model"])
+            self.average.load_state_dict(saved["average"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.step = self.saved_step = saved["step"]
+            self.seconds, self.sums, self.rows = saved["seconds"], saved["sums"], saved["rows"]
         except Exception:  # the reader raises many types for damaged bytes
-            raise UserError(f"{self.run / 'state.pt'} is damaged: delete {self.run} to start the run anew") from None
-        self.model.load_state_dict(saved["model"])
-        self.average.load_state_dict(saved["average"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.step = self.saved_step = saved["step"]
-        self.seconds, self.sums, self.rows = saved["seconds"], saved["sums"], saved["rows"]
+            raise UserError(f"{file} is damaged: delete {self.run} to start the run anew") from None
 
     @torch.no_grad()
     def advance(self, values: dict[str, float], decay: float) -> None:
@@ -230,10 +254,14 @@ class RunState:
             first = next(iter(scores))
             if row[first] == max(each[first] for each in self.rows):
                 self._save_weights("best.safetensors", scores)
+        self.publish(scores)
+        self.save()
+
+    def publish(self, scores: dict) -> None:
+        """Write the averaged weights and the curve."""
         self._save_weights("last.safetensors", scores)
         table = pd.DataFrame(self.rows)
         write_atomically(self.run / "log.csv", lambda path: table.to_csv(path, index=False))
-        self.save()
 
     def save(self) -> None:
         """Write the state in one step: a kill leaves the one before or this one."""

@@ -56,7 +56,11 @@ def test_goes_on_after_a_bad_photo_and_says_so(weights, photo, tmp_path):
         (["train", "edsr", "--photos", ".", "--run", "r"], "no recipe for 'edsr'"),
         (["train", "fsrcnn", "--photos", "nowhere", "--run", "r"], "nowhere does not exist"),
         (["fetch", "Set6", "--target", "t"], "unknown set 'Set6'"),
-        (["evaluate", "{weights}", "--photos", "nowhere"], "nowhere does not exist"),
+        (["evaluate", "--model", "{weights}", "--reference", "nowhere"], "nowhere does not exist"),
+        (
+            ["restore", "{photo}", "--model", "{weights}", "-o", "x.png", "--precision", "fp16"],
+            "unknown precision 'fp16'",
+        ),
         (["notebook", "99_nothing"], "no notebook '99_nothing'"),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
@@ -73,7 +77,8 @@ def test_bad_input_is_one_clear_line(weights, photo, tmp_path, words, message):
 def test_trains_and_evaluates_on_own_photos(photo, tmp_path):
     done = rv("train", "fsrcnn", "--photos", tmp_path, "--run", tmp_path / "run", "--steps", 3, "--patch-size", 16)
     assert done.returncode == 0, done.stderr
-    done = rv("evaluate", tmp_path / "run/last.safetensors", "--photos", tmp_path, "-o", tmp_path / "rows")
+    weights = tmp_path / "run/last.safetensors"
+    done = rv("evaluate", "--model", weights, "--reference", tmp_path, "-o", tmp_path / "rows")
     assert done.returncode == 0, done.stderr
     assert "bicubic" in done.stdout
     assert (tmp_path / "rows.csv").exists()

@@ -42,10 +42,8 @@ def run(command, folder, **environment):
     return done
 
 
-@pytest.fixture(scope="session")
-def clone(tmp_path_factory):
-    """A git clone of the files as they stand, with parameters for a minute, after one `dvc repro`."""
-    folder = tmp_path_factory.mktemp("clone")
+def make_clone(folder):
+    """A git clone of the files as they stand, with parameters for a minute."""
     listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], ROOT).stdout.split("\0")
     for name in filter(None, listed):
         if (ROOT / name).is_symlink() or (ROOT / name).is_file():
@@ -53,13 +51,14 @@ def clone(tmp_path_factory):
             shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
     parameters = yaml.safe_load((folder / "params.yaml").read_text())
     parameters["04_fsrcnn"] |= {"steps": 2000, "experiment_steps": 40, "patch_size": 48, "validate_every": 1000}
+    parameters["08_diffir"] |= {"ablation_timesteps": [1, 4]}
     parameters["11_cost"] = {"side": 16, "repeats": 1, "sides": [16, 24]}
     tiny = {"steps": 8, "batch_size": 2, "patch_size": 32, "validate_every": 4}
     for section in (section for section in parameters.values() if isinstance(section, dict)):
         for key in section:
-            if key in ("pixel_training", "adversarial_training", "training", "super_resolution", "deblurring"):
+            if isinstance(section[key], dict) and "steps" in section[key]:
                 section[key] |= tiny
-            if key in ("experiment_steps", "ablation_steps") and "training" in section:
+            if key == "experiment_steps" and "training" in section:
                 section[key] = 4
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
     for words in (
@@ -68,6 +67,13 @@ def clone(tmp_path_factory):
         ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "tiny"],
     ):
         run(["git", *words], folder)
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory):
+    """A tiny clone after one `dvc repro`."""
+    folder = tmp_path_factory.mktemp("clone")
+    make_clone(folder)
     startup = folder.parent / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True, exist_ok=True)
     (startup / "00-trace.py").write_text(TRACE)
@@ -76,10 +82,10 @@ def clone(tmp_path_factory):
     return folder
 
 
-def repro(folder):
+def repro(folder, *options):
     """`dvc repro` in a clone; returns what it said."""
     places = {"IPYTHONDIR": str(folder.parent / "ipython"), "RV_TRACE": str(folder.parent / "trace")}
-    done = run(["dvc", "repro"], folder, **places)
+    done = run(["dvc", "repro", *options], folder, **places)
     return done.stdout + done.stderr
 
 
@@ -120,15 +126,14 @@ def test_a_second_run_does_nothing(clone):
 @pytest.mark.pipeline
 def test_editing_a_figure_does_not_train_again(clone):
     file = clone / "rvlib/figures.py"
-    before, weights = file.read_text(), (clone / "runs/laptop/04_fsrcnn/fsrcnn/last.safetensors").stat().st_mtime_ns
+    before = file.read_text()
     try:
         file.write_text(before + "\n# another look\n")
-        stages = ran(repro(clone))
+        stages = ran(repro(clone, "--dry"))
     finally:
         file.write_text(before)
     assert "04_fsrcnn" in stages
-    assert "train_fsrcnn" not in stages
-    assert (clone / "runs/laptop/04_fsrcnn/fsrcnn/last.safetensors").stat().st_mtime_ns == weights
+    assert not [name for name in stages if name.startswith("train_")]
 
 
 @pytest.mark.pipeline
@@ -138,7 +143,7 @@ def test_saving_a_notebook_runs_nothing(clone):
     content["cells"][1]["execution_count"] = 99
     content["metadata"]["widgets"] = {"state": {}}
     notebook.write_text(json.dumps(content))
-    assert not set(ran(repro(clone))) & {"train_fsrcnn", "04_fsrcnn"}
+    assert ran(repro(clone)) == []
 
 
 def test_each_notebook_has_a_stage_of_its_name():

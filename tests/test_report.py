@@ -1,10 +1,16 @@
 """Tables and the page: numbers in the right format, the best in bold, nothing from outside."""
 
+import itertools
+import re
+
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from rvlib import report, tables
+from rvlib import UserError, report, tables
+
+SUPER_RESOLUTION, DEBLURRING = "09_compare_super_resolution", "10_compare_deblurring"
 
 
 @pytest.fixture
@@ -63,3 +69,207 @@ def test_the_page_needs_no_other_file(rows, tmp_path):
     assert "crops &lt;of&gt; a photo" in page
     assert "data:image/png;base64," in page
     assert "http" not in page.replace("http-equiv", "")
+    assert "default-src 'none'; img-src data:" in page
+
+
+LEVELS = {"bicubic": (26.0, 0.42), "fsrcnn": (26.5, 0.34), "srgan": (27.5, 0.21), "swinir": (28.0, 0.25)}
+"""PSNR and LPIPS that the invented measurements scatter around."""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A profile's reports with invented rows of both comparisons, and a README that waits for results."""
+    rows = [
+        {
+            "set": name,
+            "photo": photo,
+            "method": method,
+            "label": "bicubic input" if method == "bicubic" else "this run",
+            "psnr_y_crop4": psnr + place + (0.25 if photo == "b" else -0.25),
+            "ssim_y_crop4": 0.7 + place / 100,
+            "lpips_alex": lpips + place / 100,
+            "seconds": 0.01,
+            "weights": method,
+        }
+        for place, name in enumerate(("Set14", "Set5", "Urban100"))
+        for photo, (method, (psnr, lpips)) in itertools.product("ab", LEVELS.items())
+    ]
+    (tmp_path / SUPER_RESOLUTION).mkdir()
+    pd.DataFrame(rows).to_csv(tmp_path / SUPER_RESOLUTION / "rows.csv", index=False)
+    same = {"photo": "c", "ssim_rgb3d_crop0": 0.9, "lpips_alex": 0.2, "seconds": 0.3}
+    rows = [
+        {"set": name, "method": method, "label": label, "psnr_rgb_crop0": psnr, **same}
+        for name in ("Set14", "GoPro-sample")
+        for method, label, psnr in (("blurry", "blurry input", 24.0), ("nafnet", "this run", 27.0))
+    ]
+    (tmp_path / DEBLURRING).mkdir()
+    pd.DataFrame(rows).to_csv(tmp_path / DEBLURRING / "rows.csv", index=False)
+    (tmp_path / "README.md").write_text("# Mine\n\n<!-- results -->\nold: 99.99\n<!-- /results -->\n\nEnd 1.23\n")
+    return tmp_path
+
+
+def edit(folder, change):
+    """Change the measured rows of super-resolution in place."""
+    file = folder / SUPER_RESOLUTION / "rows.csv"
+    change(pd.read_csv(file)).to_csv(file, index=False)
+
+
+def shown(folder):
+    """Everything that is made from the rows, as lines: the tables, the audit, the README."""
+    claims = tables.claims(["Set5", "Set12", "Set14", "Urban100", "GoPro"])
+    enlarged, deblurred = (tables.measured(folder / name) for name in (SUPER_RESOLUTION, DEBLURRING))
+    made = {"table 1": enlarged, "table 3": enlarged, "table 4": deblurred}
+    made = {name: tables.audited(name, means, tables.put_right(claims)) for name, means in made.items()}
+    made["audit"] = tables.verdicts(pd.concat([enlarged, deblurred]), claims)
+    report.write_results(folder / "README.md", folder)
+    lines = {name: report.table_html(table, caption=name).splitlines() for name, table in made.items()}
+    return {**lines, "README": (folder / "README.md").read_text().splitlines()}
+
+
+def changed(before, after):
+    """The lines that are new, by the table they are in."""
+    assert {name: len(lines) for name, lines in before.items()} == {name: len(lines) for name, lines in after.items()}
+    return {name: [new for old, new in zip(before[name], after[name], strict=True) if old != new] for name in before}
+
+
+def cells(line):
+    return [re.sub("<.*?>", "", cell) for cell in re.findall(r"<td.*?>(.*?)</td>", line)] or [
+        cell.strip() for cell in line.strip("|").split("|")
+    ]
+
+
+def test_one_row_changes_its_tables_the_readme_and_the_verdict_and_nothing_else(folder):
+    before = shown(folder)
+    one = lambda rows: (rows["set"] == "Set14") & (rows["method"] == "fsrcnn") & (rows["photo"] == "b")  # noqa: E731
+    edit(folder, lambda rows: rows.assign(psnr_y_crop4=rows["psnr_y_crop4"].mask(one(rows), 27.95)))
+    news = changed(before, shown(folder))
+    mean = "27.10"  # of 26.25 and 27.95
+    assert [cells(line) for line in news["table 1"]] == [["Set14", "FSRCNN", "this run", mean, "0.7000", "0.01"]]
+    assert [cells(line)[:3] for line in news["table 3"]] == [["FSRCNN", "this run", mean]]
+    assert [cells(line)[:3] for line in news["README"]] == [["FSRCNN", "released weights", mean]]
+    assert news["table 4"] == []
+    first, second = (cells(line) for line in news["audit"])
+    assert first[:7] == ["report table 1", "Set14", "FSRCNN", "PSNR", "27.30", mean, "reproduced"]
+    assert second[:7] == ["report table 3", "Set14", "FSRCNN", "PSNR", "25.98", mean, "contradicts"]
+
+
+def test_a_deleted_benchmark_is_not_measured(folder):
+    before = shown(folder)
+    edit(folder, lambda rows: rows[rows["set"] != "Set14"])
+    after = shown(folder)
+    assert after["table 4"] == before["table 4"], "the deblurring of Set14 is another measurement"
+    ours = [cells(line) for line in after["table 3"] if "this run" in line or "bicubic input" in line]
+    assert [line[2:4] for line in ours] == [["not measured"] * 2] * 5
+    assert all("not measured" not in line[4] for line in ours if line[0] != "DiffIR")
+    ours = [cells(line) for line in after["table 1"] if "Set14" in line and ("this run" in line or "input" in line)]
+    assert [line[3:] for line in ours] == [["not measured"] * 3] * 2
+    assert {cells(line)[5] for line in after["audit"] if '<td class="text">Set14' in line} == {"not measured"}
+    start = next(index for index, line in enumerate(after["README"]) if line.startswith("| method"))
+    lines = itertools.takewhile(lambda line: line.startswith("|"), after["README"][start + 2 :])
+    ours = [cells(line) for line in lines if "released weights" in line or "input" in line]
+    assert len(ours) == 5
+    assert all(line[2:4] == ["not measured"] * 2 for line in ours)
+    assert "26.50" in "\n".join(before["table 3"])
+    assert "26.50" not in "\n".join(itertools.chain(*after.values()))
+
+
+def test_without_any_measurement_only_claims_have_numbers(folder):
+    for name in (SUPER_RESOLUTION, DEBLURRING):
+        (folder / name / "rows.csv").unlink()
+    after = shown(folder)
+    ours = [cells(line) for lines in after.values() for line in lines if re.search("this run|released weights", line)]
+    assert len(ours) > 8
+    assert {cell for line in ours for cell in line[3:]} == {"not measured"}
+    assert {cells(line)[5] for line in after["audit"] if "<td" in line} == {"not measured"}
+    assert any("27.73" in line for line in after["README"])
+
+
+def test_the_readme_keeps_what_is_not_results(folder):
+    shown(folder)
+    text = (folder / "README.md").read_text()
+    assert text.startswith("# Mine\n\n<!-- results -->\n")
+    assert text.endswith("<!-- /results -->\n\nEnd 1.23\n")
+    assert "99.99" not in text
+    shown(folder)
+    assert (folder / "README.md").read_text() == text, "twice is the same as once"
+    (folder / "README.md").write_text("no place")
+    with pytest.raises(UserError, match="no place for the results"):
+        report.write_results(folder / "README.md", folder)
+    assert (folder / "README.md").read_text() == "no place"
+
+
+def test_best_and_second_are_marked_among_measured_rows_only(folder):
+    rows = tables.audited("table 3", tables.measured(folder / SUPER_RESOLUTION), tables.claims(["Set14", "Urban100"]))
+    marks = rows.set_index(["method", "label"])
+    psnr, lpips = marks["Set14 PSNR"], marks["Set14 LPIPS"]
+    assert psnr[psnr.str.contains("[*]")].to_dict() == {("SwinIR", "this run"): "**28.00**"}
+    assert psnr[psnr.str.contains("<u>")].to_dict() == {("SRGAN", "this run"): "<u>27.50</u>"}
+    assert lpips[lpips.str.contains("[*]")].to_dict() == {("SRGAN", "this run"): "**0.2100**"}
+    assert lpips[lpips.str.contains("<u>")].to_dict() == {("SwinIR", "this run"): "<u>0.2500</u>"}
+    assert lpips["DiffIR", "report's claim, table 3"] == "0.1117", "lower, and not ranked"
+
+
+def test_released_weights_and_this_run_have_their_own_rows(folder):
+    release = {"fsrcnn": "released weights"}
+    edit(
+        folder,
+        lambda rows: pd.concat([rows, rows[rows["method"] == "fsrcnn"].replace({"this run": release["fsrcnn"]})]),
+    )
+    table = tables.audited("table 3", tables.measured(folder / SUPER_RESOLUTION), tables.claims(["Set14", "Urban100"]))
+    labels = table.groupby("method")["label"].agg(list)
+    assert labels["FSRCNN"][-2:] == ["this run", "released weights"]
+    values = table.set_index(["method", "label"])["Set14 PSNR"]
+    assert values["SRGAN", "released weights"] == "not measured"
+    assert values["FSRCNN", "released weights"] == "26.50"
+
+
+def test_table_4_put_right_is_what_was_published(folder):
+    table = tables.audited("table 4", tables.measured(folder / DEBLURRING), tables.put_right(tables.claims(["GoPro"])))
+    values = table.set_index(["method", "label"])[["GoPro PSNR", "GoPro SSIM"]].T
+    assert values["NAFNet", "report's claim, table 4"].tolist() == ["33.69", "0.9670"]
+    assert values["DiffIR", "report's claim, table 4"].tolist() == ["33.20", "0.9630"]
+    for method in ("NAFNet", "DiffIR"):
+        assert values[method, f"published: {method}"].equals(values[method, "report's claim, table 4"])
+
+
+def test_every_claimed_number_has_a_verdict_and_a_reason(folder):
+    claims = tables.claims(["Set5", "Set12", "Set14", "Urban100", "GoPro"])
+    audit = tables.verdicts(tables.measured(folder / SUPER_RESOLUTION), claims)
+    printed = claims[claims["label"].str.startswith("report")].select_dtypes("number").notna().sum().sum()
+    assert len(audit) == printed
+    known = {"reproduced", "published elsewhere", "contradicts", "cannot be checked here"}
+    assert set(audit["verdict"]) <= known
+    assert audit["reason"].str.len().min() > 10
+    verdicts = audit.set_index(["source", "set", "method", "measure"])["verdict"]
+    assert verdicts["report table 3", "Set14", "SRGAN", "LPIPS"] == "published elsewhere"
+    assert verdicts["report table 1", "Set5", "FSRCNN", "SSIM"] == "cannot be checked here"
+    assert (verdicts["report table 4"] == "contradicts").all()
+
+
+def test_latex_has_its_own_marks(tmp_path):
+    table = pd.DataFrame({"method": ["a_b", "c"], "PSNR": ["**30.00**", "<u>29.00</u>"]})
+    tables.write(table, tmp_path / "table")
+    text = (tmp_path / "table.tex").read_text()
+    assert r"\textbf{30.00}" in text
+    assert r"\underline{29.00}" in text
+    assert r"a\_b" in text
+    assert "*" not in text and "<" not in text
+
+
+def test_tables_and_wide_figures_scroll_in_their_own_box(tmp_path):
+    table = report.table_html(pd.DataFrame({"method": ["a"], "PSNR": [30.0]}), caption="Table <1>. Y.")
+    assert table.startswith('<div class="scroll" tabindex="0" role="region" aria-label="Table &lt;1&gt;">')
+    assert "<caption>Table &lt;1&gt;. Y.</caption>" in table
+    assert '<th scope="col" class="number">PSNR ↑</th>' in table
+    for size, scrolls in (((900, 200), True), ((300, 200), False)):
+        Image.new("RGB", size).save(tmp_path / "figure.png")
+        assert ('class="scroll"' in report.figure_html(tmp_path / "figure.png", "a strip")) is scrolls
+
+
+def test_the_slider_is_one_range_input_with_a_name():
+    photo = np.zeros((6, 8, 3), np.uint8)
+    text = report.slider_html(photo, photo, "before & after")
+    assert text.count("<input") == text.count('type="range"') == 1
+    assert 'aria-label="before and after: before &amp; after"' in text
+    assert text.count('src="data:image/jpeg;base64,') == 2
+    assert "http" not in text

@@ -102,3 +102,10 @@ def test_colour_conversion_is_its_own_inverse():
 def test_what_is_no_photo_is_named(model, image, message):
     with pytest.raises(rvlib.UserError, match=message):
         rvlib.restore(model, image)
+
+
+def test_half_precision_is_asked_for_and_close(photo):
+    torch.manual_seed(0)
+    model = rvlib.create("srgan", features=16, blocks=2).eval()
+    plain, half = (rvlib.restore(model, photo, precision=precision).astype(int) for precision in ("fp32", "bf16"))
+    assert 0 < np.abs(plain - half).max() <= 6

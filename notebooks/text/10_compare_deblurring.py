@@ -134,9 +134,15 @@ crops = {"coffee": (120, 250, 110, 130), "astronaut": (40, 190, 100, 118)}
 for name, box in crops.items():
     blurred, sharp = photo_pairs({name: photos.sample(name)}, degradation)[name]
     shown = {"blurry": blurred} | {n: rvlib.restore(model, blurred) for n, model in contestants.items()}
-    notes = {n: f"{metrics.psnr(image, sharp, channel='rgb'):.2f} dB" for n, image in shown.items()}
+    notes = {
+        n: f"{metrics.psnr(image, sharp, channel='rgb'):.2f} dB\nLPIPS {metrics.lpips(image, sharp):.3f}"
+        for n, image in shown.items()
+    }
     figure = figures.zoom_strip({**shown, "reference": sharp}, box=box, context=blurred, notes=notes)
     figure.savefig(output / f"strip-{name}.png")
+    nearest = max(contestants, key=lambda n: metrics.psnr(shown[n], sharp, channel="rgb"))
+    for kind, picture in (("before", blurred), ("after", shown[nearest])):
+        photos.write(output / f"{kind}-{name}.png", picture)
 
 # %% [markdown]
 # ## How long may the shake be?

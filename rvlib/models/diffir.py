@@ -284,12 +284,12 @@ def diffir(
     common = {"task": task, "scale": scale, "heads": heads, "hidden": hidden, "bias": bias, **sizes}
     common["norm_bias"] = task == "deblurring" if norm_bias is None else norm_bias
     if stage == 1:
-        return DiffIRS1(**common)
+        return DiffIRS1(**common).to(memory_format=torch.channels_last)
     if betas is None:
         schedule = linear_betas(timesteps, linear_start, linear_end)
     else:
         schedule = torch.tensor(betas, dtype=torch.float64, device="cpu")
-    return DiffIRS2(**common, denoiser=denoiser, betas=schedule)
+    return DiffIRS2(**common, denoiser=denoiser, betas=schedule).to(memory_format=torch.channels_last)
 
 
 def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:

@@ -25,10 +25,9 @@ class LayerNorm2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mean and biased variance over the channels."""
-        variance, mean = torch.var_mean(x, dim=1, keepdim=True, unbiased=False)
-        normalised = (x - mean) * torch.rsqrt(variance + 1e-6)
-        return normalised * self.weight[:, None, None] + self.bias[:, None, None]
+        """Mean and biased variance over the channels: in one pass, where these lie next to each other in memory."""
+        last = x.permute(0, 2, 3, 1)
+        return F.layer_norm(last, self.weight.shape, self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
 
 
 class Pool(nn.Module):
@@ -186,6 +185,7 @@ class UNet(nn.Module):
             nn.Sequential(nn.Conv2d(c, 2 * c, 1, bias=False), nn.PixelShuffle(2)) for c in widths[:0:-1]
         )
         self.downs = nn.ModuleList(nn.Conv2d(c, 2 * c, 2, stride=2) for c in widths[:-1])
+        self.to(memory_format=torch.channels_last)  # norms, 1 x 1 and depthwise convolutions are faster so
 
     def forward(self, degraded: Tensor) -> Tensor:
         """Down, through the middle, up, and add what is missing to the input."""

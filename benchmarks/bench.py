@@ -1,0 +1,247 @@
+"""Ratios between this library and its peers: the same weights, the same inputs, equal outputs, in one run.
+
+Each pair is timed in turns (theirs, ours, theirs, ours, ...), and the medians are compared, so that whatever else slows
+the machine slows both. A peer is the official implementation as the package spandrel carries it, or, where no package
+has one, the plain form of the same computation, which is written here. `make bench` writes reports/bench/.
+"""
+
+import copy
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import nn
+from torch.nn import functional as F
+
+import rvlib
+from rvlib import complexity, degrade, metrics, recipes, tables
+from rvlib.color import luminance
+from rvlib.degrade import Bicubic
+from rvlib.models.dirformer import LayerNorm
+from rvlib.models.fsrcnn import Deconvolution
+from rvlib.pairs import Patches
+from rvlib.photos import sample
+from rvlib.restore import to_tensor
+from rvlib.train import Batch, Settings, fit
+
+TURNS = 5
+
+
+def interleaved(theirs: Callable, ours: Callable, turns: int = TURNS) -> tuple[float, float]:
+    """Median seconds of both, called in turns after one call each that does not count."""
+    times = ([], [])
+    for turn in range(turns + 1):
+        for taken, work in zip(times, (theirs, ours), strict=True):
+            started = time.perf_counter()
+            work()
+            if turn:
+                taken.append(time.perf_counter() - started)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def row(what: str, peer: str, theirs: Callable, ours: Callable, *, tolerance: float, target: float) -> dict:
+    """Check that both give the same and time them."""
+    with torch.inference_mode():
+        difference = float(np.abs(np.asarray(theirs(), dtype=float) - np.asarray(ours(), dtype=float)).max())
+        assert difference <= tolerance, f"{what}: differs by {difference} from {peer}"
+        slow, fast = interleaved(theirs, ours)
+    return {"what": what, "peer": peer, "peer s": slow, "ours s": fast, "times faster": slow / fast, "target": target}
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """The plain form of a model: memory in the order of the shapes, norms and deconvolution as they are defined."""
+    model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+    for module in model.modules():
+        if isinstance(module, LayerNorm):
+            module.forward = lambda x, module=module: plain_norm(module, x)
+        if isinstance(module, Deconvolution):
+            module.forward = lambda x, module=module: nn.ConvTranspose2d.forward(module, x)
+    return model
+
+
+def plain_norm(norm: LayerNorm, x: torch.Tensor) -> torch.Tensor:
+    """LayerNorm over channels by way of tokens."""
+    height, width = x.shape[-2:]
+    tokens = rearrange(x, "b c h w -> b (h w) c")
+    mean, variance = tokens.mean(dim=-1, keepdim=True), tokens.var(dim=-1, keepdim=True, unbiased=False)
+    if "bias" in norm.body:
+        tokens = (tokens - mean) / torch.sqrt(variance + 1e-5) * norm.body["weight"] + norm.body["bias"]
+    else:
+        tokens = tokens / torch.sqrt(variance + 1e-5) * norm.body["weight"]
+    return rearrange(tokens, "b (h w) c -> b c h w", h=height, w=width)
+
+
+def official(name: str) -> tuple[nn.Module, nn.Module]:
+    """Ours and spandrel's with the same weights."""
+    from spandrel.architectures.NAFNet.__arch.NAFNet_arch import NAFNet
+    from spandrel.architectures.SwinIR.__arch.SwinIR import SwinIR
+
+    if name == "nafnet":
+        ours = rvlib.create("nafnet", variant="gopro-w32")
+        blocks = {"middle_blk_num": 1, "enc_blk_nums": [1, 1, 1, 28], "dec_blk_nums": [1, 1, 1, 1]}
+        theirs = NAFNet(img_channel=3, width=32, **blocks)
+        theirs.load_state_dict(ours.state_dict())
+        return ours, theirs
+    ours = rvlib.create("swinir", variant=name)
+    depth, width = (4, 60) if name == "light" else (6, 180)
+    sizes = {"depths": [6] * depth, "num_heads": [6] * depth, "embed_dim": width, "window_size": 8, "mlp_ratio": 2}
+    upsampler = "pixelshuffledirect" if name == "light" else "pixelshuffle"
+    theirs = SwinIR(upscale=4, img_size=64, img_range=1.0, upsampler=upsampler, resi_connection="1conv", **sizes)
+    theirs.load_state_dict(ours.state_dict(), strict=False)  # it has derived buffers
+    return ours, theirs
+
+
+def forwards() -> list[dict]:
+    """Forwards in official sizes: super-resolution of 64 x 64, deblurring of 256 x 256."""
+    torch.manual_seed(0)
+    small, large = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 256, 256)
+    noise = torch.randn(1, 256)
+    rows = []
+    for name, x, target in (("classical", small, 1.4), ("light", small, 1.4), ("nafnet", large, 1.5)):
+        ours, theirs = (model.eval() for model in official(name))
+        facts = {"tolerance": 1e-3, "target": target}
+        what = "NAFNet w32 forward" if name == "nafnet" else f"SwinIR {name} forward"
+        rows.append(row(what, "spandrel", lambda m=theirs, x=x: m(x), lambda m=ours, x=x: m(x), **facts))
+        memory = [complexity.peak_memory(model, x) for model in (theirs, ours)]
+        rows[-1]["peak memory, ours / peer"] = memory[1] / memory[0]
+    named = {
+        "DiffIR S2 deblurring forward": (rvlib.create("diffir", task="deblurring"), (large, noise), 1.6),
+        "DiffIR S2 x4 forward": (rvlib.create("diffir"), (small, noise), 1.3),
+        "SRGAN generator forward": (rvlib.create("srgan"), (small,), 1.3),
+        "FSRCNN forward": (rvlib.create("fsrcnn"), (torch.rand(1, 1, 256, 256),), 1.0),
+    }
+    for what, (ours, inputs, target) in named.items():
+        ours.eval()
+        theirs, facts = plain(ours), {"tolerance": 1e-3, "target": target}
+        rows.append(row(what, "plain form", lambda m=theirs, i=inputs: m(*i), lambda m=ours, i=inputs: m(*i), **facts))
+        memory = [complexity.peak_memory(model, *inputs) for model in (theirs, ours)]
+        rows[-1]["peak memory, ours / peer"] = memory[1] / memory[0]
+    return rows
+
+
+def steps() -> list[dict]:
+    """A training step each: forward, backward and the gradients' values."""
+    rows = []
+    for name, what, shapes in (
+        ("light", "SwinIR light training step", ((4, 3, 24, 24), (4, 3, 96, 96))),
+        ("nafnet", "NAFNet w32 training step", ((2, 3, 128, 128), (2, 3, 128, 128))),
+    ):
+        torch.manual_seed(0)
+        ours, theirs = (model.train() for model in official(name))
+        for module in (*ours.modules(), *theirs.modules()):
+            if type(module).__name__ == "DropPath":
+                module.drop_prob = 0.0  # both would drop other paths
+        x, y = (torch.rand(shape) for shape in shapes)
+
+        def step(model: nn.Module, x=x, y=y) -> torch.Tensor:
+            model.zero_grad()
+            F.l1_loss(model(x), y).backward()
+            return torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).sum().detach()
+
+        difference = (step(ours) - step(theirs)).abs().item()
+        assert difference < 1e-2, f"{what}: gradients differ by {difference}"
+        slow, fast = interleaved(lambda m=theirs, s=step: s(m), lambda m=ours, s=step: s(m), 3)
+        rows.append({"what": what, "peer": "spandrel", "peer s": slow, "ours s": fast, "times faster": slow / fast})
+        rows[-1]["target"] = 1.3
+    return rows
+
+
+def plain_resize(image: np.ndarray, factor: float) -> np.ndarray:
+    """The usual port of MATLAB's resize: a product of vectors for each line of the result and each channel."""
+    rows, columns = (degrade._contributions(side, factor) for side in image.shape[:2])
+    tall = torch.from_numpy(image)
+    enlarged = torch.zeros(len(rows[0]), *image.shape[1:], dtype=tall.dtype)
+    for line, (indices, weights) in enumerate(zip(*rows, strict=True)):
+        for channel in range(image.shape[2]):
+            part = tall[torch.from_numpy(indices), :, channel]
+            enlarged[line, :, channel] = part.T.mv(torch.from_numpy(weights))
+    resized = torch.zeros(len(rows[0]), len(columns[0]), image.shape[2], dtype=tall.dtype)
+    for line, (indices, weights) in enumerate(zip(*columns, strict=True)):
+        for channel in range(image.shape[2]):
+            part = enlarged[:, torch.from_numpy(indices), channel]
+            resized[:, line, channel] = part.mv(torch.from_numpy(weights))
+    return resized.numpy()
+
+
+def measures() -> list[dict]:
+    """Resizing and metrics."""
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 256, (2040, 1356, 3), dtype=np.uint8).astype(np.float64)
+    first = rng.integers(0, 256, (720, 1280, 3), dtype=np.uint8)
+    second = np.clip(first + rng.normal(0, 8, first.shape), 0, 255).astype(np.uint8)
+    ys = [luminance(to_tensor(image).double() * 255, white=255.0)[0, 0].numpy() for image in (first, second)]
+    window = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+
+    def scikit() -> list[float]:
+        similarity = structural_similarity(*ys, **window, full=True)[1][5:-5, 5:-5].mean()
+        return [peak_signal_noise_ratio(*ys, data_range=255), similarity]
+
+    ours = lambda: [metrics.psnr(first, second), metrics.ssim(first, second)]  # noqa: E731
+    resize = row(
+        "imresize 1/4 of 2040 x 1356",
+        "lines in a loop",
+        lambda: plain_resize(photo, 0.25),
+        lambda: degrade.imresize(photo, 0.25),
+        tolerance=1e-6,
+        target=30,
+    )
+    return [resize, row("PSNR and SSIM of 1280 x 720", "scikit-image", scikit, ours, tolerance=1e-3, target=1.5)]
+
+
+def overheads() -> dict[str, float]:
+    """Share of a training step that is neither forward, backward nor optimizer, and seconds of `import rvlib`."""
+    found = {}
+    photos = {"coffee": sample("coffee")}
+    for name, method, settings in (
+        ("FSRCNN, batch 16", "fsrcnn", {"steps": 300, "batch_size": 16, "validate_every": 300}),
+        ("SwinIR light, batch 4", "swinir", {"steps": 12, "batch_size": 4, "validate_every": 12}),
+    ):
+        model, objective = rvlib.create(method), recipes.mean_squared_error
+        patches = Patches(photos, Bicubic(4), patch_size=96, channels=model.channels)
+        batch = Batch(*patches.batch(0, settings["batch_size"])[:2], 0)
+        optimizer = torch.optim.Adam(model.parameters())
+
+        def step(model=model, objective=objective, batch=batch, optimizer=optimizer) -> None:
+            objective(model, batch)["loss"].backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        bare, _ = interleaved(step, step, min(settings["steps"], 30))
+        run = rvlib.ROOT / "runs" / "bench"
+        log = fit(
+            model, objective, patches, Settings(**settings), run=run / method, replace=True, facts={"t": time.time()}
+        )
+        whole = log["seconds"].iloc[-1] / settings["steps"]
+        found[f"loop's share of a step, {name}"] = 1 - bare / whole
+    command = [
+        sys.executable,
+        "-c",
+        "import time; t = time.perf_counter(); import rvlib; print(time.perf_counter() - t)",
+    ]
+    times = [float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(4)]
+    found["import rvlib, seconds"] = statistics.median(times[1:])
+    return found
+
+
+def main() -> None:
+    """Measure, print and write everything."""
+    output = rvlib.ROOT / "reports" / "bench"
+    output.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame([*forwards(), *measures(), *steps()])
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}\n{tables.markdown(table)}\n")
+    tables.write(table, output / "ratios")
+    other = overheads()
+    print("\n".join(f"{name}: {value:.3f}" for name, value in other.items()))
+    tables.write_json(other, Path(output) / "overheads.json")
+
+
+if __name__ == "__main__":
+    main()

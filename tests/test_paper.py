@@ -1,0 +1,45 @@
+"""The paper profile is real: each method takes three steps in its official size and schedule, on stand-in photos."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import rvlib
+from rvlib import recipes
+from rvlib.photos import sample
+
+PAPER = yaml.safe_load((Path(__file__).parent.parent / "profiles/paper/params.yaml").read_text())
+TRAININGS = {
+    "fsrcnn": {key: PAPER["04_fsrcnn"][key] for key in ("learning_rate", "patch_size")},
+    "srresnet": PAPER["05_srgan"]["pixel_training"],
+    "srgan": PAPER["05_srgan"]["adversarial_training"],
+    "swinir": PAPER["06_swinir"]["training"],
+    "nafnet": PAPER["07_nafnet"]["training"],
+    "diffir-s1": PAPER["08_diffir"]["super_resolution"],
+    "diffir-s2": PAPER["08_diffir"]["super_resolution"],
+}
+OFFICIAL = {"srresnet": 1_547_350, "swinir": 929_628, "nafnet": 17_111_907, "diffir-s1": 24_801_478}
+
+
+@pytest.mark.parametrize("method", TRAININGS)
+def test_three_steps(method, tmp_path):
+    settings = TRAININGS[method]
+    start = None
+    if method == "srgan":
+        start = rvlib.create("srgan")
+    elif method == "diffir-s2":
+        start = rvlib.create("diffir", stage=1)
+    whole = settings.get("steps", PAPER["04_fsrcnn"]["steps"])
+    # memory and time: one pair a step, of a patch that all windows and halvings fit
+    small = {"steps": 3, "batch_size": 1, "patch_size": min(settings["patch_size"], 64), "validate_every": 3}
+    photos = {"coffee": sample("coffee")[:128, :128]}
+    model, log = recipes.train(method, photos, run=tmp_path, start=start, **{**settings, **small})
+    assert np.isfinite(log["loss"]).all()
+    if method in OFFICIAL:
+        assert sum(parameter.numel() for parameter in model.parameters()) == OFFICIAL[method]
+    assert whole >= 2000
+    milestones = settings.get("milestones", [])
+    assert list(milestones) == sorted(milestones)
+    assert all(milestone < whole for milestone in milestones)

@@ -1,0 +1,86 @@
+"""Released weights: small, described, loadable by name, and as good as the committed tables say."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors import safe_open
+
+import rvlib
+from rvlib import evaluate, recipes
+from rvlib.checkpoint import WEIGHTS
+from rvlib.degrade import Bicubic
+from rvlib.fetch import fetch
+from rvlib.pairs import set_pairs
+from rvlib.photos import sample
+from rvlib.release import sha256
+
+NAMES = rvlib.released()
+REPORT = Path(rvlib.ROOT) / "reports" / "release"
+
+
+def test_all_methods_are_released():
+    wanted = "fsrcnn-x4 srresnet-x4 srgan-x4 swinir-light-x4 nafnet-deblur diffir-x4 diffir-deblur".split()
+    assert sorted(wanted) == NAMES
+    assert sum(path.stat().st_size for path in WEIGHTS.glob("*.safetensors")) < 60 * 2**20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_describes_the_file(name):
+    cards = re.split(r"^## ", (WEIGHTS / "README.md").read_text(), flags=re.MULTILINE)
+    (card,) = [each for each in cards if each.startswith(f"{name}\n")]
+    assert sha256(WEIGHTS / f"{name}.safetensors") in card
+    for part in ("**Model**", "**Data**", "**Training**", "**Learning curve**", "**Limits**", "**Failure case**"):
+        assert part in card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_file_is_plain_safetensors_that_rebuilds_its_model(name):
+    with safe_open(WEIGHTS / f"{name}.safetensors", framework="np") as file:
+        assert all(np.isfinite(file.get_tensor(key)).all() for key in file.keys())
+        assert "rvlib" in file.metadata()
+    model = rvlib.load(name)
+    assert (model.task == "deblurring") == name.endswith("deblur")
+    photo = sample("coffee")[100:140, 200:250]
+    assert rvlib.restore(model, photo).shape == (40 * model.scale, 50 * model.scale, 3)
+
+
+@pytest.fixture(scope="session")
+def benchmarks(tmp_path_factory):
+    """Set5 and GoPro's sample pairs from the mirror."""
+    if not os.environ.get("RV_MIRROR"):
+        pytest.skip("the benchmark photos are not at RV_MIRROR")
+    folder = tmp_path_factory.mktemp("benchmarks")
+    fetch(["Set5"], folder, progress=False)
+    return folder
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("x4")])
+def test_set5_is_as_committed(name, benchmarks):
+    committed = pd.read_csv(REPORT / "09_compare_super_resolution" / "rows.csv")
+    committed = committed[(committed["set"] == "Set5") & (committed["weights"] == name)].set_index("photo")
+    measured = evaluate.evaluate(
+        evaluate.with_model(rvlib.load(name)),
+        set_pairs(benchmarks, "Set5", Bicubic(4)),
+        method=name,
+        label="released weights",
+        set_name="Set5",
+        crop=4,
+    ).set_index("photo")
+    assert len(committed) == len(measured) == 5
+    for column, tolerance in (("psnr_y_crop4", 0.01), ("ssim_y_crop4", 0.0005)):
+        assert (committed[column] - measured[column]).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("deblur")])
+def test_undoes_shake_that_it_has_not_seen(name):
+    model, gains = rvlib.load(name), []
+    for photo in ("astronaut", "coffee", "chelsea"):
+        sharp = sample(photo)[100:260, 100:260]
+        blurred = recipes.SHAKE(sharp, np.random.default_rng(5))
+        error = [((image.astype(float) - sharp) ** 2).mean() for image in (blurred, rvlib.restore(model, blurred))]
+        gains.append(10 * np.log10(error[0] / error[1]))
+    assert np.mean(gains) > 0
