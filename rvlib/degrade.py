@@ -55,28 +55,17 @@ def imresize(image: np.ndarray | Tensor, factor: float) -> np.ndarray | Tensor:
         return resized if image.ndim == 2 else np.ascontiguousarray(resized.transpose(1, 2, 0))
     if image.dtype == torch.uint8:
         return imresize(image.float(), factor).round().clamp(0, 255).byte()
-    height, width = image.shape[-2:]
-    rows = [band.to(image) @ image[..., first:last, :] for band, first, last in _bands(height, factor)]
-    image = torch.cat(rows, dim=-2)
-    columns = [image[..., first:last] @ band.to(image).T for band, first, last in _bands(width, factor)]
-    return torch.cat(columns, dim=-1)
+    rows, columns = (_matrix(side, factor).to(image) for side in image.shape[-2:])
+    return rows @ image @ columns.T
 
 
 @lru_cache(maxsize=64)
-def _bands(length: int, factor: float) -> list[tuple[Tensor, int, int]]:
-    """The resize of one axis as a matrix (output, input), cut into bands of outputs with the inputs that they read.
-
-    The matrix is nearly all zeros beside its diagonal: bands leave those out and remain products of dense matrices.
-    """
+def _matrix(length: int, factor: float) -> Tensor:
+    """The resize of one axis as a matrix (output, input)."""
     indices, weights = _contributions(length, factor)
-    bands = []
-    for start in range(0, len(indices), 64):
-        some, shares = indices[start : start + 64], weights[start : start + 64]
-        first, last = int(some.min()), int(some.max()) + 1
-        band = np.zeros((len(some), last - first))
-        np.add.at(band, (np.arange(len(some))[:, None], some - first), shares)
-        bands.append((torch.from_numpy(band), first, last))
-    return bands
+    matrix = np.zeros((len(indices), length))
+    np.add.at(matrix, (np.arange(len(indices))[:, None], indices), weights)
+    return torch.from_numpy(matrix)
 
 
 def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
