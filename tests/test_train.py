@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -264,3 +265,17 @@ class TestPatches:
     def test_pairs_do_not_depend_on_the_other_photos(self, photos):
         both, one = photo_pairs(photos, Bicubic(4)), photo_pairs({"coffee": photos["coffee"]}, Bicubic(4))
         assert np.array_equal(both["coffee"][0], one["coffee"][0])
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("diffir_sr", {"milestones": (500, 700)}),
+        ("nafnet_gopro", {"final_learning_rate": 1e-7}),
+    ],
+)
+def test_rates_are_those_of_the_official_schedules(name, settings):
+    golden = json.loads((Path(__file__).parent / "goldens" / "lr_schedules.json").read_text())[name]
+    chosen = Settings(steps=max(map(int, golden["lrs"])), learning_rate=golden["lr"], **settings)
+    for step, rate in golden["lrs"].items():
+        assert chosen.rate(int(step)) == pytest.approx(rate, rel=1e-6)
