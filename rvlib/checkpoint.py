@@ -82,7 +82,7 @@ def load(
         if scale is not None and arguments.get("scale", scale) != scale:
             raise UserError(f"{path} holds weights for scale {arguments['scale']}, not for scale {scale}")
     try:
-        if not _sum_of_sizes(arguments) <= LARGEST_SIZES + len(state):
+        if _sum_of_sizes(arguments) > LARGEST_SIZES + len(state):
             raise ValueError("its sizes are far too large")
         with torch.device("meta"):  # shapes first, memory after: a wrong file costs nothing
             blueprint = create(name, **arguments)
@@ -113,11 +113,11 @@ def _infer(path: Path, state: dict[str, Tensor], hints: dict) -> tuple[str, dict
     raise UserError(f"{path} belongs to no model of this study: its first keys are {some}")
 
 
-def _sum_of_sizes(arguments: object) -> float:
+def _sum_of_sizes(arguments: object) -> int:
     """Layers, channels and the like, summed: what building a model costs, before it is built."""
     if isinstance(arguments, dict | list | tuple):
         return sum(map(_sum_of_sizes, arguments.values() if isinstance(arguments, dict) else arguments))
-    return abs(arguments) if isinstance(arguments, int | float) else 0
+    return abs(arguments) if isinstance(arguments, int) else 0
 
 
 def _digest(state: dict[str, Tensor], recipe: dict) -> str:
