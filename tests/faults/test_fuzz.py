@@ -176,7 +176,6 @@ TABLES = [
 ]
 
 
-@pytest.mark.xfail(strict=False, reason="the reader of tables lets errors of pandas through")
 @given(
     content=mutated(TABLES)
     | st.binary(max_size=100)
