@@ -92,7 +92,7 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict, *, folder: P
             cwd=folder,
             progress_bar=False,
             stderr_file=sys.stderr,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of TCP, which stays on this machine
+            extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of TCP, which stays here, and of its own end
         )
     except PapermillExecutionError as error:
         raise UserError(
