@@ -25,7 +25,7 @@ from rvlib.files import write_atomically
 NOTEBOOKS = rvlib.ROOT / "notebooks"
 RULES = {
     re.compile(r".*sets"): (lambda value: isinstance(value, str), "a list of names"),
-    re.compile(r"(?!warmup)(.*_)?(steps|size|every|scale|sides?|repeats|largest|timesteps)"): (
+    re.compile(r"(?!warmup)(.*_)?(steps|size|every|scale|sides?|repeats|largest|timesteps|processes)"): (
         lambda value: type(value) is int and value >= 1,
         "a whole number of at least 1",
     ),

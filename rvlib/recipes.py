@@ -23,7 +23,7 @@ from rvlib.models import create
 from rvlib.models.srgan import Adversaries, Discriminator
 from rvlib.pairs import Pair, Patches, photo_pairs
 from rvlib.restore import restore
-from rvlib.train import Batch, Objective, Settings, fit
+from rvlib.train import Batch, Objective, Settings, fit, in_processes
 
 SHAKE = MotionBlur(length=(5.0, 25.0))
 """What the deblurring methods learn to undo: camera shake of 5 to 25 pixels."""
@@ -235,6 +235,7 @@ def train(
     arguments: dict | None = None,
     patch_size: int | None = None,
     replace_run: bool = False,
+    processes: int = 1,
     on_log: Callable[[pd.DataFrame], None] | None = None,
     **settings,
 ) -> tuple[nn.Module, pd.DataFrame]:
@@ -243,9 +244,14 @@ def train(
     What is learned is to undo the task's degradation, or to make the references out of the `degraded` photos of the
     same names. `start` is a model to go on from: SRResNet for SRGAN, stage 1 for stage 2 of DiffIR. `arguments` go to
     the model, `settings` overwrite the recipe's (steps, batch_size, learning_rate, ...); `validation` photos are
-    restored now and then, and their mean PSNR (Y, border of `scale` pixels cropped) chooses the best weights. Raises
-    UserError for an unknown method or a value out of range.
+    restored now and then, and their mean PSNR (Y, border of `scale` pixels cropped) chooses the best weights. Several
+    `processes` share each batch, a GPU each where there are any, and come to the same weights. Raises UserError for an
+    unknown method or a value out of range.
     """
+    if processes > 1:  # they finish the run, and what follows finds it complete
+        given = {"degraded": degraded, "validation": validation, "start": start, "scale": scale, "arguments": arguments}
+        given |= {"run": run, "patch_size": patch_size, "replace_run": replace_run}
+        in_processes(processes, train, method, references, **given, **settings)
     if method not in RECIPES:
         raise UserError(f"there is no recipe for {method!r}: choose one of {', '.join(RECIPES)}")
     recipe = RECIPES[method]

@@ -19,6 +19,8 @@ from rvlib.tables import audited, claims, markdown, measured, put_right
 
 RESULTS = ("<!-- results -->", "<!-- /results -->")
 """Between these two lines the README shows what was measured."""
+SCREEN = 110
+"""Pixels per inch of a figure on the page, of which a sharp screen or paper shows more."""
 
 
 def table_html(source: Path | pd.DataFrame, *, best: str | None = None, caption: str = "") -> str:
@@ -55,7 +57,8 @@ def figure_html(file: Path, caption: str) -> str:
     """A PNG inside the page, with its caption; a wide one scrolls on a narrow screen, so that one can read it."""
     data, text = base64.b64encode(file.read_bytes()).decode(), html.escape(caption)
     with Image.open(file) as image:
-        width, height = image.size
+        dots = image.info.get("dpi", (SCREEN, SCREEN))[0]
+        width, height = (round(side * SCREEN / dots) for side in image.size)
     scroll = f' class="scroll" tabindex="0" role="region" aria-label="{text}"' if width > 2 * height else ""
     image = f'<img alt="{text}" width="{width}" height="{height}" src="data:image/png;base64,{data}">'
     return f"<figure><div{scroll}>{image}</div><figcaption>{text}</figcaption></figure>"

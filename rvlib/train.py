@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial, update_wrapper
 from inspect import getsource, isfunction
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,10 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.utils import patch_environment
 from torch import Tensor, nn
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher import LaunchConfig, elastic_launch
 from tqdm import tqdm
 
 from rvlib.checkpoint import check_archive, save
@@ -122,7 +126,8 @@ def fit(
     )
     on_log = on_log or live_curve()
     state = RunState(Path(run), model, optimizer, is_main=accelerator.is_main_process)
-    state.open(_identity(model, objective, patches, settings) | (facts or {}), replace=replace)
+    with accelerator.main_process_first():  # what a run that is replaced leaves is not for the other processes
+        state.open(_identity(model, objective, patches, settings) | (facts or {}), replace=replace)
     if state.step == settings.steps and state.is_main:  # a complete run's files may have been damaged or removed since
         names = list(state.rows[-1])
         state.publish({name: state.rows[-1][name] for name in names[names.index("seconds") + 1 :]})
@@ -137,7 +142,7 @@ def fit(
                 state.save()
                 raise KeyboardInterrupt(f"stopped at step {state.step}; started again, the run goes on from there")
             step = state.step
-            torch.manual_seed((settings.seed * 1_000_003 + step) * 1_009 + accelerator.process_index)
+            _seed((settings.seed * 1_000_003 + step) * 1_009 + accelerator.process_index, accelerator.device)
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(step) * group["factor"]
             degraded, reference, names = patches.batch(step, settings.batch_size, part=part)
@@ -166,6 +171,33 @@ def fit(
     model.load_state_dict(state.average.state_dict())
     model.eval()
     return pd.DataFrame(state.rows)
+
+
+def in_processes(number: int, function: Callable, *arguments, **named) -> None:
+    """Call a function that trains in `number` processes of this machine, a GPU each where there are any.
+
+    What `accelerate launch` does for a command, for a notebook: fresh interpreters, so that the function and what it is
+    called with must be picklable. Raises UserError where one of them fails; what it said is on its standard error.
+    """
+    threads = max(1, (os.cpu_count() or 1) // number)
+    facts = {"OMP_NUM_THREADS": str(threads), "ACCELERATE_USE_CPU": str(not torch.cuda.is_available()).lower()}
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=number,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",  # a free port
+        run_id=function.__name__,
+        max_restarts=0,
+        start_method="spawn",
+    )
+    try:
+        with patch_environment(**facts):
+            elastic_launch(config, update_wrapper(partial(function, **named), function))(*arguments)
+    except ChildFailedError as error:
+        said = error.get_first_failure()[1].message
+        said = said["message"] if isinstance(said, dict) else said
+        raise UserError(f"training in {number} processes failed: {said}") from None
 
 
 def live_curve() -> Callable[[pd.DataFrame], None] | None:
@@ -279,6 +311,13 @@ class RunState:
     def _save_weights(self, file: str, scores: dict) -> None:
         facts = {"step": self.step, "scores": scores, "training": self.identity}
         save(self.kept, self.run / file, **facts)
+
+
+def _seed(number: int, device: torch.device) -> None:
+    """What `torch.manual_seed` does for the devices in use, without the traceback that it notes for the others."""
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
 
 
 def _backward(

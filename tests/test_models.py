@@ -5,7 +5,9 @@ import torch
 
 import rvlib
 from rvlib.complexity import multiply_adds
+from rvlib.errors import UserError
 from rvlib.models import MODELS, family
+from rvlib.models.swinir import interpolating
 from rvlib.restore import run
 
 SMALL_UNET = {"width": 8, "encoder": (1, 2), "middle": 1, "decoder": (1, 1)}
@@ -186,3 +188,12 @@ def test_attention_is_counted():
         counts.append(multiply_adds(model, torch.zeros(1, 3, 16, 16)))
     products = 2 * 2 * 12 * 16**2  # layers, products, channels, tokens: times the tokens of a window
     assert counts[1] - counts[0] == products * (64 - 16)
+
+
+def test_swinir_starts_as_bilinear_interpolation():
+    model, image = interpolating(rvlib.create("swinir", **SMALL_SWIN)), torch.rand(1, 3, 16, 24)
+    expected = torch.nn.functional.interpolate(image, scale_factor=4, mode="bilinear", align_corners=False)
+    inside = (..., slice(4, -4), slice(4, -4))  # at the border, one pads with zeros and the other repeats
+    assert torch.allclose(model(image)[inside], expected[inside], atol=1e-5)
+    with pytest.raises(UserError, match="pixelshuffledirect"):
+        interpolating(rvlib.create("swinir", **SMALL_SWIN, upsampler="pixelshuffle"))

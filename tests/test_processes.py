@@ -7,6 +7,10 @@ import sys
 import pytest
 import torch
 
+from rvlib import recipes
+from rvlib.errors import UserError
+from rvlib.photos import sample
+
 # float64, so that only the order of sums can differ; rank 0 writes the weights
 PROGRAM = """
 import sys
@@ -52,3 +56,15 @@ def test_two_processes_equal_one(tmp_path, method):
     for key, value in one["model"].items():
         assert value.dtype == torch.float64
         assert torch.allclose(value, two["model"][key], rtol=0, atol=1e-8), key
+
+
+def test_train_starts_its_own_processes(tmp_path):
+    photos = {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
+    facts = {"steps": 5, "batch_size": 4, "patch_size": 32, "validate_every": 5}
+    alone, log = recipes.train("fsrcnn", photos, run=tmp_path / "one", **facts)
+    shared, same_log = recipes.train("fsrcnn", photos, run=tmp_path / "two", processes=2, **facts)
+    assert list(same_log["step"]) == list(log["step"]) == [5]
+    for ours, theirs in zip(alone.parameters(), shared.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+    with pytest.raises(UserError, match="batch_size 4 cannot be shared equally by 3 processes"):
+        recipes.train("fsrcnn", photos, run=tmp_path / "three", processes=3, **facts)

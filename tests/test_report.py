@@ -2,13 +2,17 @@
 
 import itertools
 import re
+import shutil
+import subprocess
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from rvlib import UserError, report, tables
+import rvlib
+from rvlib import UserError, figures, report, tables
 
 SUPER_RESOLUTION, DEBLURRING = "09_compare_super_resolution", "10_compare_deblurring"
 
@@ -273,3 +277,29 @@ def test_the_slider_is_one_range_input_with_a_name():
     assert 'aria-label="before and after: before &amp; after"' in text
     assert text.count('src="data:image/jpeg;base64,') == 2
     assert "http" not in text
+
+
+def test_figures_are_sharp_and_curves_are_drawings(tmp_path):
+    figures.theme()
+    for name in ("curve", "again", "photo"):
+        figure, axis = plt.subplots(figsize=(2, 1))
+        axis.imshow(np.zeros((8, 8, 3))) if name == "photo" else axis.plot([1, 2])
+        figures.save(figure, tmp_path / name)
+        plt.close(figure)
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert image.info["dpi"][0] == pytest.approx(200, abs=0.1)
+    assert (tmp_path / "curve.svg").read_bytes() == (tmp_path / "again.svg").read_bytes()
+    assert not (tmp_path / "photo.svg").exists()
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
+def test_latex_compiles(tmp_path):
+    table = pd.DataFrame({"a_b & 50 %": ["x^2 ~ #1 {} \\ $", "96 × 96 –", "**30.00**"], "c": [1.5, None, 2.0]})
+    tables.write(table, tmp_path / "own")
+    committed = sorted((rvlib.ROOT / "reports" / "release").glob("*/*.tex"))
+    head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs}\begin{document}\tiny"
+    inputs = "\n\n".join(f"\\input{{{path}}}" for path in [tmp_path / "own.tex", *committed])
+    (tmp_path / "page.tex").write_text(f"{head}\n{inputs}\n\\end{{document}}\n")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace")
+    assert done.returncode == 0, done.stdout[-1500:]

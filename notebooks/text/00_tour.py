@@ -26,7 +26,7 @@ import pandas as pd
 from IPython.display import HTML
 
 import rvlib
-from rvlib import complexity, figures, metrics, photos, recipes, report
+from rvlib import complexity, figures, metrics, photos, recipes, report, widget
 from rvlib.degrade import Bicubic, imresize
 
 figures.theme()
@@ -113,8 +113,14 @@ HTML(report.slider_html(blurred, after, f"blurred and {name}"))
 # %% [markdown]
 # ## Your own photo
 #
-# Set `photo` in the parameters to a path and run the notebook again, or use the command line, which keeps transparency,
-# colour profile, EXIF and 16 bits, and takes whole folders:
+# Choose one and a model; the middle of it is restored. This needs a running kernel: the sliders above do not.
+
+# %%
+widget.panel()
+
+# %% [markdown]
+# To have the whole tour on it, set `photo` in the parameters to a path and run the notebook again. Whole photos of any size are
+# the command line's, which keeps transparency, colour profile, EXIF and 16 bits, and takes folders:
 #
 # ```bash
 # rvlib restore photo.jpg --model fsrcnn-x4 -o large.png

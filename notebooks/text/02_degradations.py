@@ -169,7 +169,7 @@ figure = figures.zoom_strip(
     context=reference,
     notes={"bicubic": f"{metrics.psnr(enlarged, reference, crop=crop):.2f} dB"},
 )
-figure.savefig(output / "strip.png")
+figures.save(figure, output / "strip")
 figure = figures.difference_map({"bicubic - reference": figures.signed_difference(enlarged, reference)})
 
 # %% [markdown]

@@ -56,6 +56,7 @@ patch_size = 48  # side of the reference patch
 learning_rate = 4e-3  # twice the recipe's: the demo is over before that becomes risky
 validate_every = 250
 seed = 0
+processes = 1  # that share the training: one for each GPU of this machine
 
 # %% [markdown]
 # ## The task
@@ -225,7 +226,7 @@ figures.show_source(recipes.mean_squared_error)
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = photos.load_set(study.data(profile), "samples", split="validation")
-common = {"scale": scale, "replace_run": True}
+common = {"scale": scale, "processes": processes, "replace_run": True}
 run = study.run(profile, "04_fsrcnn")
 common |= {"validation": validation, "patch_size": patch_size, "learning_rate": learning_rate}
 model, history = recipes.train(
@@ -245,7 +246,7 @@ bicubic_rows = evaluate.evaluate(
 baseline = bicubic_rows[column].mean()
 output = study.output(profile, "04_fsrcnn")
 figure = figures.curves(history, columns=["loss", column], baseline={column: baseline})
-figure.savefig(output / "training.png")
+figures.save(figure, output / "training")
 history.tail(3)
 
 # %% [markdown]
@@ -304,7 +305,7 @@ sns.stripplot(found, x="loss in dB", y="network", hue="network", legend=False, s
 for row, claim in enumerate((0.0, 0.3, 0.9)):
     axis.plot([claim, claim], [row - 0.3, row + 0.3], color="0.4", linestyle="--")
 axis.set(xlabel="loss against the whole network in dB (dashed: the claim), one dot per seed", ylabel="")
-figure.savefig(output / "ablation.png")
+figures.save(figure, output / "ablation")
 summary = found.groupby("network", sort=False)[["parameters", column, "loss in dB"]].agg(["mean", "std"])
 summary.columns = [" ".join(name).removesuffix(" mean") for name in summary.columns]
 tables.write(summary.drop(columns="parameters std").reset_index(), output / "ablation")
@@ -365,7 +366,7 @@ restored = rvlib.restore(model, small)
 shown = {"bicubic": evaluate.bicubic(scale)(small), "FSRCNN": restored, "reference": show}
 notes = {k: f"{metrics.psnr(v, show, crop=scale):.2f} dB" for k, v in list(shown.items())[:2]}
 figure = figures.zoom_strip(shown, box=(120, 250, 110, 150), context=show, notes=notes)
-figure.savefig(output / "strip.png")
+figures.save(figure, output / "strip")
 
 # %% [markdown]
 # ### Where it fails
@@ -389,7 +390,7 @@ differences = {
     f"FSRCNN, gain {gains[worst]:.2f} dB": figures.signed_difference(rvlib.restore(model, low), truth),
 }
 figure = figures.difference_map(differences)
-figure.savefig(output / "failure.png")
+figures.save(figure, output / "failure")
 pd.Series(gains, name="gain in dB").round(2).to_frame()
 
 # %% [markdown]

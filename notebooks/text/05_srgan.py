@@ -56,6 +56,7 @@ small = {"features": 24, "blocks": 4}  # the paper: 64 and 16
 pixel_training = {"steps": 200, "batch_size": 4, "patch_size": 64, "validate_every": 50, "arguments": small}
 adversarial_training = {"steps": 24, "batch_size": 4, "patch_size": 64, "validate_every": 6, "arguments": small}
 seed = 0
+processes = 1  # that share the training: one for each GPU of this machine
 
 # %% [markdown]
 # ## Why squared error blurs
@@ -224,7 +225,7 @@ figures.show_source(losses.total_variation)
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = photos.load_set(study.data(profile), "samples", split="validation")
 run = study.run(profile, "05_srgan")
-common = {"validation": validation, "seed": seed, "replace_run": True}
+common = {"validation": validation, "seed": seed, "processes": processes, "replace_run": True}
 srresnet, pixel_history = recipes.train("srresnet", train_photos, run=run / "srresnet", **pixel_training, **common)
 gan, game_history = recipes.train(
     "srgan", train_photos, run=run / "srgan", start=srresnet, **adversarial_training, **common
@@ -245,7 +246,7 @@ axes[2].legend()
 axes[0].set(title="phase 1: squared error")
 axes[1].set(title="phase 2: the game", ylabel="loss")
 axes[2].set(title="validation", xlabel="step", ylabel="PSNR in dB (Y, crop 4)")
-figure.savefig(output / "training.png")
+figures.save(figure, output / "training")
 
 # %% [markdown]
 # The dashed line is $2\log 2$: a discriminator that cannot tell anything. Where its loss falls below, it is winning, and
@@ -296,7 +297,7 @@ notes = {
     for n, i in shown.items()
 }
 figure = figures.zoom_strip({**shown, "reference": reference}, box=(80, 140, 110, 130), context=reference, notes=notes)
-figure.savefig(output / "strip.png")
+figures.save(figure, output / "strip")
 
 # %% [markdown]
 # ### What the game invents, honestly
@@ -313,7 +314,7 @@ top, left = (32 * int(i) for i in np.unravel_index(blocks.argmax(), blocks.shape
 top, left = (max(at - 16, 0) for at in (top, left))
 crop = (min(top, worse.shape[0] - 64), min(left, worse.shape[1] - 64), 64, 64)
 figure = figures.zoom_strip({**shown, "reference": reference}, box=crop, context=reference)
-figure.savefig(output / "failure.png")
+figures.save(figure, output / "failure")
 print(
     f"the game made {100 * (worse > 0).mean():.0f} % of this photo's pixels worse, {100 * (worse < 0).mean():.0f} % better"
 )
@@ -350,28 +351,28 @@ for alpha in (0.0, 0.25, 0.5, 0.75, 1.0):
     for n, (low, truth) in tested.items():
         blend = ((1 - alpha) * ends[n][0] + alpha * ends[n][1]).round().astype(np.uint8)
         for kind, image in (("weights", rvlib.restore(network, low)), ("pictures", blend)):
-            point = {"mixed": kind, "α": alpha, "photo": n, "psnr": metrics.psnr(image, truth, crop=scale)}
+            point = {"mixed": kind, "share": alpha, "photo": n, "psnr": metrics.psnr(image, truth, crop=scale)}
             points.append(point | {"lpips": metrics.lpips(image, truth)})
 points = pd.DataFrame(points)
 
 # %%
-plane = points.groupby(["mixed", "α"])[["psnr", "lpips"]].mean().reset_index()
+plane = points.groupby(["mixed", "share"])[["psnr", "lpips"]].mean().reset_index()
 figure, axis = plt.subplots(figsize=(5.5, 3.6))
 sns.lineplot(plane, x="psnr", y="lpips", hue="mixed", style="mixed", markers=True, sort=False, ax=axis)
 for _, point in plane[plane["mixed"] == "weights"].iterrows():
     axis.annotate(
-        f"α = {point['α']}",
+        f"α = {point['share']}",
         (point["psnr"], point["lpips"]),
         textcoords="offset points",
         xytext=(4, 6),
         fontsize="x-small",
     )
 axis.set(xlabel="PSNR in dB (Y, crop 4): right is nearer", ylabel="LPIPS: down looks more alike")
-figure.savefig(output / "plane.png")
+figures.save(figure, output / "plane")
 tables.write(plane, output / "plane")
 
 # %%
-half = points[points["α"] == 0.5].pivot(index="photo", columns="mixed", values=["psnr", "lpips"])
+half = points[points["share"] == 0.5].pivot(index="photo", columns="mixed", values=["psnr", "lpips"])
 spread = {m: half[m]["weights"] - half[m]["pictures"] for m in ("psnr", "lpips")}
 for m, difference in spread.items():
     print(
@@ -403,7 +404,7 @@ print(f"the discriminator has {sizes['discriminator'] / sizes['generator']:.1f} 
 
 # %%
 your_alpha = 0.0  # change me
-plane_of_weights = plane[plane["mixed"] == "weights"].set_index("α")
+plane_of_weights = plane[plane["mixed"] == "weights"].set_index("share")
 lost = plane_of_weights.loc[0.0, "psnr"] - plane_of_weights.loc[your_alpha, "psnr"]
 assert lost <= 0.1, "too far below SRResNet's PSNR"
 

@@ -53,6 +53,7 @@ training = {"steps": 80, "batch_size": 4, "patch_size": 64, "validate_every": 20
 ablation = {"steps": 25, "batch_size": 2, "patch_size": 64, "arguments": tiny}
 ablation_seeds = [0]
 seed = 0
+processes = 1  # that share the training: one for each GPU of this machine
 
 # %% [markdown]
 # ## The task
@@ -249,7 +250,7 @@ plt.show()
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = photos.load_set(study.data(profile), "samples", split="validation")
 blurred_photos = photos.load_sets(study.data(profile), train_sets, split="train", role="degraded")  # GoPro has them
-common = {"validation": validation, "degraded": blurred_photos or None, "replace_run": True}
+common = {"validation": validation, "degraded": blurred_photos or None, "processes": processes, "replace_run": True}
 run = study.run(profile, "07_nafnet")
 trained, history = recipes.train("nafnet", train_photos, run=run / "nafnet", seed=seed, **training, **common)
 
@@ -261,7 +262,7 @@ figure = figures.curves(history, columns=["loss", "psnr_y_crop0"], baseline={"ps
 for axis in figure.axes[:1]:
     axis.set_yscale("linear")  # minus a PSNR is negative
 figure.axes[1].get_legend().get_texts()[0].set_text("blurred input")
-figure.savefig(output / "training.png")
+figures.save(figure, output / "training")
 
 # %% [markdown]
 # ## Experiment: what does each step bring?
@@ -306,7 +307,7 @@ tables.write(summary.reset_index(), output / "ablation")
 figure, axis = plt.subplots(figsize=(6, 2.5))
 sns.stripplot(found, x="gain in dB", y="network", hue="network", legend=False, s=8, ax=axis)
 axis.set(xlabel="gain over the blurred validation photo in dB, one dot per seed", ylabel="")
-figure.savefig(output / "ablation.png")
+figures.save(figure, output / "ablation")
 summary.style.format({"gain": "{:.2f}", "spread": "{:.2f}", "parameters": "{:,}"}, na_rep="–")
 
 # %% [markdown]
@@ -342,7 +343,7 @@ restored = rvlib.restore(model, blurred)
 shown = {"blurred": blurred, "NAFNet": restored}
 notes = {name: f"{metrics.psnr(picture, sharp, channel='rgb'):.2f} dB" for name, picture in shown.items()}
 figure = figures.zoom_strip({**shown, "sharp": sharp}, box=(120, 250, 110, 150), context=blurred, notes=notes)
-figure.savefig(output / "strip.png")
+figures.save(figure, output / "strip")
 
 # %% [markdown]
 # ### What the gate does to a photo
@@ -398,7 +399,7 @@ tables.write(compared, output / "local")
 figure, axis = plt.subplots(figsize=(5.5, 2.8))
 sns.lineplot(compared, x="side in pixels", y="local less global in dB", marker="o", ax=axis)
 axis.axhline(0, color="0.4", linestyle="--")
-figure.savefig(output / "local.png")
+figures.save(figure, output / "local")
 
 # %% [markdown]
 # At the size of a patch both are the same by construction. How much the converter helps beyond depends on how much the
@@ -424,7 +425,7 @@ figure, axis = plt.subplots(figsize=(5.5, 2.8))
 sns.lineplot(points, x="brightness", y="gain in dB", hue="photo", marker="o", ax=axis)
 axis.axhline(0, color="0.4", linestyle="--")
 axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
-figure.savefig(output / "dark.png")
+figures.save(figure, output / "dark")
 
 # %% [markdown]
 # ## Where it fails
@@ -440,7 +441,7 @@ low, truth = tested[worst]
 differences = {"blurred": figures.signed_difference(low, truth)}
 differences[f"NAFNet, {gains[worst]:+.2f} dB"] = figures.signed_difference(rvlib.restore(model, low), truth)
 figure = figures.difference_map(differences)
-figure.savefig(output / "failure.png")
+figures.save(figure, output / "failure")
 
 # %% [markdown]
 # What stays is where the shake was longest across fine structure: the path has zeros in its spectrum, frequencies that no

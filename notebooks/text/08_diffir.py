@@ -57,6 +57,7 @@ ablation = {"steps": 20, "arguments": tiny, **short}
 ablation_timesteps = [1, 4]
 ablation_seeds = [0]
 seed = 0
+processes = 1  # that share the training: one for each GPU of this machine
 
 # %% [markdown]
 # ## Diffusion in one page
@@ -114,7 +115,7 @@ for line, (name, states) in zip(axes, rows.items(), strict=True):
         title = f"z{index}" if name == "forward" else f"ẑ{4 - index}"
         axis.set(title=title, xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[])
     line[0].set_ylabel(name)
-figure.savefig(study.output(profile, "08_diffir") / "toy.png")
+figures.save(figure, study.output(profile, "08_diffir") / "toy")
 print("kept of z₀ after each step, √ᾱ:", [f"{value:.2f}" for value in schedule.alphas_cumprod.sqrt()])
 assert schedule.posterior_mean_coef2[0] == 0, "the last step returns the guess of z₀ itself"
 
@@ -218,7 +219,7 @@ figures.show_source(recipes.SeparateDiffusion)
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = photos.load_set(study.data(profile), "samples", split="validation")
-run, common = study.run(profile, "08_diffir"), {"validation": validation, "replace_run": True}
+run, common = study.run(profile, "08_diffir"), {"validation": validation, "processes": processes, "replace_run": True}
 stages, histories = {}, {}
 for task, settings in (("x4", super_resolution), ("deblur", deblurring)):
     stage_1, histories[task, 1] = recipes.train(
@@ -240,7 +241,7 @@ for stage in (1, 2):
 sns.lineplot(histories["x4", 2], x="step", y="distance", marker="o", color=figures.COLORS["diffir"], ax=axes[1])
 axes[0].set(ylabel="mean |ŷ - y|")
 axes[1].set(ylabel="mean |ẑ - z|", title="stage 2: distance of the guessed IPR")
-figure.savefig(output / "training.png")
+figures.save(figure, output / "training")
 
 # %% [markdown]
 # Stage 1's curve is an upper bound that cheats: its IPR has seen the reference. Stage 2 begins with stage 1's restoring
@@ -280,7 +281,7 @@ for column, index in enumerate(chosen):
     ):
         axis.imshow(patches[which])
         axis.set(title=title, xticks=[], yticks=[])
-figure.savefig(output / "neighbours.png")
+figures.save(figure, output / "neighbours")
 same = [origin[int(row.argmax())] == name for row, name in zip(similar, origin, strict=True)]
 chance = np.mean([np.mean([a == b for j, b in enumerate(origin) if j != i]) for i, a in enumerate(origin)])
 print(
@@ -319,7 +320,7 @@ axes[0].legend()
 distance = (path - target).abs().mean(dim=2)
 axes[1].plot(range(len(distance)), distance, color="0.5", marker="o", markersize=3)
 axes[1].set(xlabel="reverse steps done", ylabel="mean |ẑ - z|", xticks=range(len(distance)))
-figure.savefig(output / "path.png")
+figures.save(figure, output / "path")
 spread = path[-1].std(dim=0).mean() / path[0].std(dim=0).mean()
 print(f"spread over noises: {100 * spread:.3f} % of the noise's own is left after {len(distance) - 1} steps")
 assert spread < 1
@@ -378,7 +379,7 @@ tables.write(summary.reset_index(), output / "ablation")
 figure, axis = plt.subplots(figsize=(5.5, 2.9))
 sns.stripplot(found.astype({"T": str}), x="T", y="PSNR in dB", hue="training", ax=axis, s=7)
 axis.set(xlabel="T: number of diffusion steps; one dot per seed")
-figure.savefig(output / "ablation.png")
+figures.save(figure, output / "ablation")
 summary.style.format(precision=3, na_rep="–")
 
 # %%
@@ -415,7 +416,7 @@ own = pd.Series({name: swapped.loc[name, name] for name in names})
 loss = swapped.sub(own, axis=0)[[*names, "zeros"]]
 figure, axis = plt.subplots(figsize=(5.6, 2.9))
 sns.heatmap(loss, annot=True, fmt=".2f", cmap="vlag", center=0, ax=axis, cbar_kws={"label": "dB against its own IPR"})
-figure.savefig(output / "swapped.png")
+figures.save(figure, output / "swapped")
 
 # %% [markdown]
 # ## Results
@@ -461,7 +462,7 @@ shown = {"bicubic": evaluate.bicubic(4)(degraded), "DiffIR": rvlib.restore(model
 notes = {name: f"{metrics.psnr(picture, reference, crop=4):.2f} dB" for name, picture in shown.items()}
 strip = {**shown, "reference": reference}
 figure = figures.zoom_strip(strip, box=(80, 140, 110, 130), context=reference, notes=notes)
-figure.savefig(output / "strip.png")
+figures.save(figure, output / "strip")
 
 # %% [markdown]
 # ## Where it fails
@@ -478,7 +479,7 @@ whole = rvlib.restore(deblur, half)
 halves = np.concatenate([rvlib.restore(deblur, half[:, :96]), rvlib.restore(deblur, half[:, 96:])], axis=1)
 cases = {"half shaken": half, "restored whole": whole, "restored in halves": halves}
 figure = figures.difference_map({name: figures.signed_difference(picture, truth) for name, picture in cases.items()})
-figure.savefig(output / "failure.png")
+figures.save(figure, output / "failure")
 scores = {
     name: round(metrics.psnr(picture[:, :80], truth[:, :80], channel="rgb"), 2) for name, picture in cases.items()
 }

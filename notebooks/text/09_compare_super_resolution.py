@@ -115,7 +115,7 @@ assert (best[psnr_column] != "bicubic").all(), "no trained method may lose again
 figure = figures.bars(
     means[means["label"] != "released weights"] if runs else means, column=psnr_column, label="PSNR in dB (Y, crop 4)"
 )
-figure.savefig(output / "psnr.png")
+figures.save(figure, output / "psnr")
 
 # %% [markdown]
 # ## The same crops, every method
@@ -136,7 +136,7 @@ for name, box in crops.items():
         for n, i in shown.items()
     }
     figure = figures.zoom_strip({**shown, "reference": reference}, box=box, context=reference, notes=notes)
-    figure.savefig(output / f"strip-{name}.png")
+    figures.save(figure, output / f"strip-{name}")
     nearest = max(contestants, key=lambda n: metrics.psnr(shown[n], reference, crop=scale))
     for kind, picture in (("before", shown["bicubic"]), ("after", shown[nearest])):
         photos.write(output / f"{kind}-{name}.png", picture)
@@ -155,7 +155,7 @@ sns.stripplot(gains, x="gain", y="set", hue="method", palette=figures.COLORS, al
 axis.axvline(0, color="0.4", linestyle="--")
 axis.set(xlabel="gain over bicubic in dB", ylabel="")
 axis.legend(title="", loc="upper left", bbox_to_anchor=(1, 1))
-figure.savefig(output / "gains.png")
+figures.save(figure, output / "gains")
 
 # %% [markdown]
 # ### Where each wins, and where it fails
@@ -176,7 +176,7 @@ shown = means[means["label"].isin([label, "bicubic input"])]
 sns.scatterplot(shown, x=psnr_column, y="lpips_alex", hue="method", style="set", palette=figures.COLORS, s=70, ax=axis)
 axis.set(xlabel="PSNR in dB (Y, crop 4): right is nearer", ylabel="LPIPS: down looks more alike")
 axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
-figure.savefig(output / "plane.png")
+figures.save(figure, output / "plane")
 order = {column: shown.groupby("method")[column].mean() for column in (psnr_column, "lpips_alex")}
 agreement = order[psnr_column].corr(-order["lpips_alex"], method="spearman")
 print(f"rank correlation of the two measures over {len(shown)} rows: {agreement:.2f}")

@@ -139,7 +139,7 @@ for name, box in crops.items():
         for n, image in shown.items()
     }
     figure = figures.zoom_strip({**shown, "reference": sharp}, box=box, context=blurred, notes=notes)
-    figure.savefig(output / f"strip-{name}.png")
+    figures.save(figure, output / f"strip-{name}")
     nearest = max(contestants, key=lambda n: metrics.psnr(shown[n], sharp, channel="rgb"))
     for kind, picture in (("before", blurred), ("after", shown[nearest])):
         photos.write(output / f"{kind}-{name}.png", picture)
@@ -171,7 +171,7 @@ sns.lineplot(
 axis.axvspan(5, 25, color="0.9", zorder=0)
 axis.axhline(0, color="0.4", linestyle="--")
 axis.set(xlabel="length of the shake in pixels (grey: seen in training)", ylabel="gain over the input in dB")
-figure.savefig(output / "sweep.png")
+figures.save(figure, output / "sweep")
 untouched = sweep[sweep["length"] == 0].groupby("method")["gain"].mean()
 print("a sharp photo after the treatment, PSNR in dB (60 counts as untouched):", (60 + untouched).round(1).to_dict())
 
@@ -187,7 +187,7 @@ blurry, truth = photo_pairs(samples, MotionBlur(float(max(lengths))))[worst["pho
 differences = {"blurry": figures.signed_difference(blurry, truth)}
 differences |= {n: figures.signed_difference(rvlib.restore(m, blurry), truth) for n, m in contestants.items()}
 figure = figures.difference_map(differences)
-figure.savefig(output / "failure.png")
+figures.save(figure, output / "failure")
 print(f"{worst['photo']}, shake of {max(lengths)} pixels: {worst['gain']:+.2f} dB")
 
 # %% [markdown]

@@ -111,7 +111,7 @@ figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.2), sharey=True)
 for axis, column in zip(axes, ["parameters", "multiply-adds per pixel", "microseconds per pixel"], strict=True):
     sns.barplot(cost, x=column, y="method", hue="method", palette=figures.COLORS, ax=axis, legend=False)
     axis.set(xscale="log", ylabel="")
-figure.savefig(output / "cost.png")
+figures.save(figure, output / "cost")
 ranks = cost[["parameters", "multiply-adds per pixel", "microseconds per pixel"]].rank()
 agreement = ranks.corr()["microseconds per pixel"].drop("microseconds per pixel")
 print("rank correlation with the runtime:", agreement.round(2).to_dict())
@@ -154,7 +154,7 @@ figure, axes = plt.subplots(1, 2, figsize=(10, 3.4))
 for axis, column in zip(axes, ("seconds", "megabytes"), strict=True):
     sns.lineplot(growth, x="pixels", y=column, hue="method", palette=figures.COLORS, marker="o", ax=axis)
     axis.set(xscale="log", yscale="log", xlabel="pixels of the input")
-figure.savefig(output / "growth.png")
+figures.save(figure, output / "growth")
 
 # %% [markdown]
 # The exponents of memory are 1; those of time lie below 1 where small photos do not fill the machine.
@@ -193,7 +193,7 @@ if len(quality):
     )
     axis.set(xscale="log", xlabel="seconds per photo", ylabel="PSNR in dB (Y, crop 4)")
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
-    figure.savefig(output / "quality.png")
+    figures.save(figure, output / "quality")
 
 # %% [markdown]
 # ## Takeaways

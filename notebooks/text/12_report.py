@@ -35,12 +35,15 @@ profile = "demo"  # whose results are rendered
 # %% [markdown]
 # ## What there is
 #
-# Each notebook writes into a folder of its name: rows and tables as CSV and Markdown, figures as PNG.
+# Each notebook writes into a folder of its name: rows and tables as CSV and Markdown, figures as PNG, and as SVG where they
+# show no photo.
 
 # %%
 folder = rvlib.ROOT / "reports" / profile
 output = study.output(profile, "12_report")
-written = sorted(path for path in folder.glob("*/*") if path.suffix in (".csv", ".png") and path.parent != output)
+written = sorted(
+    path for path in folder.glob("*/*") if path.suffix in (".csv", ".png", ".svg") and path.parent != output
+)
 print("\n".join(str(path.relative_to(folder)) for path in written) or "nothing yet: run the other notebooks first")
 
 # %% [markdown]

@@ -72,10 +72,11 @@ class WindowAttention(nn.Module):
         q, k, v = rearrange(self.qkv(x), "b n (three k d) -> three b k n d", three=3, k=self.heads)
         bias = rearrange(self.relative_position_bias_table[self.relative_position_index], "n m k -> k n m")
         if mask is not None:
-            images = len(x) // len(mask)
-            bias = (bias + mask[:, None]).repeat(images, 1, 1, 1)
-        # scaled_dot_product_attention adds its mask after the scaling by 1/√d, as eq. 4 adds B
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype).expand(len(x), -1, -1, -1))
+            bias = (bias + mask[:, None]).repeat(len(x) // len(mask), 1, 1, 1)
+        if bias.requires_grad:  # then the fused form, which never holds all of softmax, falls back to a slower one
+            attended = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1) + bias).softmax(dim=-1) @ v
+        else:
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype).expand(len(x), -1, -1, -1))
         return self.proj(rearrange(attended, "b k n d -> b n (k d)"))
 
 
@@ -277,6 +278,32 @@ class SwinIR(nn.Module):
         if self.scale == 4:
             x = F.leaky_relu(self.conv_up2(F.interpolate(x, scale_factor=2)), 0.2)
         return self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2))
+
+
+@torch.no_grad()
+def interpolating(model: SwinIR) -> SwinIR:
+    """Make fresh weights of the lightweight kind start as bilinear interpolation: a short training gains from it.
+
+    SwinIR has no path from the input around the network. Here the first channels of F₀ are the image, which the last
+    convolution reads with bilinear weights, a kernel for each place inside a pixel; what the rest adds starts at zero.
+    The official code begins at random.
+    """
+    if model.upsampler != "pixelshuffledirect":
+        raise UserError(f"only upsampler pixelshuffledirect can start from interpolation, not {model.upsampler}")
+    colors, last = model.channels, model.upsample[0]
+    model.conv_first.weight[:colors] = 0
+    model.conv_first.bias[:colors] = 0
+    for color in range(colors):
+        model.conv_first.weight[color, color, 1, 1] = 1
+    offset = (torch.arange(model.scale) + 0.5) / model.scale - 0.5  # of each place from the pixel's middle
+    line = torch.stack([(-offset).clamp(min=0), 1 - offset.abs(), offset.clamp(min=0)], dim=-1)
+    kernels = torch.einsum("py,qx->pqyx", line, line).flatten(0, 1)
+    for conv in (model.conv_after_body, last):
+        nn.init.zeros_(conv.weight)
+        nn.init.zeros_(conv.bias)
+    for color, rows in enumerate(last.weight.chunk(colors)):
+        rows[:, color] = kernels
+    return model
 
 
 def pad_to_windows(image: Tensor, side: int) -> Tensor:
