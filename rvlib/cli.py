@@ -54,7 +54,8 @@ def restore(
                 faults.append(str(error))
     except KeyboardInterrupt:
         left = len(batch.jobs) - done - skipped - len(faults)
-        raise KeyboardInterrupt(f"{done} restored, {left} left; the same command goes on from there") from None
+        typer.echo(f"stopped: {done} restored, {left} left; the same command goes on from there", err=True)
+        raise
     for fault in faults if len(batch.jobs) > 1 else []:
         typer.echo(f"error: {fault}", err=True)
     if skipped:
@@ -107,17 +108,21 @@ def train(
         "seed": seed,
     }
     pairs = pair_folder(degraded, photos) if degraded else [(None, path) for path in folder(photos)]
-    recipes.train(
-        method,
-        {path.stem: read(path) for _, path in pairs},
-        run=run,
-        degraded={path.stem: read(path) for path, _ in pairs} if degraded else None,
-        start=rvlib.load(start) if start else None,
-        validation={path.name: read(path) for path in folder(validation)} if validation else None,
-        scale=scale,
-        patch_size=patch_size,
-        **{name: value for name, value in settings.items() if value is not None},
-    )
+    try:
+        recipes.train(
+            method,
+            {path.stem: read(path) for _, path in pairs},
+            run=run,
+            degraded={path.stem: read(path) for path, _ in pairs} if degraded else None,
+            start=rvlib.load(start) if start else None,
+            validation={path.name: read(path) for path in folder(validation)} if validation else None,
+            scale=scale,
+            patch_size=patch_size,
+            **{name: value for name, value in settings.items() if value is not None},
+        )
+    except KeyboardInterrupt as stopped:
+        typer.echo(stopped, err=True)
+        raise
     typer.echo(f"weights: {run / 'last.safetensors'}")
 
 
@@ -215,15 +220,11 @@ def release(params: Annotated[Path, typer.Option(help="Parameters of a profile."
 def main() -> None:
     """Run the command line; what the user can mend is said in one line, without a traceback."""
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False))  # 130 after Ctrl-C
     except UserError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt as stopped:
-        sys.exit(f"stopped: {stopped}" if str(stopped) else "stopped")
     except typer.Abort:
         sys.exit("stopped")
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
     except BrokenPipeError:  # `rvlib models | head`
         os._exit(0)
     except Exception as error:

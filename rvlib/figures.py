@@ -137,7 +137,7 @@ def curves(history: pd.DataFrame, *, columns: list[str], baseline: dict[str, flo
     figure, axes = plt.subplots(1, len(columns), figsize=(4.6 * len(columns), 3.2), squeeze=False)
     for axis, column in zip(axes[0], columns, strict=True):
         sns.lineplot(history, x="step", y=column, ax=axis, marker="o", markersize=4)
-        if column == "loss":
+        if column == "loss" and history[column].min() > 0:  # minus a PSNR is negative
             axis.set_yscale("log")
         if baseline and column in baseline:
             axis.axhline(baseline[column], color=COLORS["bicubic"], linestyle="--", label="bicubic")

@@ -5,7 +5,6 @@ outputs changes nothing, saving it with changed cells changes the twin too, beca
 """
 
 import ast
-import json
 import math
 import re
 import sys
@@ -166,13 +165,3 @@ def section(content: dict, name: str, file: Path) -> dict:
     if name not in content:
         raise UserError(f"{file} has no section {name}: add it, or `{name}: {{}}`")
     return content[name] or {}
-
-
-def in_sync(name: str) -> bool:
-    """Whether a stored notebook has the cells of its text twin."""
-    stored = NOTEBOOKS / f"{name}.ipynb"
-    if not stored.exists():
-        return False
-    cells = [json.loads(stored.read_text())["cells"], read_twin(name).cells]
-    sources = [[(c["cell_type"], "".join(c["source"]), c["metadata"].get("tags", [])) for c in each] for each in cells]
-    return sources[0] == sources[1]

@@ -197,11 +197,7 @@ RECIPES = {
         for name in ("plainnet", "baseline", "nafnet")
     },
     "diffir-s1": Recipe(
-        model="diffir",
-        arguments={"stage": 1},
-        prepare=from_scratch(with_reference),
-        settings=_DIFFIR,
-        patch_size=64,
+        model="diffir", arguments={"stage": 1}, prepare=from_scratch(with_reference), settings=_DIFFIR, patch_size=64
     ),
     "diffir-s2": Recipe(
         model="diffir",

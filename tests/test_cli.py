@@ -1,7 +1,9 @@
 """The command line: it restores, and what is wrong is one line without a traceback."""
 
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -42,6 +44,29 @@ def test_goes_on_after_a_bad_photo_and_says_so(weights, photo, tmp_path):
     assert "bad.png is no readable photo" in done.stderr
     assert "1 of 2 photos failed" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.png"]
+
+
+def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(weights, tmp_path):
+    image, names = photos.sample("coffee")[:120, :120], [f"{number:02}.png" for number in range(60)]
+    for name in names:
+        photos.write(tmp_path / "in" / name, image)
+    command = [sys.executable, "-m", "rvlib", "restore", "in", "--model", str(weights), "-o", "out"]
+    run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not len(list((tmp_path / "out").glob("*.png"))) >= 2:
+        assert run.poll() is None, run.stderr.read()
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    said = run.communicate(timeout=60)[1]
+    finished = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert run.returncode == 130
+    assert "Traceback" not in said
+    assert f"stopped: {len(finished)} restored, {len(names) - len(finished)} left" in said
+    assert finished == names[: len(finished)], "nothing half written stands beside them"
+    assert all(photos.read(tmp_path / "out" / name).shape == (480, 480, 3) for name in finished)
+    again = rv(*command[3:], folder=tmp_path)
+    assert again.returncode == 0
+    assert f"{len(finished)} of 60 were there already" in again.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 
 @pytest.mark.parametrize(

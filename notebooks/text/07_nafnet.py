@@ -259,8 +259,6 @@ output, data = study.output(profile, "07_nafnet"), study.data(profile)
 checked = photo_pairs(photos.load_set(data, "samples", split="validation"), recipes.SHAKE)
 baseline = np.mean([metrics.psnr(*pair) for pair in checked.values()])
 figure = figures.curves(history, columns=["loss", "psnr_y_crop0"], baseline={"psnr_y_crop0": baseline})
-for axis in figure.axes[:1]:
-    axis.set_yscale("linear")  # minus a PSNR is negative
 figure.axes[1].get_legend().get_texts()[0].set_text("blurred input")
 figures.save(figure, output / "training")
 

@@ -165,16 +165,7 @@ class DiffIRS2(nn.Module):
 
     channels, noise_size = 3, PRIOR
 
-    def __init__(
-        self,
-        *,
-        task: str,
-        scale: int,
-        encoder: int,
-        denoiser: int,
-        betas: Tensor,
-        **dirformer,
-    ):
+    def __init__(self, *, task: str, scale: int, encoder: int, denoiser: int, betas: Tensor, **dirformer):
         super().__init__()
         self.task, self.scale, self.multiple_of = task, scale, _multiple(task, scale)
         self.unshuffle = _unshuffle(task, scale)

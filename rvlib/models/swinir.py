@@ -72,7 +72,8 @@ class WindowAttention(nn.Module):
         q, k, v = rearrange(self.qkv(x), "b n (three k d) -> three b k n d", three=3, k=self.heads)
         bias = rearrange(self.relative_position_bias_table[self.relative_position_index], "n m k -> k n m")
         if mask is not None:
-            bias = (bias + mask[:, None]).repeat(len(x) // len(mask), 1, 1, 1)
+            bias, images = bias + mask[:, None], len(x) // len(mask)
+            bias = bias if images == 1 else bias.repeat(images, 1, 1, 1)
         if bias.requires_grad:  # then the fused form, which never holds all of softmax, falls back to a slower one
             attended = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1) + bias).softmax(dim=-1) @ v
         else:
@@ -320,13 +321,7 @@ VARIANTS = {
         "classical": {**_MEDIUM, "upsampler": "pixelshuffle"},
         "light": {},
         "real-m": {**_MEDIUM, "upsampler": "nearest+conv"},
-        "real-l": {
-            "embed": 240,
-            "depths": (6,) * 9,
-            "heads": (8,) * 9,
-            "upsampler": "nearest+conv",
-            "body": "3conv",
-        },
+        "real-l": {"embed": 240, "depths": (6,) * 9, "heads": (8,) * 9, "upsampler": "nearest+conv", "body": "3conv"},
     }
 }
 

@@ -64,6 +64,7 @@ def browser(tmp_path):
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     driver.set_script_timeout(550)
+    driver.command_executor.client_config.timeout = 600  # a slow notebook may run longer than two minutes
     driver.get("about:blank")
     driver.get_log("performance")  # what the browser's own start page asked for is not the page's doing
     yield driver
