@@ -41,7 +41,7 @@ test-lab: setup  ## drive the report page and JupyterLab in headless Chromium; s
 	python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lab]'
 	python -m pytest tests/lab
 
-bench: setup  ## time everything against its peers; tables in reports/bench
+bench: setup  ## time everything against its peers; tables in benchmarks/
 	python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,bench]'
 	python benchmarks/bench.py
 

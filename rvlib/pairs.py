@@ -138,7 +138,10 @@ def _planes(image: np.ndarray, channels: int) -> np.ndarray:
 
 def _turn(patch: np.ndarray, turn: int) -> np.ndarray:
     """One of the eight symmetries of the square: 0-3 quarter turns, 4-7 the same mirrored."""
-    patch = np.rot90(patch, turn % 4, axes=(1, 2))
+    if turn % 4 >= 2:
+        patch = patch[:, ::-1, ::-1]
+    if turn % 2:
+        patch = patch[:, :, ::-1].swapaxes(1, 2)
     return patch[:, :, ::-1] if turn >= 4 else patch
 
 

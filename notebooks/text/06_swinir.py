@@ -23,19 +23,20 @@
 # Needs: `04_fsrcnn`. Time: under a minute with the demo parameters on two CPU cores.
 
 # %% tags=["training"]
+import torch
+
 import rvlib
 from rvlib import photos, recipes, study
+from rvlib.models import swinir
 
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-import torch
 
 from rvlib import complexity, evaluate, figures, metrics, tables
 from rvlib.degrade import Bicubic
-from rvlib.models import swinir
 from rvlib.pairs import photo_pairs, set_pairs
 from rvlib.restore import to_array, to_tensor
 

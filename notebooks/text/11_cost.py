@@ -16,11 +16,12 @@
 # **You will see**
 # - the four measures for every method in its official size, taken the same way,
 # - how time and memory grow with the photo, with the fitted exponent,
-# - where the time goes, and quality against cost for what this profile trained.
+# - where the time goes, what the official code takes, and quality against cost for what this profile trained.
 #
 # Needs: nothing; quality needs `09` and `10`. Time: a minute on two CPU cores.
 
 # %%
+import re
 import time
 
 import matplotlib.pyplot as plt
@@ -29,6 +30,8 @@ import pandas as pd
 import seaborn as sns
 import torch
 from IPython.display import Markdown
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as profile_torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import rvlib
@@ -161,22 +164,75 @@ figures.save(figure, output / "growth")
 #
 # ## Where the time goes
 #
-# What kind of layer does the work, by counted multiply-adds: the share of each operation.
+# Left, the kind of layer that does the counted multiply-adds; right, what the clock says of the same forward.
 
 # %%
-shares = {}
+KINDS = {
+    "convolution": "conv",
+    "matrix product": "mm",
+    "attention": "attention",
+    "normalisation": "norm|mean",
+    "activation": "elu|softmax|sigmoid",
+    "moving memory": "copy|cat|roll|shuffle|index|fill",
+}
+
+
+def kind(operation: str) -> str:
+    """What an operation of torch is, in one word."""
+    return next((name for name, pattern in KINDS.items() if re.search(pattern, operation)), "other")
+
+
+# %%
+work, clock = {}, {}
 for name, model in networks.items():
+    x = photo(model, side)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(photo(model, side))
-    counts = {str(operation).split(".")[1]: count for operation, count in counter.get_flop_counts()["Global"].items()}
-    shares[name] = pd.Series(counts) / sum(counts.values())
-shares = pd.DataFrame(shares).T.fillna(0)
-axis = shares.plot.barh(stacked=True, figsize=(8, 3))
-axis.set(xlabel="share of the counted multiply-adds", ylabel="")
-axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
-plt.show()
+        model(x)
+    with torch.inference_mode(), profile_torch(activities=[ProfilerActivity.CPU]) as record:
+        model(x)
+    counted = pd.Series({str(key): count for key, count in counter.get_flop_counts()["Global"].items()})
+    taken = pd.Series({event.key: event.self_cpu_time_total for event in record.key_averages()})
+    for shares, values in ((work, counted), (clock, taken)):
+        shares[name] = values.groupby(kind).sum() / values.sum()
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(10.5, 3), sharey=True)
+colors = dict(zip((*KINDS, "other"), figures.PALETTE, strict=False))
+for axis, shares, title in zip(axes, (work, clock), ("multiply-adds", "time"), strict=True):
+    table = pd.DataFrame(shares).T.reindex(columns=list(colors)).fillna(0)
+    table.plot.barh(stacked=True, color=colors, legend=axis is axes[1], ax=axis)
+    axis.set(xlabel=f"share of the {title}", ylabel="")
+axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+figures.save(figure, output / "shares")
 
 # %% [markdown]
+# What costs no multiply-adds costs time: normalisation, activations, and moving memory between the orders that different
+# layers like.
+#
+# ## Against the official code
+#
+# `make bench` times this library against its peers: the official implementation as the package spandrel carries it, or,
+# where no package has one, the plain form of the same computation. Both take turns in one run, with the same weights and
+# inputs, and must give the same outputs. What it found last, on two CPU cores:
+
+# %%
+ratios = pd.read_csv(rvlib.ROOT / "benchmarks" / "ratios.csv")
+Markdown(tables.markdown(ratios))
+
+# %%
+shown = ratios.sort_values("times faster")
+figure, axis = plt.subplots(figsize=(8, 0.36 * len(shown) + 0.8))
+axis.barh(shown["what"] + ", against " + shown["peer"], shown["times faster"], color=figures.PALETTE[0])
+axis.scatter(shown["target"], shown["what"] + ", against " + shown["peer"], marker="|", s=200, color="black", zorder=3)
+axis.axvline(1, color="0.4", linestyle="--")
+axis.set(xscale="log", xlabel="times faster than the peer (black: what was aimed at)")
+figures.save(figure, output / "ratios")
+
+# %% [markdown]
+# What it took: sums inside attention in place (SwinIR); memory ordered by pixels, with all channels of a pixel together, and
+# normalisation in one pass over it (NAFNet, DiffIR); the deconvolution as a small convolution and a shuffle (FSRCNN, whose
+# source is in `04_fsrcnn`); the resize as two matrix products; the Gaussian window of SSIM one axis after the other.
+#
 # ## Quality for cost
 #
 # What a profile trained, against what it costs to run. In the demo nothing is trained, so the picture waits for a pipeline

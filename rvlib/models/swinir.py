@@ -71,13 +71,11 @@ class WindowAttention(nn.Module):
         """Attend inside each window; `mask` is (windows of one image, n, n)."""
         q, k, v = rearrange(self.qkv(x), "b n (three k d) -> three b k n d", three=3, k=self.heads)
         bias = rearrange(self.relative_position_bias_table[self.relative_position_index], "n m k -> k n m")
+        scores = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
+        scores += bias  # in place: for windows this small, fresh memory costs more than the sums
         if mask is not None:
-            bias, images = bias + mask[:, None], len(x) // len(mask)
-            bias = bias if images == 1 else bias.repeat(images, 1, 1, 1)
-        if bias.requires_grad:  # then the fused form, which never holds all of softmax, falls back to a slower one
-            attended = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1) + bias).softmax(dim=-1) @ v
-        else:
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype).expand(len(x), -1, -1, -1))
+            scores.unflatten(0, (-1, len(mask))).add_(mask[:, None])  # the windows of each image
+        attended = scores.softmax(dim=-1) @ v
         return self.proj(rearrange(attended, "b k n d -> b n (k d)"))
 
 
