@@ -52,7 +52,8 @@ def restore(
     if overlap < 0 or overlap - margin > tiles.GRID // 2 or overlap > 2 * tiles.GRID:
         raise UserError(f"overlap {overlap} is negative or too large: take 0 to {OVERLAP} pixels")
     if tile is None:
-        tile = tiles.fitting(_bytes_per_pixel(model, photo), device, overlap)
+        bytes_per_row = photo.shape[1] * 3 * 4 * model.scale**2  # in float32
+        tile = tiles.fitting(_bytes_per_pixel(model, photo), bytes_per_row, device, overlap)
     seen = None if reference is None else to_tensor(reference).to(device)
     more = {"seed": seed, "reference": seen, "self_ensemble": self_ensemble, "precision": precision}
     if photo.shape[0] * photo.shape[1] <= tile**2 or seen is not None:

@@ -45,8 +45,10 @@ def assemble(
         if carried is not None:
             rows[: len(carried)] += carried
         done = len(rows) if bottom == height else len(rows) - 2 * ramp
-        output[first : first + done] = (rows[:done] * white).round().clip(0, white)
         carried = rows[done:].copy()
+        finished = rows[:done]  # in place from here: it may be most of the memory that is used
+        finished *= white
+        output[first : first + done] = finished.round(out=finished).clip(0, white, out=finished)
     return output
 
 
@@ -69,13 +71,16 @@ def _weights(first: int, last: int, begin: int, end: int, ramp: int, length: int
     return weights
 
 
-def fitting(bytes_per_pixel: float, device: torch.device, overlap: int) -> int:
-    """The side of the largest tile that fits: into 1 GiB or half of what is free, or half of a GPU's free memory."""
+def fitting(bytes_per_pixel: float, bytes_per_row: float, device: torch.device, overlap: int) -> int:
+    """The side of the largest tile that fits into 1 GiB or half of what is free, or half of a GPU's free memory.
+
+    A row of tiles, which is as wide as the photo, is to fit into half a GiB.
+    """
     if device.type == "cuda":
         budget = torch.cuda.mem_get_info(device)[0] / 2
     else:
         import psutil
 
         budget = min(2**30, psutil.virtual_memory().available / 2)
-    side = int((budget / bytes_per_pixel) ** 0.5) - 2 * overlap
+    side = int(min((budget / bytes_per_pixel) ** 0.5, 2**29 / bytes_per_row)) - 2 * overlap
     return max(side // GRID * GRID, GRID)
