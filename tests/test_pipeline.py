@@ -14,6 +14,7 @@ import yaml
 
 from rvlib.fetch import manifest
 
+pytestmark = pytest.mark.timeout(1500)  # the whole pipeline runs once, on whatever machine
 ROOT = Path(__file__).parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # what every run imports but no result depends on: the runner of notebooks, the command line, the import workaround

@@ -228,7 +228,9 @@ figure, axis = plt.subplots(figsize=(8, 0.36 * len(shown) + 0.8))
 axis.barh(shown["what"] + ", against " + shown["peer"], shown["times faster"], color=figures.PALETTE[0])
 axis.scatter(shown["target"], shown["what"] + ", against " + shown["peer"], marker="|", s=200, color="black", zorder=3)
 axis.axvline(1, color="0.4", linestyle="--")
-axis.set(xscale="log", xlabel="times faster than the peer (black: what was aimed at)")
+axis.set(xscale="log", xlim=(0.8, 40), xlabel="times faster than the peer (black: what was aimed at)")
+axis.set_xticks([1, 1.5, 2, 3, 5, 10, 30], labels=["1", "1.5", "2", "3", "5", "10", "30"])
+axis.minorticks_off()
 figures.save(figure, output / "ratios")
 
 # %% [markdown]
