@@ -51,7 +51,8 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(weights, tmp
     for name in names:
         photos.write(tmp_path / "in" / name, image)
     command = [sys.executable, "-m", "rvlib", "restore", "in", "--model", str(weights), "-o", "out"]
-    run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - tests in the background ignore it
+    run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     while not len(list((tmp_path / "out").glob("*.png"))) >= 2:
         assert run.poll() is None, run.stderr.read()
         time.sleep(0.02)

@@ -235,13 +235,14 @@ figures.save(figure, output / "ratios")
 
 # %% [markdown]
 # Where a bar ends before its mark, the tables above tell why. SRGAN's generator is nothing but 3 × 3 convolutions, which
-# both call from the same library, at the rate in the table above. SwinIR multiplies matrices of 64 × 10 numbers, far below the rate of large ones; softmax, sums and copies
-# take as long as the products, and the official code does all of these, too. The resize's peer, a product of vectors per
-# line, is a fast one already.
+# both call from the same library, at the rate in the table above. SwinIR multiplies matrices of 64 × 10 numbers, far below
+# the rate of large ones; softmax, sums and copies take as long as the products, and the official code does all of these,
+# too. The resize is two products with matrices that are mostly zeros: short to read, but its peer, a product of vectors per
+# line, reads only what a line needs, and may be ahead.
 #
-# What it took: sums inside attention in place (SwinIR); memory ordered by pixels, with all channels of a pixel together, and
-# normalisation in one pass over it (NAFNet, DiffIR); the deconvolution as a small convolution and a shuffle (FSRCNN, whose
-# source is in `04_fsrcnn`); the resize as two matrix products; the Gaussian window of SSIM one axis after the other.
+# What it took elsewhere: memory ordered by pixels, with all channels of a pixel together, and normalisation in one pass over
+# it (NAFNet, DiffIR); the deconvolution as a small convolution and a shuffle (FSRCNN, whose source is in `04_fsrcnn`); the
+# Gaussian window of SSIM one axis after the other; sums inside attention in place (SwinIR).
 #
 # ## Quality for cost
 #
