@@ -133,7 +133,7 @@ plt.show()
 figures.show_source(swinir.WindowAttention)
 
 # %% [markdown]
-# `scaled_dot_product_attention` is that formula in one fused operation. Written out, it gives the same numbers:
+# The sums are made in place, to save memory. Written out one after the other, they give the same numbers:
 
 # %%
 attention = model.layers[0].residual_group.blocks[0].attn
