@@ -5,7 +5,6 @@ from collections import Counter
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,10 +19,9 @@ def parameters(model: nn.Module) -> int:
 def multiply_adds(model: nn.Module, *inputs: Tensor) -> int:
     """Multiply-adds of one forward: convolutions, transposed convolutions and matrix products.
 
-    Counted by torch's FlopCounterMode, which counts a multiply-add as two operations. It does not see into fused
-    attention on every device, so attention is computed step by step while it counts.
+    Counted by torch's FlopCounterMode, which counts a multiply-add as two operations.
     """
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:
         model(*inputs)
     return counter.get_total_flops() // 2
 

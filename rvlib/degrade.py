@@ -43,7 +43,7 @@ def imresize(image: np.ndarray | Tensor, factor: float) -> np.ndarray | Tensor:
     """MATLAB's imresize: bicubic, antialiased where it shrinks, height first, then width.
 
     numpy H x W [x C] or torch (..., h, w) -> the same with sides ceil(factor · side). Floating point stays so and is
-    not clipped; uint8 is rounded and clipped. Raises UserError for a factor that is not positive.
+    not clipped; uint8 is computed in float64, rounded and clipped. Raises UserError for a factor that is not positive.
     """
     if not 0 < factor < 100:
         raise UserError(f"the factor of a resize must be positive, not {factor}")
@@ -54,18 +54,37 @@ def imresize(image: np.ndarray | Tensor, factor: float) -> np.ndarray | Tensor:
         resized = imresize(planes, factor).numpy()
         return resized if image.ndim == 2 else np.ascontiguousarray(resized.transpose(1, 2, 0))
     if image.dtype == torch.uint8:
-        return imresize(image.float(), factor).round().clamp(0, 255).byte()
-    rows, columns = (_matrix(side, factor).to(image) for side in image.shape[-2:])
-    return rows @ image @ columns.T
+        return _resize(image, factor, torch.float64).round().clamp(0, 255).byte()
+    return _resize(image, factor, image.dtype)
+
+
+def _resize(image: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
+    """Of (..., h, w), computed in `dtype`: whole grey levels shrink by 2 and 4 without rounding in float64.
+
+    So every machine makes the same photo of them, even where a value lies in the middle of two grey levels.
+    """
+    down, across = (_bands(side, factor) for side in image.shape[-2:])
+    rows = [weights.to(image.device, dtype) @ image[..., inputs, :].to(dtype) for weights, inputs in down]
+    tall = torch.cat(rows, dim=-2)
+    columns = [tall[..., inputs] @ weights.to(tall).T for weights, inputs in across]
+    return torch.cat(columns, dim=-1)
 
 
 @lru_cache(maxsize=64)
-def _matrix(length: int, factor: float) -> Tensor:
-    """The resize of one axis as a matrix (output, input)."""
+def _bands(length: int, factor: float) -> list[tuple[Tensor, slice]]:
+    """The resize of one axis: for 32 outputs at a time the inputs they read and a matrix (outputs, inputs) of weights.
+
+    One matrix for the whole axis would be nearly all zeros beside its diagonal.
+    """
     indices, weights = _contributions(length, factor)
-    matrix = np.zeros((len(indices), length))
-    np.add.at(matrix, (np.arange(len(indices))[:, None], indices), weights)
-    return torch.from_numpy(matrix)
+    bands = []
+    for start in range(0, len(indices), 32):
+        some, shares = indices[start : start + 32], weights[start : start + 32]
+        first, last = int(some.min()), int(some.max()) + 1
+        matrix = np.zeros((len(some), last - first))
+        np.add.at(matrix, (np.arange(len(some))[:, None], some - first), shares)
+        bands.append((torch.from_numpy(matrix), slice(first, last)))
+    return bands
 
 
 def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
@@ -172,6 +191,9 @@ class Chain:
     def __init__(self, *steps):
         self.steps = steps
         self.scale = prod(getattr(step, "scale", 1) for step in steps)
+
+    def __repr__(self) -> str:
+        return f"Chain{self.steps}"
 
     def __call__(self, reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Each step draws from the same generator, in order."""

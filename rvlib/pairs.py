@@ -1,12 +1,12 @@
 """Pairs of degraded and reference photos: whole photos to test on, random patches to train on."""
 
 import zlib
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from rvlib import photos
 from rvlib.color import luminance
@@ -50,9 +50,9 @@ def set_pairs(data: Path, name: str, degradation, *, split: str = "test", limit:
 class Patches:
     """Aligned random patches out of photo pairs: batch number k is a function of the seed and k alone.
 
-    That is what makes training resume exactly and several processes share one batch. Photos are decoded and degraded
-    once and stay in memory, so cutting a batch takes well under a millisecond. Crops are uniform over the photos'
-    area, then flipped and turned by one of the eight symmetries of the square.
+    That is what makes training resume exactly and several processes share one batch. Photos are degraded when they are
+    first needed and stay in memory, so that cutting a batch soon takes well under a millisecond. Crops are uniform over
+    the photos' area, then flipped and turned by one of the eight symmetries of the square.
     """
 
     def __init__(
@@ -69,36 +69,47 @@ class Patches:
 
         `patch_size` is the side of the reference patch; `channels=1` keeps the luminance alone.
         """
-        self.seed, self.augment = seed, augment
+        self.seed, self.augment, self.channels, self.degradation = seed, augment, channels, degradation
         is_given = isinstance(degradation, dict)
         self.scale = _scale(references, degradation) if is_given else getattr(degradation, "scale", 1)
         if patch_size < 1 or patch_size % self.scale:
             raise UserError(f"patch_size {patch_size} must be a positive multiple of the scale {self.scale}")
         self.patch_size = patch_size // self.scale  # in the degraded image
-        self.names, self.pairs = [], []
-        self.checksum = 0  # of all bytes trained on: part of what makes a run the same run
-        bar = tqdm(references.items(), desc="degrading training photos", unit="photo", leave=False)
-        for name, reference in bar:
-            if is_given:
-                pair = degradation[name], mod_crop(reference, self.scale)
-            else:
-                pair = photo_pairs({name: reference}, degradation, seed=seed)[name]
-            if min(pair[0].shape[:2]) < self.patch_size:
+        self.references, self.pairs, areas = [], {}, []
+        self.checksum = 0  # of the photos given; of those made from them, it would depend on how a machine rounds
+        for name, reference in references.items():
+            places = [side // self.scale - self.patch_size + 1 for side in reference.shape[:2]]
+            if min(places) < 1:
                 continue  # too small to cut a patch from
-            self.checksum = zlib.crc32(pair[1].tobytes(), zlib.crc32(pair[0].tobytes(), self.checksum))
-            self.names.append(name)
-            self.pairs.append(tuple(_planes(image, channels) for image in pair))
-        if not self.pairs:
+            for image in (reference, degradation[name]) if is_given else (reference,):
+                self.checksum = zlib.crc32(np.ascontiguousarray(image), self.checksum)
+            self.references.append((name, reference))
+            areas.append(prod(places))
+        if not self.references:
             raise UserError(
                 f"no training photo is as large as a patch of {patch_size} pixels: add photos or lower patch_size"
             )
-        areas = np.array(
-            [(d.shape[1] - self.patch_size + 1) * (d.shape[2] - self.patch_size + 1) for d, _ in self.pairs]
-        )
-        self.cumulated = np.cumsum(areas) / areas.sum()
+        self.cumulated = np.cumsum(areas) / sum(areas)
+
+    def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Degraded and reference photo number `index`, C x H x W, made when it is first asked for."""
+        if index not in self.pairs:
+            name, reference = self.references[index]
+            if isinstance(self.degradation, dict):
+                pair = self.degradation[name], mod_crop(reference, self.scale)
+            else:
+                pair = photo_pairs({name: reference}, self.degradation, seed=self.seed)[name]
+            self.pairs[index] = tuple(_planes(image, self.channels) for image in pair)
+        return self.pairs[index]
+
+    @property
+    def data(self) -> str:
+        """What patches are cut from, in words that differ where the photos or what is done to them differ."""
+        made = "photos of their own" if isinstance(self.degradation, dict) else repr(self.degradation)
+        return f"{len(self)} photos, crc {self.checksum:08x}, degraded: {made}"
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.references)
 
     def batch(self, number: int, size: int, *, part: slice = slice(None)) -> tuple[Tensor, Tensor, list[str]]:
         """Batch `number` (or a `part` of it): degraded (b c p p), reference (b c s·p s·p) in [0, 1], photo names."""
@@ -109,11 +120,11 @@ class Patches:
         p, s = self.patch_size, self.scale
         for (which, down, across), turn in zip(draws, turns, strict=True):
             index = int(np.searchsorted(self.cumulated, which, side="right"))
-            small, large = self.pairs[index]
+            small, large = self.pair(index)
             y, x = int(down * (small.shape[1] - p + 1)), int(across * (small.shape[2] - p + 1))
             degraded.append(_turn(small[:, y : y + p, x : x + p], turn))
             reference.append(_turn(large[:, s * y : s * (y + p), s * x : s * (x + p)], turn))
-            names.append(self.names[index])
+            names.append(self.references[index][0])
         return _stack(degraded), _stack(reference), names
 
 

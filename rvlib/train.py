@@ -131,7 +131,7 @@ def fit(
     if state.step == settings.steps and state.is_main:  # a complete run's files may have been damaged or removed since
         names = list(state.rows[-1])
         state.publish({name: state.rows[-1][name] for name in names[names.index("seconds") + 1 :]})
-    trained, stepper = accelerator.prepare(model, optimizer)
+    trained = accelerator.prepare(model)
     trained.train()
     part = _part(settings.batch_size, accelerator)
     started = time.perf_counter() - state.seconds
@@ -156,8 +156,8 @@ def fit(
                 )
             if settings.clip_norm is not None:
                 accelerator.clip_grad_norm_(trained.parameters(), settings.clip_norm)
-            stepper.step()
-            stepper.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
             state.advance(values, settings.ema)
             bar.update()
             if state.step % settings.validate_every == 0 or state.step == settings.steps:
@@ -361,7 +361,7 @@ def _identity(model: nn.Module, objective: Objective, patches: Patches, settings
     return {
         "model": getattr(model, "generator", model).recipe,
         "settings": chosen,
-        "data": f"{len(patches)} photos, crc {patches.checksum:08x}",
+        "data": patches.data,
         "patches": {name: getattr(patches, name) for name in ("patch_size", "scale", "augment", "seed")},
         "objective": f"{zlib.crc32(ast.dump(formula).encode()):08x}",
     }

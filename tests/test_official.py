@@ -124,7 +124,7 @@ def test_swinirs_buffers_and_intermediate_features():
     model.conv_first.register_forward_hook(lambda *a: seen.update(conv_first=a[-1]))
     for index, name in enumerate(("block00", "block01_shifted")):
         layer = model.layers[0].residual_group.blocks[index]
-        layer.register_forward_hook(lambda *a, name=name: seen.update({name: a[-1].flatten(1, 2)}))
+        layer.register_forward_hook(lambda *a, name=name: seen.update({name: a[-1]}))
     model.layers[0].register_forward_hook(lambda *a: seen.update(rstb0=a[-1].flatten(1, 2)))
     with torch.no_grad():
         model(stored["in.0"])

@@ -86,15 +86,20 @@ assert abs(counted[64] / counted[32] - 4) < 0.01
 # %% [markdown]
 # ## Windows
 #
-# The photo is cut into windows, each becomes a sequence of 64 tokens, and every window is attended to by itself. Cutting
-# and putting together are exact inverses:
+# The photo is cut into windows, each becomes a sequence of 64 tokens, and every window is attended to by itself. All that
+# takes is an order: which of the photo's tokens, numbered row by row, stand in which window. Put in their places again,
+# they are the photo:
+
+# %%
+figures.show_source(swinir.cut)
 
 # %%
 photo = photos.sample("chelsea")[40:104, 100:196]
-image = to_tensor(photo).permute(0, 2, 3, 1)
-windows = swinir.split_windows(image, 8)
-assert torch.equal(swinir.merge_windows(windows, 8, *image.shape[1:3]), image)
-print(f"{tuple(image.shape)} -> {tuple(windows.shape)}: (windows, tokens, channels)")
+image = to_tensor(photo)
+tokens = image.flatten(2).transpose(1, 2)
+windows = swinir.cut(image, 8, 0)
+assert torch.equal(tokens[:, windows.order].flatten(1, 2)[:, windows.place], tokens)
+print(f"{tuple(tokens.shape)} -> {tuple(tokens[:, windows.order].shape)}: (photo, windows, tokens, channels)")
 
 # %% [markdown]
 # ### The shift, and why it needs a mask
@@ -105,7 +110,7 @@ print(f"{tuple(image.shape)} -> {tuple(windows.shape)}: (windows, tokens, channe
 
 # %%
 rolled = torch.from_numpy(photo.copy()).roll((-4, -4), dims=(0, 1)).numpy()
-mask = swinir.shift_mask(64, 96, 8, 4)
+mask = swinir.cut(image, 8, 4).mask
 figure, axes = plt.subplots(1, 4, figsize=(12, 2.9), width_ratios=[1.5, 1.5, 1, 1])
 for axis, picture, title in zip(axes, (photo, rolled), ("windows", "rolled by 4, cut again"), strict=False):
     axis.imshow(picture)
@@ -133,17 +138,18 @@ plt.show()
 figures.show_source(swinir.WindowAttention)
 
 # %% [markdown]
-# The sums are made in place, to save memory. Written out one after the other, they give the same numbers:
+# This is the transposed of the equation: tokens are columns, so that the matrices have few rows and not few columns, which
+# CPUs multiply several times faster. Written out as it stands above, it gives the same numbers:
 
 # %%
 attention = model.layers[0].residual_group.blocks[0].attn
-x = torch.randn(5, 64, small["embed"])
+x = torch.randn(1, 5, 64, small["embed"])
 with torch.no_grad():
-    q, k, v = attention.qkv(x).view(5, 64, 3, attention.heads, -1).permute(2, 0, 3, 1, 4)
+    q, k, v = attention.qkv(x[0]).view(5, 64, 3, attention.heads, -1).permute(2, 0, 3, 1, 4)
     bias = attention.relative_position_bias_table[attention.relative_position_index].permute(2, 0, 1)
     weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5 + bias).softmax(dim=-1)
     written_out = attention.proj((weights @ v).transpose(1, 2).reshape(5, 64, -1))
-    difference = (written_out - attention(x, None)).abs().max().item()
+    difference = (written_out - attention(x, None)[0]).abs().max().item()
 assert difference < 1e-5
 assert torch.allclose(weights.sum(dim=-1), torch.ones(5, attention.heads, 64))
 

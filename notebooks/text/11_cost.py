@@ -22,8 +22,10 @@
 
 # %%
 import re
+import resource
 import time
 from collections.abc import Callable
+from unittest import mock
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,6 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import rvlib
 from rvlib import complexity, figures, study, tables
+from rvlib.models import swinir
 
 figures.theme()
 
@@ -173,7 +176,6 @@ figures.save(figure, output / "growth")
 KINDS = {
     "convolution": "conv",
     "matrix product": "mm",
-    "attention": "attention",
     "normalisation": "norm|mean",
     "activation": "elu|softmax|sigmoid",
     "moving memory": "copy|cat|roll|shuffle|index|fill",
@@ -212,6 +214,35 @@ figures.save(figure, output / "shares")
 # What costs no multiply-adds costs time: normalisation, activations, and moving memory between the orders that different
 # layers like.
 #
+# ### Memory that is new costs time
+#
+# A page of memory that the system hands out is cleared first. The scores of SwinIR's windows, 64 × 64 for each head, are
+# large enough to be given back after every layer and asked for again in the next. On a CPU the library therefore computes
+# a few windows at a time: their memory is small, is used again at once, and stays in the processor's cache.
+
+# %%
+swin, x = networks["swinir"], torch.rand(1, 3, 2 * side, 2 * side)
+at_once = [1, 4, 16, 64]
+passes = []
+for number in at_once:
+    with mock.patch.object(swinir, "AT_ONCE", number):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        taken = seconds(swin, x)
+        pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    passes.append({"windows at a time": number, "seconds": taken, "new pages per forward": pages / (repeats + 1)})
+passes = pd.DataFrame(passes)
+figure, axes = plt.subplots(1, 2, figsize=(8.5, 2.8))
+for axis, column in zip(axes, passes.columns[1:], strict=True):
+    sns.lineplot(passes, x="windows at a time", y=column, marker="o", ax=axis)
+    axis.set(xscale="log", ylim=(0, None))
+    axis.set_xticks(at_once, labels=map(str, at_once))
+    axis.minorticks_off()
+figures.save(figure, output / "at_once")
+
+# %% [markdown]
+# Very few at a time pay for calling each operation more often; all at once pay for the pages. How much so depends on the
+# system's allocator: `MALLOC_TRIM_THRESHOLD_` and `MALLOC_MMAP_THRESHOLD_` make the usual one of Linux keep more.
+#
 # ## Against the official code
 #
 # `make bench` times this library against its peers: the official implementation as the package spandrel carries it, or,
@@ -234,16 +265,31 @@ axis.minorticks_off()
 figures.save(figure, output / "ratios")
 
 # %% [markdown]
-# Where a bar ends before its mark, the tables above tell why. SRGAN's generator is nothing but 3 × 3 convolutions, which
-# both call from the same library, at the rate in the table above. SwinIR multiplies matrices of 64 × 10 numbers, far below
-# the rate of large ones; softmax, sums and copies take as long as the products, and the official code does all of these,
-# too. The resize is two products with matrices that are mostly zeros: short to read, but its peer, a product of vectors per
-# line, reads only what a line needs, and may be ahead.
+# Where a bar ends before its mark, both sides do what cannot be left out. More than half of the classical SwinIR's time are
+# its linear layers, at the rate of the table above, and a training step keeps what the backward pass needs, so that its
+# memory is new whatever the order. The resize reads each pixel once and multiplies eight in vain for each that counts; a
+# port in C would gain what is left.
 #
-# What it took elsewhere: memory ordered by pixels, with all channels of a pixel together, and normalisation in one pass over
-# it (NAFNet, DiffIR); the deconvolution as a small convolution and a shuffle (FSRCNN, whose source is in `04_fsrcnn`); the
-# Gaussian window of SSIM one axis after the other; sums inside attention in place (SwinIR).
+# What it took: memory ordered by pixels, with all channels of a pixel together, and normalisation in one pass over it
+# (NAFNet, DiffIR); the deconvolution as a small convolution and a shuffle (FSRCNN); the last 9 × 9 convolution row by row of
+# its kernel (SRGAN); few windows at a time and tokens as columns (SwinIR); the Gaussian window of SSIM one axis after the
+# other; the matrix of the resize in bands. Each stands beside its equation in the library.
 #
+# ## A photo that does not fit
+#
+# `rvlib.restore` cuts large photos into tiles. Measured by `make bench`: resident memory beyond the photo, the restored
+# photo and what the process holds without them, for half of a photo and the whole of it.
+
+# %%
+beyond = pd.read_csv(rvlib.ROOT / "benchmarks" / "memory.csv")
+figure, axis = plt.subplots(figsize=(7, 3))
+half = beyond.groupby("model")["megapixels"].transform("min") == beyond["megapixels"]
+sns.barplot(beyond.assign(photo=np.where(half, "half", "whole")), x="MiB beyond", y="model", hue="photo", ax=axis)
+axis.axvline(2048, color="0.4", linestyle="--")
+figures.save(figure, output / "tiles")
+Markdown(tables.markdown(beyond))
+
+# %% [markdown]
 # ## Quality for cost
 #
 # What a profile trained, against what it costs to run. In the demo nothing is trained, so the picture waits for a pipeline

@@ -40,7 +40,9 @@ def create(name: str, *, variant: str | None = None, **arguments) -> nn.Module:
         known = ", ".join(variants) or "none"
         raise UserError(f"{name} has no variant {variant!r}: its variants are {known}")
     build = getattr(module, attribute)
-    accepted = inspect.signature(build).parameters
+    levels = inspect.getmro(build) if inspect.isclass(build) else [build]  # a class passes on what its base takes
+    named = [each for level in levels for each in inspect.signature(level).parameters.values()]
+    accepted = dict.fromkeys(each.name for each in named if each.kind is inspect.Parameter.KEYWORD_ONLY)
     for argument in arguments:
         if argument not in accepted:
             raise UserError(f"{name} has no argument {argument!r}: it takes {', '.join(accepted)}")

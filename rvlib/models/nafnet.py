@@ -9,6 +9,9 @@ by Revisiting Global Information Aggregation" (TLC).
 Symbols: c channels of a level, `width` those of the first, x ⊙ y the product of feature maps.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -160,12 +163,24 @@ class UNet(nn.Module):
 
     Each level halves the image by a 2 x 2 convolution of stride 2 and doubles the channels; on the way up a 1 x 1
     convolution and a pixel shuffle undo that, and the encoder's features are added. Sizes that are no multiple of
-    2^levels are padded with zeros at the right and bottom, and cropped. (b 3 h w) in [0, 1] -> the same
+    2^levels are padded with zeros at the right and bottom, and cropped. (b 3 h w) in [0, 1] -> the same. `local` takes
+    the means of channel attention around each pixel (TLC) for training patches of `train_size`. The sizes are those of
+    the official GoPro configuration of width 32.
     """
 
     task, channels, scale = "deblurring", 3, 1
 
-    def __init__(self, block, *, width: int, encoder: tuple[int, ...], middle: int, decoder: tuple[int, ...]):
+    def __init__(
+        self,
+        block: Callable[[int], nn.Module],
+        *,
+        width: int = 32,
+        encoder: tuple[int, ...] = (1, 1, 1, 28),
+        middle: int = 1,
+        decoder: tuple[int, ...] = (1, 1, 1, 1),
+        local: bool = False,
+        train_size: tuple[int, int] = (256, 256),
+    ):
         super().__init__()
         if len(encoder) != len(decoder):
             raise UserError(f"encoder and decoder need as many levels, not {len(encoder)} and {len(decoder)}")
@@ -186,6 +201,8 @@ class UNet(nn.Module):
         )
         self.downs = nn.ModuleList(nn.Conv2d(c, 2 * c, 2, stride=2) for c in widths[:-1])
         self.to(memory_format=torch.channels_last)  # norms, 1 x 1 and depthwise convolutions are faster so
+        if local:
+            self.make_local(train_size)
 
     def forward(self, degraded: Tensor) -> Tensor:
         """Down, through the middle, up, and add what is missing to the input."""
@@ -216,64 +233,24 @@ class UNet(nn.Module):
 
 
 class NAFNet(UNet):
-    """The network without activation functions; the default is the official GoPro configuration of width 32.
+    """The network without activation functions; `simplified=False` gates but keeps the Baseline's channel attention."""
 
-    `simplified=False` gates, but keeps the Baseline's channel attention.
-    """
-
-    def __init__(
-        self,
-        *,
-        width: int = 32,
-        encoder: tuple[int, ...] = (1, 1, 1, 28),
-        middle: int = 1,
-        decoder: tuple[int, ...] = (1, 1, 1, 1),
-        simplified: bool = True,
-        local: bool = False,
-        train_size: tuple[int, int] = (256, 256),
-    ):
-        def block(channels: int) -> NAFBlock:
-            return NAFBlock(channels, simplified=simplified)
-
-        super().__init__(block, width=width, encoder=encoder, middle=middle, decoder=decoder)
-        if local:
-            self.make_local(train_size)
+    def __init__(self, *, simplified: bool = True, **sizes):
+        super().__init__(partial(NAFBlock, simplified=simplified), **sizes)
 
 
 class Baseline(UNet):
     """The network that NAFNet simplifies; the official GoPro configuration of width 64 has `expand=2`."""
 
-    def __init__(
-        self,
-        *,
-        width: int = 32,
-        encoder: tuple[int, ...] = (1, 1, 1, 28),
-        middle: int = 1,
-        decoder: tuple[int, ...] = (1, 1, 1, 1),
-        expand: int = 1,
-        local: bool = False,
-        train_size: tuple[int, int] = (256, 256),
-    ):
-        def block(channels: int) -> BaselineBlock:
-            return BaselineBlock(channels, expand=expand)
-
-        super().__init__(block, width=width, encoder=encoder, middle=middle, decoder=decoder)
-        if local:
-            self.make_local(train_size)
+    def __init__(self, *, expand: int = 1, **sizes):
+        super().__init__(partial(BaselineBlock, expand=expand), **sizes)
 
 
 class PlainNet(UNet):
     """The plain network that the paper's ablation starts from."""
 
-    def __init__(
-        self,
-        *,
-        width: int = 32,
-        encoder: tuple[int, ...] = (1, 1, 1, 28),
-        middle: int = 1,
-        decoder: tuple[int, ...] = (1, 1, 1, 1),
-    ):
-        super().__init__(PlainBlock, width=width, encoder=encoder, middle=middle, decoder=decoder)
+    def __init__(self, **sizes):
+        super().__init__(PlainBlock, **sizes)
 
 
 _SIDD = {"encoder": (2, 2, 4, 8), "middle": 12, "decoder": (2, 2, 2, 2)}

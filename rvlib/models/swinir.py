@@ -7,6 +7,9 @@ attention's cost linear in the image; shifting them by half a window lets inform
 Symbols: ws side of a window, n = ws² its tokens, d channels of a head, `embed` all channels.
 """
 
+from itertools import repeat
+from typing import NamedTuple
+
 import torch
 from einops import rearrange
 from timm.layers import DropPath, trunc_normal_
@@ -17,16 +20,12 @@ from rvlib.errors import UserError
 
 MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's training photos, subtracted from RGB
 FEATURES = 64  # of the upsamplers, in every official configuration
+AT_ONCE = 16  # windows that a CPU computes at a time: what they need then stays in its cache
 
 
 def split_windows(x: Tensor, side: int) -> Tensor:
     """Cut into windows: (b h w c) -> (b·windows, n, c)."""
     return rearrange(x, "b (h p) (w q) c -> (b h w) (p q) c", p=side, q=side)
-
-
-def merge_windows(windows: Tensor, side: int, height: int, width: int) -> Tensor:
-    """Put windows together again: (b·windows, n, c) -> (b h w c)."""
-    return rearrange(windows, "(b h w) (p q) c -> b (h p) (w q) c", h=height // side, w=width // side, p=side, q=side)
 
 
 def relative_positions(side: int) -> Tensor:
@@ -52,10 +51,27 @@ def shift_mask(height: int, width: int, side: int, shift: int) -> Tensor:
     return (regions[:, :, None] != regions[:, None, :]) * -100.0
 
 
+class Windows(NamedTuple):
+    """How the tokens of an image are cut into windows."""
+
+    order: Tensor  # (windows, n): the numbers of each window's tokens, row by row through the image
+    place: Tensor  # (tokens): where each token stands in `order`, which puts the image together again
+    mask: Tensor | None  # of shifted windows
+
+
+def cut(image: Tensor, side: int, shift: int) -> Windows:
+    """Windows of (b c h w), whose sides they divide, after rolling it by `shift` up and to the left."""
+    height, width = image.shape[-2:]
+    numbers = torch.arange(height * width, device=image.device).view(1, height, width, 1)
+    order = split_windows(numbers.roll((-shift, -shift), dims=(1, 2)), side).squeeze(-1)
+    mask = shift_mask(height, width, side, shift).to(image) if shift else None
+    return Windows(order, order.flatten().argsort(), mask)
+
+
 class WindowAttention(nn.Module):
     """Multi-head attention inside windows (SwinIR eq. 4): softmax(Q Kᵀ / √d + B) V.
 
-    B is a learned bias per relative position and head. (windows, n, embed) -> the same
+    B is a learned bias per relative position and head. (b windows n embed) -> the same
     """
 
     def __init__(self, embed: int, *, side: int, heads: int, qkv_bias: bool):
@@ -68,15 +84,24 @@ class WindowAttention(nn.Module):
         trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend inside each window; `mask` is (windows of one image, n, n)."""
-        q, k, v = rearrange(self.qkv(x), "b n (three k d) -> three b k n d", three=3, k=self.heads)
-        bias = rearrange(self.relative_position_bias_table[self.relative_position_index], "n m k -> k n m")
-        scores = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
-        scores += bias  # in place: for windows this small, fresh memory costs more than the sums
+        """Attend inside each window; `mask` is (windows, n, n). On a CPU a few windows at a time, not to learn from."""
+        bias = rearrange(self.relative_position_bias_table[self.relative_position_index], "n m k -> k m n").contiguous()
+        few = x.shape[1] if self.training or x.device.type != "cpu" else max(1, AT_ONCE // len(x))
+        masks = repeat(None) if mask is None else mask.split(few)
+        parts = zip(self.qkv(x).split(few, dim=1), masks, strict=False)
+        return self.proj(torch.cat([self._attend(qkv, bias, mask) for qkv, mask in parts], dim=1))
+
+    def _attend(self, qkv: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
+        """Tokens are columns here, Vᵀ softmax(K Qᵀ / √d + Bᵀ), softmax over the keys.
+
+        CPUs multiply matrices of few rows several times faster than those of few columns, and a head has few channels.
+        """
+        q, k, v = rearrange(qkv, "b w n (three k d) -> three b w k d n", three=3, k=self.heads)
+        scores = (k * k.shape[-2] ** -0.5).transpose(-2, -1) @ q
+        scores += bias  # in place: fresh memory costs more than the sums
         if mask is not None:
-            scores.unflatten(0, (-1, len(mask))).add_(mask[:, None])  # the windows of each image
-        attended = scores.softmax(dim=-1) @ v
-        return self.proj(rearrange(attended, "b k n d -> b n (k d)"))
+            scores += mask[:, None]  # the same for each head, and for a query and a key that change places
+        return rearrange(v @ scores.softmax(dim=-2), "b w k d n -> b w n (k d)")
 
 
 class MLP(nn.Module):
@@ -95,30 +120,24 @@ class MLP(nn.Module):
 class SwinLayer(nn.Module):
     """Swin Transformer layer (SwinIR eq. 5): X = MSA(LN(X)) + X;  X = MLP(LN(X)) + X.
 
-    Every second layer rolls the image by half a window first. (b h w embed) -> the same
+    In every second layer the windows are shifted by half of their side. (b h·w embed) -> the same
     """
 
     def __init__(self, embed: int, *, side: int, shift: int, heads: int, hidden: int, qkv_bias: bool, drop_path: float):
         super().__init__()
-        self.side, self.shift = side, shift
+        self.shift = shift
         self.norm1 = nn.LayerNorm(embed)
         self.attn = WindowAttention(embed, side=side, heads=heads, qkv_bias=qkv_bias)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.norm2 = nn.LayerNorm(embed)
         self.mlp = MLP(embed, hidden)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """`mask` is that of the shifted windows for this image size."""
-        height, width = x.shape[1:3]
-        shifted = self.norm1(x)
-        if self.shift:
-            shifted = shifted.roll((-self.shift, -self.shift), dims=(1, 2))
-        windows = self.attn(split_windows(shifted, self.side), mask if self.shift else None)
-        attended = merge_windows(windows, self.side, height, width)
-        if self.shift:
-            attended = attended.roll((self.shift, self.shift), dims=(1, 2))
-        x = x + self.drop_path(attended)
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+    def forward(self, tokens: Tensor, windows: Windows) -> Tensor:
+        """Cut into windows, attend and mix, put together."""
+        x = tokens[:, windows.order]
+        x = x + self.drop_path(self.attn(self.norm1(x), windows.mask))
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return x.flatten(1, 2)[:, windows.place]
 
 
 class ResidualGroup(nn.Module):
@@ -137,12 +156,13 @@ class RSTB(nn.Module):
         self.residual_group = ResidualGroup(layers)
         self.conv = conv
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Layers, convolution, shortcut."""
-        features = x
+    def forward(self, x: Tensor, windows: dict[int, Windows]) -> Tensor:
+        """Layers, convolution, shortcut; `windows` are those of each shift."""
+        tokens = x.flatten(1, 2)
         for layer in self.residual_group.blocks:
-            features = layer(features, mask)
-        return x + rearrange(self.conv(rearrange(features, "b h w c -> b c h w")), "b c h w -> b h w c")
+            tokens = layer(tokens, windows[layer.shift])
+        features = rearrange(tokens.view_as(x), "b h w c -> b c h w")
+        return x + rearrange(self.conv(features), "b c h w -> b h w c")
 
 
 def body_convolution(embed: int, kind: str) -> nn.Module:
@@ -259,12 +279,12 @@ class SwinIR(nn.Module):
         return restored[..., : height * self.scale, : width * self.scale]
 
     def _deep_features(self, shallow: Tensor) -> Tensor:
+        windows = {shift: cut(shallow, self.window, shift) for shift in (0, self.window // 2)}
         tokens = rearrange(shallow, "b c h w -> b h w c")
-        mask = shift_mask(*tokens.shape[1:3], self.window, self.window // 2).to(tokens)
         if "norm" in self.patch_embed:
             tokens = self.patch_embed["norm"](tokens)
         for block in self.layers:
-            tokens = block(tokens, mask)
+            tokens = block(tokens, windows)
         return rearrange(self.norm(tokens), "b h w c -> b c h w")
 
     def _enlarge(self, features: Tensor) -> Tensor:
