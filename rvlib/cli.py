@@ -121,7 +121,7 @@ def train(
             **{name: value for name, value in settings.items() if value is not None},
         )
     except KeyboardInterrupt as stopped:
-        typer.echo(stopped, err=True)
+        typer.echo(str(stopped) or "stopped before the first step", err=True)
         raise
     typer.echo(f"weights: {run / 'last.safetensors'}")
 

@@ -22,7 +22,6 @@
 
 # %%
 import re
-import resource
 import time
 from collections.abc import Callable
 from unittest import mock
@@ -163,10 +162,13 @@ figure, axes = plt.subplots(1, 2, figsize=(10, 3.4))
 for axis, column in zip(axes, ("seconds", "megabytes"), strict=True):
     sns.lineplot(growth, x="pixels", y=column, hue="method", palette=figures.COLORS, marker="o", ax=axis)
     axis.set(xscale="log", yscale="log", xlabel="pixels of the input")
+axes[0].legend().remove()
+axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "growth")
 
 # %% [markdown]
-# The exponents of memory are 1; those of time lie below 1 where small photos do not fill the machine.
+# The exponents of memory are 1, or less where a part of it does not grow with the photo (SwinIR, below); those of time lie
+# below 1 where small photos do not fill the machine.
 #
 # ## Where the time goes
 #
@@ -214,11 +216,10 @@ figures.save(figure, output / "shares")
 # What costs no multiply-adds costs time: normalisation, activations, and moving memory between the orders that different
 # layers like.
 #
-# ### Memory that is new costs time
+# ### A few windows at a time
 #
-# A page of memory that the system hands out is cleared first. The scores of SwinIR's windows, 64 × 64 for each head, are
-# large enough to be given back after every layer and asked for again in the next. On a CPU the library therefore computes
-# a few windows at a time: their memory is small, is used again at once, and stays in the processor's cache.
+# The scores of SwinIR's windows, 64 × 64 numbers for each head, are its largest tensors, and each window's are needed once.
+# On a CPU the library therefore computes 16 windows at a time:
 
 # %%
 swin, x = networks["swinir"], torch.rand(1, 3, 2 * side, 2 * side)
@@ -226,13 +227,11 @@ at_once = [1, 4, 16, 64]
 passes = []
 for number in at_once:
     with mock.patch.object(swinir, "AT_ONCE", number):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        taken = seconds(swin, x)
-        pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    passes.append({"windows at a time": number, "seconds": taken, "new pages per forward": pages / (repeats + 1)})
+        point = {"seconds": seconds(swin, x), "megabytes": complexity.peak_memory(swin, x) / 2**20}
+    passes.append({"windows at a time": number, **point})
 passes = pd.DataFrame(passes)
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 2.8))
-for axis, column in zip(axes, passes.columns[1:], strict=True):
+for axis, column in zip(axes, ("seconds", "megabytes"), strict=True):
     sns.lineplot(passes, x="windows at a time", y=column, marker="o", ax=axis)
     axis.set(xscale="log", ylim=(0, None))
     axis.set_xticks(at_once, labels=map(str, at_once))
@@ -240,8 +239,10 @@ for axis, column in zip(axes, passes.columns[1:], strict=True):
 figures.save(figure, output / "at_once")
 
 # %% [markdown]
-# Very few at a time pay for calling each operation more often; all at once pay for the pages. How much so depends on the
-# system's allocator: `MALLOC_TRIM_THRESHOLD_` and `MALLOC_MMAP_THRESHOLD_` make the usual one of Linux keep more.
+# One window at a time pays for calling each operation more often; more than needed hold memory for nothing. Memory that is
+# given back and asked for again costs time, too, for the system clears each page before it hands it out. How much depends on
+# what the process did before: with nothing kept, it was a third of a forward's time here. `MALLOC_TRIM_THRESHOLD_` and
+# `MALLOC_MMAP_THRESHOLD_` (in bytes, in the environment) make the usual allocator of Linux keep more.
 #
 # ## Against the official code
 #
