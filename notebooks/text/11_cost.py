@@ -167,8 +167,8 @@ axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "growth")
 
 # %% [markdown]
-# The exponents of memory are 1, or less where a part of it does not grow with the photo (SwinIR, below); those of time lie
-# below 1 where small photos do not fill the machine.
+# The exponents of memory are 1, or less where a part of it does not grow with the photo (SwinIR, below); those of time are
+# near 1, and below where small photos do not fill the machine.
 #
 # ## Where the time goes
 #
