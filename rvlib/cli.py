@@ -32,6 +32,7 @@ def restore(
     scale: Annotated[int | None, typer.Option(help="Only where the weights cannot tell (FSRCNN, SRCNN).")] = None,
     precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, a grey level off here and there.")] = "fp32",
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile first: for many photos on a GPU.")] = False,
 ):
     """Restore photos with any model; what is restored already is skipped, so that a stopped command can go on."""
     from tqdm import tqdm
@@ -40,6 +41,10 @@ def restore(
 
     batch = Batch(photos, output, recursive=recursive, suffix=suffix)
     network = rvlib.load(model, scale=scale, device=device)
+    if compiled:
+        import torch
+
+        network = torch.compile(network)
     options = {"tile": tile, "self_ensemble": self_ensemble, "precision": precision}
     done, skipped, faults = 0, 0, []
     try:

@@ -104,6 +104,13 @@ def test_what_is_no_photo_is_named(model, image, message):
         rvlib.restore(model, image)
 
 
+@pytest.mark.parametrize("name", ["fsrcnn-x4", "nafnet-deblur"])
+def test_a_compiled_model_restores_the_same(name, photo):
+    model = rvlib.load(name)
+    compiled = torch.compile(model, backend="eager")  # the graph is captured, and computed as it was
+    assert np.array_equal(rvlib.restore(compiled, photo), rvlib.restore(model, photo))
+
+
 def test_half_precision_is_asked_for_and_close(photo):
     torch.manual_seed(0)
     model = rvlib.create("srgan", features=16, blocks=2).eval()
