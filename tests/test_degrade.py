@@ -28,6 +28,26 @@ def test_shrinking_equals_matlab(image, name):
     assert np.mean(rounded != 0) < 0.002
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+def test_bytes_shrink_without_rounding_but_at_the_end(scale):
+    """The oracle computes in whole numbers: the weights for 1/2 and 1/4 are multiples of 2⁻¹²."""
+    photo = sample("coffee")[:96, :120]
+    taps = np.arange(4 * scale) - (4 * scale - 1) / 2  # distances from the middle of an output pixel
+    weights = cubic(taps / scale) / scale * 2**12
+    assert np.array_equal(weights, weights.round())
+    assert weights.sum() == 2**12
+    exact = photo.astype(np.int64)
+    for axis in (0, 1):
+        padded = np.pad(exact, [(2 * scale, 2 * scale) if a == axis else (0, 0) for a in range(3)], mode="symmetric")
+        views = np.lib.stride_tricks.sliding_window_view(padded, 4 * scale, axis=axis)
+        starts = np.arange(0, exact.shape[axis], scale) + 2 * scale - (4 * scale - scale) // 2
+        exact = np.take(views, starts, axis=axis) @ weights.astype(np.int64)
+    half, whole = 2**23, 2**24
+    below, rest = np.divmod(exact, whole)
+    expected = below + ((rest > half) | ((rest == half) & (below % 2 == 1)))  # to the even one from the middle
+    assert np.array_equal(imresize(photo, 1 / scale), expected.clip(0, 255))
+
+
 @pytest.mark.parametrize("image", ["cat_62x61", "astro_97x131"])
 @pytest.mark.parametrize(("name", "factor"), [("u2", 2), ("u4", 4)])
 def test_enlarging_equals_matlab(image, name, factor):

@@ -190,6 +190,15 @@ def test_attention_is_counted():
     assert counts[1] - counts[0] == products * (64 - 16)
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+def test_swinir_computes_the_same_however_many_windows_at_once(at_once, monkeypatch):
+    model, x = rvlib.create("swinir", embed=12, depths=(2,), heads=(2,)), torch.rand(2, 3, 24, 40)
+    with torch.no_grad():
+        expected = model(x)
+        monkeypatch.setattr("rvlib.models.swinir.AT_ONCE", at_once)
+        torch.testing.assert_close(model(x), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_swinir_starts_as_bilinear_interpolation():
     model, image = interpolating(rvlib.create("swinir", **SMALL_SWIN)), torch.rand(1, 3, 16, 24)
     expected = torch.nn.functional.interpolate(image, scale_factor=4, mode="bilinear", align_corners=False)

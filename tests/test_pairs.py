@@ -33,6 +33,37 @@ def test_parts_make_up_the_batch(references):
     assert np.array_equal(whole, np.concatenate(halves))
 
 
+def test_photos_are_degraded_when_needed_and_once(references):
+    made = []
+
+    class Every4th:
+        scale = 4
+
+        def __call__(self, reference, rng):
+            made.append(reference.shape)
+            return reference[::4, ::4]
+
+    patches = Patches(references, Every4th(), patch_size=32)
+    assert not made
+    for number in range(20):
+        patches.batch(number, 8)
+    assert len(made) == len(references)
+
+
+def test_data_differs_where_photos_or_degradation_do(references):
+    facts = [
+        Patches(references, Bicubic(4), patch_size=32).data,
+        Patches({"coffee": references["coffee"]}, Bicubic(4), patch_size=32).data,
+        Patches({**references, "coffee": references["coffee"][::-1]}, Bicubic(4), patch_size=32).data,
+        Patches(references, MotionBlur(9), patch_size=32).data,
+        Patches(references, MotionBlur(10), patch_size=32).data,
+        Patches(references, {name: photo[::4, ::4] for name, photo in references.items()}, patch_size=32).data,
+        Patches(references, {name: photo[1::4, ::4] for name, photo in references.items()}, patch_size=32).data,
+    ]
+    assert len(set(facts)) == len(facts)
+    assert Patches(dict(references), Bicubic(4), patch_size=32).data == facts[0]
+
+
 def test_same_seed_same_pair(references):
     first, second, other = (photo_pairs(references, MotionBlur((5, 25)), seed=seed) for seed in (0, 0, 1))
     for name in references:
