@@ -28,6 +28,7 @@ from rvlib.color import luminance
 from rvlib.degrade import Bicubic
 from rvlib.models.dirformer import LayerNorm
 from rvlib.models.fsrcnn import Deconvolution
+from rvlib.models.srgan import ToColors
 from rvlib.pairs import Patches, photo_pairs
 from rvlib.photos import sample
 from rvlib.restore import to_tensor
@@ -58,13 +59,15 @@ def row(what: str, peer: str, theirs: Callable, ours: Callable, *, tolerance: fl
 
 
 def plain(model: nn.Module) -> nn.Module:
-    """The plain form of a model: memory in the order of the shapes, norms and deconvolution as they are defined."""
+    """The plain form of a model: memory in the order of the shapes, norms and convolutions as they are defined."""
     model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
     for module in model.modules():
         if isinstance(module, LayerNorm):
             module.forward = lambda x, module=module: plain_norm(module, x)
         if isinstance(module, Deconvolution):
             module.forward = lambda x, module=module: nn.ConvTranspose2d.forward(module, x)
+        if isinstance(module, ToColors):
+            module.forward = lambda x, module=module: nn.Conv2d.forward(module, x)
     return model
 
 
@@ -106,6 +109,15 @@ def half(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return model(x).float()
 
 
+def costs(theirs: nn.Module, ours: nn.Module, *inputs: torch.Tensor) -> dict[str, float]:
+    """Peak memory as a ratio, and seconds of the multiply-adds at the rate of a product of large matrices."""
+    memory = [complexity.peak_memory(model, *inputs) for model in (theirs, ours)]
+    matrix = torch.rand(2048, 2048)
+    seconds, _ = interleaved(lambda: matrix @ matrix, lambda: None)
+    bound = complexity.multiply_adds(ours, *inputs) / 2048**3 * seconds
+    return {"peak memory, ours / peer": memory[1] / memory[0], "bound s": bound}
+
+
 def forwards() -> list[dict]:
     """Forwards in official sizes: super-resolution of 64 x 64, deblurring of 256 x 256."""
     torch.manual_seed(0)
@@ -117,8 +129,7 @@ def forwards() -> list[dict]:
         facts = {"tolerance": 1e-3, "target": target}
         what = "NAFNet w32 forward" if name == "nafnet" else f"SwinIR {name} forward"
         rows.append(row(what, "spandrel", lambda m=theirs, x=x: m(x), lambda m=ours, x=x: m(x), **facts))
-        memory = [complexity.peak_memory(model, x) for model in (theirs, ours)]
-        rows[-1]["peak memory, ours / peer"] = memory[1] / memory[0]
+        rows[-1] |= costs(theirs, ours, x)
         facts |= {"tolerance": 0.1, "target": 2.2 if name == "nafnet" else 2.0}
         rows.append(
             row(f"{what}, bf16", "spandrel, fp32", lambda m=theirs, x=x: m(x), lambda m=ours, x=x: half(m, x), **facts)
@@ -133,8 +144,7 @@ def forwards() -> list[dict]:
         ours.eval()
         theirs, facts = plain(ours), {"tolerance": 1e-3, "target": target}
         rows.append(row(what, "plain form", lambda m=theirs, i=inputs: m(*i), lambda m=ours, i=inputs: m(*i), **facts))
-        memory = [complexity.peak_memory(model, *inputs) for model in (theirs, ours)]
-        rows[-1]["peak memory, ours / peer"] = memory[1] / memory[0]
+        rows[-1] |= costs(theirs, ours, *inputs)
     return rows
 
 

@@ -198,21 +198,6 @@ def test_bits_flipped_in_what_dvc_keeps(pipeline, tally):
             repro(folder)
 
 
-def test_a_full_disk_under_dvcs_cache(pipeline, tally, disk):
-    folder, expected, _ = pipeline
-    reset(folder)
-    run(["dvc", "config", "--local", "cache.dir", str(disk)], folder)
-    with (FOLDER / "log").open("w") as log:
-        assert start(folder, log).wait() != 0
-    said = (FOLDER / "log").read_text()
-    assert "No space left on device" in said, said[-2000:]
-    assert "Traceback" not in said
-    (folder / ".dvc" / "config.local").unlink()
-    repro(folder)
-    assert metrics(folder) == expected
-    tally("full disk under DVC's cache", "refused; with room, same metrics")
-
-
 PROGRAM = """
 import sys
 from rvlib import recipes
