@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import rvlib
-from rvlib import complexity, degrade, metrics, recipes, tables
+from rvlib import complexity, degrade, evaluate, metrics, recipes, tables
 from rvlib.color import luminance
 from rvlib.degrade import Bicubic
 from rvlib.models.dirformer import LayerNorm
@@ -228,10 +228,9 @@ def measures() -> list[dict]:
 def timed(function: Callable, spent: list[float]) -> Callable:
     """The function, which notes how long each call of it took."""
 
-    def call(*arguments, **named):
-        started = time.perf_counter()
-        result = function(*arguments, **named)
-        spent.append(time.perf_counter() - started)
+    def call(*arguments):
+        result, seconds = evaluate.timed(function, *arguments)
+        spent.append(seconds)
         return result
 
     return call
@@ -257,10 +256,11 @@ def overheads() -> dict[str, float]:
     for name in ("swinir-light-x4", "nafnet-deblur"):
         model, reference = rvlib.load(name), sample("chelsea")[:256, :256]
         (degraded, _), *_ = photo_pairs({"photo": reference}, recipes.degradation(model.task, model.scale)).values()
-        half, full = (
-            metrics.psnr(rvlib.restore(model, degraded, precision=each), reference) for each in ("bf16", "fp32")
-        )
-        found[f"PSNR of {name} in bf16 less that in fp32, dB"] = half - full
+        scores = {
+            precision: metrics.psnr(rvlib.restore(model, degraded, precision=precision), reference)
+            for precision in ("bf16", "fp32")
+        }
+        found[f"PSNR of {name} in bf16 less that in fp32, dB"] = scores["bf16"] - scores["fp32"]
     command = [
         sys.executable,
         "-c",

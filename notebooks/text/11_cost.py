@@ -269,9 +269,9 @@ figures.save(figure, output / "ratios")
 # The bound is what the multiply-adds alone would take at the rate of a product of large matrices, measured in the same run:
 # hardly any forward is faster, the peer's neither. Where a bar ends before its mark, this is why: more than half of the
 # classical SwinIR's time is its bound, and softmax, normalisation and sums, which both sides do, are most of the rest. A
-# training step keeps what the backward pass needs, so that its memory is new whatever the order, and most of it are the
-# gradients of convolutions, which both call from the same library. The resize reads each pixel once, but multiplies eight in
-# vain for each that counts.
+# training step keeps what the backward pass needs, so that its memory is new whatever the order, and half of NAFNet's are
+# the gradients of convolutions, which both call from the same library. The resize reads each pixel once, but multiplies
+# eight in vain for each that counts.
 #
 # What it took: memory ordered by pixels, with all channels of a pixel together, and normalisation in one pass over it
 # (NAFNet, DiffIR); the deconvolution as a small convolution and a shuffle (FSRCNN); the last 9 × 9 convolution row by row of

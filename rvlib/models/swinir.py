@@ -84,7 +84,7 @@ class WindowAttention(nn.Module):
         trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend inside each window; `mask` is (windows, n, n). On a CPU a few windows at a time, not to learn from."""
+        """Attend inside each window; `mask` is (windows, n, n). On a CPU a few at a time, save in training."""
         bias = rearrange(self.relative_position_bias_table[self.relative_position_index], "n m k -> k m n").contiguous()
         few = x.shape[1] if self.training or x.device.type != "cpu" else max(1, AT_ONCE // len(x))
         masks = repeat(None) if mask is None else mask.split(few)

@@ -3,8 +3,6 @@
 import json
 import os
 import random
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -43,18 +41,6 @@ def tally():
 def times():
     """How often to inject a fault: `times(20, 2000)` is 20 here and 2000 in the drill."""
     return lambda few, many: many if DRILL else few
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """A file system of 128 KiB, where this system allows to mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "none", str(folder)]
-    if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a failed writer may be alive in its traceback
 
 
 def damaged(content, count, seed=0):

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -18,6 +20,18 @@ from rvlib.files import write_atomically
 
 NOISE = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
 TABLE = pd.DataFrame({"set": ["Set5"] * 20_000, "psnr": range(20_000)})
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of 128 KiB, where this system allows to mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "none", str(folder)]
+    if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a failed writer may be alive in its traceback
 
 
 WRITERS = {
