@@ -76,7 +76,8 @@ def lpips(restored, reference, *, net: str = "alex", crop: int = 0):
     first, second, single = _prepare(restored, reference, "rgb", ("rgb",), crop)
     network = lpips_network(net).to(first.device)
     with torch.inference_mode():
-        value = network(first.float() / 127.5 - 1, second.float() / 127.5 - 1).flatten()
+        pair = [image.float().div_(127.5).sub_(1) for image in (first, second)]  # in [-1, 1]
+        value = network(*pair).flatten()
     return float(value[0]) if single else value
 
 

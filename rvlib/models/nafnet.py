@@ -62,7 +62,24 @@ class Pool(nn.Module):
         return F.pad(means, (left, missing_across - left, top, missing_down - top), mode="replicate")
 
 
-class NAFBlock(nn.Module):
+class Block(nn.Module):
+    """What the three blocks share: y = x + β · mix_space(x);  z = y + γ · mix_channels(y).
+
+    β and γ start at zero: a new block is the identity. (b c h w) -> (b c h w)
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Sum and product in one pass over memory; what one half computed is gone before the other begins."""
+        y = torch.addcmul(x, self.mix_space(x), self.beta)
+        return torch.addcmul(y, self.mix_channels(y), self.gamma)
+
+
+class NAFBlock(Block):
     """The block whose only non-linearity is a product (NAFNet, Fig. 3c and eq. 4-6).
 
         g(u ‖ v) = u ⊙ v                                   SimpleGate
@@ -70,14 +87,11 @@ class NAFBlock(nn.Module):
         y        = x + β · W₃ a(g(D W₁ LN(x)))             D depthwise 3 x 3, W₁ to 2c channels
         z        = y + γ · W₅ g(W₄ LN(y))                  W₄ to 2c channels
 
-    β and γ start at zero: a new block is the identity. `simplified=False` keeps the Baseline's channel attention, the
-    step between the two in the paper's ablation. (b c h w) -> (b c h w)
+    `simplified=False` keeps the Baseline's channel attention, the step between the two in the paper's ablation.
     """
 
     def __init__(self, channels: int, *, simplified: bool = True):
-        super().__init__()
-        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        super().__init__(channels)
         self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
         self.conv3 = nn.Conv2d(channels, channels, 1)
@@ -86,11 +100,14 @@ class NAFBlock(nn.Module):
         self.conv5 = nn.Conv2d(channels, channels, 1)
         self.norm1, self.norm2 = LayerNorm2d(channels), LayerNorm2d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Spatial mixing with attention, then channel mixing."""
+    def mix_space(self, x: Tensor) -> Tensor:
+        """W₃ a(g(D W₁ LN(x)))."""
         gated = simple_gate(self.conv2(self.conv1(self.norm1(x))))
-        y = x + self.conv3(gated * self.sca(gated)) * self.beta
-        return y + self.conv5(simple_gate(self.conv4(self.norm2(y)))) * self.gamma
+        return self.conv3(gated * self.sca(gated))
+
+    def mix_channels(self, y: Tensor) -> Tensor:
+        """W₅ g(W₄ LN(y))."""
+        return self.conv5(simple_gate(self.conv4(self.norm2(y))))
 
 
 def squeeze(channels: int) -> nn.Sequential:
@@ -105,20 +122,18 @@ def simple_gate(x: Tensor) -> Tensor:
     return u * v
 
 
-class BaselineBlock(nn.Module):
+class BaselineBlock(Block):
     """LayerNorm, GELU and channel attention (NAFNet, Fig. 3b).
 
         a(x) = x ⊙ σ(W₂ max(0, W₁ mean(x)))                channel attention (squeeze and excitation)
         y    = x + β · W₃ a(GELU(D W₁ LN(x)))
         z    = y + γ · W₅ GELU(W₄ LN(y))
 
-    (b c h w) -> (b c h w). `expand` widens the depthwise convolution, the second half always to 2c channels.
+    `expand` widens the depthwise convolution, the second half always to 2c channels.
     """
 
     def __init__(self, channels: int, *, expand: int = 1):
-        super().__init__()
-        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        super().__init__(channels)
         inner = expand * channels
         self.conv1 = nn.Conv2d(channels, inner, 1)
         self.conv2 = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
@@ -128,34 +143,37 @@ class BaselineBlock(nn.Module):
         self.conv5 = nn.Conv2d(2 * channels, channels, 1)
         self.norm1, self.norm2 = LayerNorm2d(channels), LayerNorm2d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Spatial mixing with attention, then channel mixing."""
+    def mix_space(self, x: Tensor) -> Tensor:
+        """W₃ a(GELU(D W₁ LN(x)))."""
         inner = F.gelu(self.conv2(self.conv1(self.norm1(x))))
-        y = x + self.conv3(inner * self.se(inner)) * self.beta
-        return y + self.conv5(F.gelu(self.conv4(self.norm2(y)))) * self.gamma
+        return self.conv3(inner * self.se(inner))
+
+    def mix_channels(self, y: Tensor) -> Tensor:
+        """W₅ GELU(W₄ LN(y))."""
+        return self.conv5(F.gelu(self.conv4(self.norm2(y))))
 
 
-class PlainBlock(nn.Module):
+class PlainBlock(Block):
     """Convolutions, ReLU and shortcuts alone (NAFNet, Fig. 3a): y = x + β · W₃ max(0, D W₁ x), z likewise.
 
     No official code exists: this is the Baseline block without normalisation and attention, with ReLU for GELU.
-    (b c h w) -> (b c h w)
     """
 
     def __init__(self, channels: int):
-        super().__init__()
-        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        super().__init__(channels)
         self.conv1 = nn.Conv2d(channels, channels, 1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.conv3 = nn.Conv2d(channels, channels, 1)
         self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv5 = nn.Conv2d(2 * channels, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Spatial mixing, then channel mixing."""
-        y = x + self.conv3(self.conv2(self.conv1(x)).relu()) * self.beta
-        return y + self.conv5(self.conv4(y).relu()) * self.gamma
+    def mix_space(self, x: Tensor) -> Tensor:
+        """W₃ max(0, D W₁ x)."""
+        return self.conv3(self.conv2(self.conv1(x)).relu())
+
+    def mix_channels(self, y: Tensor) -> Tensor:
+        """W₅ max(0, W₄ y)."""
+        return self.conv5(self.conv4(y).relu())
 
 
 class UNet(nn.Module):

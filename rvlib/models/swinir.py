@@ -20,7 +20,7 @@ from rvlib.errors import UserError
 
 MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's training photos, subtracted from RGB
 FEATURES = 64  # of the upsamplers, in every official configuration
-AT_ONCE = 16  # windows that a CPU computes at a time: what they need then stays in its cache
+AT_ONCE = 32  # windows that a CPU computes at a time: what they need then stays in its cache
 
 
 def split_windows(x: Tensor, side: int) -> Tensor:
@@ -38,9 +38,11 @@ def relative_positions(side: int) -> Tensor:
 
 
 def shift_mask(height: int, width: int, side: int, shift: int) -> Tensor:
-    """What a shifted window may not attend to: (windows, n, n), 0 or -100.
+    """What a shifted window may not attend to: (windows, n, n), 0 or -∞.
 
-    Rolling the image joins its opposite borders in one window. Tokens of different regions get -100 before softmax.
+    Rolling the image joins its opposite borders in one window. Tokens of different regions get -∞ before softmax, where
+    the official code has -100. e⁻¹⁰⁰ is no normal number of float32, with which CPUs multiply eighty times slower; to
+    the sum of a softmax it adds nothing.
     """
     regions = torch.zeros(1, height, width, 1)
     parts = (slice(0, -side), slice(-side, -shift), slice(-shift, None))
@@ -48,7 +50,8 @@ def shift_mask(height: int, width: int, side: int, shift: int) -> Tensor:
         for column, across in enumerate(parts):
             regions[:, down, across] = 3 * row + column
     regions = split_windows(regions, side).squeeze(-1)
-    return (regions[:, :, None] != regions[:, None, :]) * -100.0
+    apart = regions[:, :, None] != regions[:, None, :]
+    return torch.zeros(apart.shape).masked_fill(apart, -torch.inf)
 
 
 class Windows(NamedTuple):
@@ -85,23 +88,19 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Attend inside each window; `mask` is (windows, n, n). On a CPU a few at a time, save in training."""
-        bias = rearrange(self.relative_position_bias_table[self.relative_position_index], "n m k -> k m n").contiguous()
+        bias = rearrange(self.relative_position_bias_table[self.relative_position_index], "n m k -> k n m").contiguous()
         few = x.shape[1] if self.training or x.device.type != "cpu" else max(1, AT_ONCE // len(x))
         masks = repeat(None) if mask is None else mask.split(few)
         parts = zip(self.qkv(x).split(few, dim=1), masks, strict=False)
         return self.proj(torch.cat([self._attend(qkv, bias, mask) for qkv, mask in parts], dim=1))
 
     def _attend(self, qkv: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
-        """Tokens are columns here, Vᵀ softmax(K Qᵀ / √d + Bᵀ), softmax over the keys.
-
-        CPUs multiply matrices of few rows several times faster than those of few columns, and a head has few channels.
-        """
-        q, k, v = rearrange(qkv, "b w n (three k d) -> three b w k d n", three=3, k=self.heads)
-        scores = (k * k.shape[-2] ** -0.5).transpose(-2, -1) @ q
+        q, k, v = rearrange(qkv, "b w n (three k d) -> three b w k n d", three=3, k=self.heads)
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         scores += bias  # in place: fresh memory costs more than the sums
         if mask is not None:
-            scores += mask[:, None]  # the same for each head, and for a query and a key that change places
-        return rearrange(v @ scores.softmax(dim=-2), "b w k d n -> b w n (k d)")
+            scores += mask[:, None]  # the same for each head
+        return rearrange(scores.softmax(dim=-1) @ v, "b w k n d -> b w n (k d)")
 
 
 class MLP(nn.Module):
