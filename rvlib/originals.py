@@ -101,7 +101,10 @@ def _deep_tiff(path: Path) -> Original | None:
                 return None
             if page.size > 4 * Image.MAX_IMAGE_PIXELS:
                 raise UserError(f"{path} has too many pixels to be read safely: make it smaller first")
-            return Original(page.asarray()[..., :3])
+            pixels = page.asarray()
+            if pixels.shape != page.shape:  # damaged tags contradict each other
+                return None
+            return Original(pixels[..., :3])
     except (OSError, ValueError, IndexError, tifffile.TiffFileError):
         return None  # `photos.read` says what is wrong
 

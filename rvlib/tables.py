@@ -167,8 +167,8 @@ def markdown(table: pd.DataFrame, *, best: str | None = None) -> str:
         groups = shown.groupby("set")[best] if "set" in shown else [(None, shown[best])]
         for _, values in groups:
             text[best].loc[values.idxmax()] = f"**{text[best].loc[values.idxmax()]}**"
-    cells = shown.assign(**text).map(lambda cell: str(cell).replace("|", "\\|"))
-    cells.columns = [str(column).replace("|", "\\|") for column in cells]
+    cells = shown.assign(**text).map(_cell)
+    cells.columns = [_cell(column) for column in cells]
     return cells.to_markdown(index=False, disable_numparse=True, colalign=_alignment(shown, numbers))
 
 
@@ -193,6 +193,11 @@ def _number(value: float, column: str) -> str:
         return "–"
     digits = 4 if column.startswith(("ssim", "lpips")) else 2
     return f"{value:,.0f}" if float(value).is_integer() and not column.startswith("psnr") else f"{value:.{digits}f}"
+
+
+def _cell(value) -> str:
+    """One line, whatever breaks and bars are in it."""
+    return " ".join(str(value).split()).replace("|", "\\|")
 
 
 def _alignment(table: pd.DataFrame, numbers) -> list[str]:

@@ -60,6 +60,13 @@ def test_missing_numbers_are_dashes():
     )
 
 
+def test_breaks_and_bars_do_not_break_a_table():
+    table = pd.DataFrame({"set\x0bphotos": ["a\nb", "c|d", "e\u2028f"]})
+    cells = [line.strip("| ") for line in tables.markdown(table).splitlines()]
+    assert cells == ["set photos", cells[1], "a b", r"c\|d", "e f"]
+    assert re.findall("<td.*?>(.*?)</td>", report.table_html(table)) == ["a b", "c|d", "e f"]
+
+
 def test_the_page_needs_no_other_file(rows, tmp_path):
     tables.write(tables.means(rows), tmp_path / "means")
     Image.new("RGB", (4, 3)).save(tmp_path / "figure.png")

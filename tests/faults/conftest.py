@@ -3,7 +3,10 @@
 import json
 import os
 import random
+import subprocess
+import sys
 from collections import Counter, defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,19 @@ def damaged(content, count, seed=0):
             flipped = bytearray(content)
             flipped[position] ^= 1 << rng.randrange(8)
             yield "bit flipped", bytes(flipped)
+
+
+@contextmanager
+def small_disk(folder, size):
+    """A file system of `size` ("128k") at a folder, where this system allows to mount one."""
+    folder.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield folder
+    finally:  # a failed writer may be alive in its traceback
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -11,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import small_disk
 from pooch import file_hash
 
 import rvlib
@@ -24,14 +23,8 @@ TABLE = pd.DataFrame({"set": ["Set5"] * 20_000, "psnr": range(20_000)})
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of 128 KiB, where this system allows to mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "none", str(folder)]
-    if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a failed writer may be alive in its traceback
+    with small_disk(tmp_path / "disk", "128k") as folder:
+        yield folder
 
 
 WRITERS = {
