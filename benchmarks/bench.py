@@ -26,7 +26,7 @@ import rvlib
 from rvlib import backbones, complexity, degrade, evaluate, metrics, recipes, tables
 from rvlib.color import luminance
 from rvlib.degrade import Bicubic
-from rvlib.models.dirformer import LayerNorm
+from rvlib.models.dirformer import Attention, LayerNorm
 from rvlib.models.fsrcnn import Deconvolution
 from rvlib.models.srgan import ToColors
 from rvlib.pairs import Patches, photo_pairs
@@ -66,6 +66,8 @@ def plain(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, LayerNorm):
             module.forward = lambda x, module=module: plain_norm(module, x)
+        if isinstance(module, Attention):
+            module.forward = lambda x, prior, module=module: plain_attention(module, x, prior)
         if isinstance(module, Deconvolution):
             module.forward = lambda x, module=module: nn.ConvTranspose2d.forward(module, x)
         if isinstance(module, ToColors):
@@ -83,6 +85,16 @@ def plain_norm(norm: LayerNorm, x: torch.Tensor) -> torch.Tensor:
     else:
         tokens = tokens / torch.sqrt(variance + 1e-5) * norm.body["weight"]
     return rearrange(tokens, "b (h w) c -> b c h w", h=height, w=width)
+
+
+def plain_attention(attention: Attention, x: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+    """Transposed attention with queries and keys that are normalised first."""
+    height, width = x.shape[-2:]
+    qkv = attention.qkv_dwconv(attention.qkv(attention.kernel(x, prior)))
+    q, k, v = rearrange(qkv, "b (three k d) h w -> three b k d (h w)", three=3, k=attention.heads)
+    similarity = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * attention.temperature
+    attended = similarity.softmax(dim=-1) @ v
+    return attention.project_out(rearrange(attended, "b k d (h w) -> b (k d) h w", h=height, w=width))
 
 
 def official(name: str) -> tuple[nn.Module, nn.Module]:

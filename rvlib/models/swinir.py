@@ -20,7 +20,7 @@ from rvlib.errors import UserError
 
 MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's training photos, subtracted from RGB
 FEATURES = 64  # of the upsamplers, in every official configuration
-AT_ONCE = 32  # windows that a CPU computes at a time: what they need then stays in its cache
+AT_ONCE = 32  # windows that a CPU computes at a time, twice as many in half precision: they stay in its cache
 
 
 def split_windows(x: Tensor, side: int) -> Tensor:
@@ -89,9 +89,11 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Attend inside each window; `mask` is (windows, n, n). On a CPU a few at a time, save in training."""
         bias = rearrange(self.relative_position_bias_table[self.relative_position_index], "n m k -> k n m").contiguous()
-        few = x.shape[1] if self.training or x.device.type != "cpu" else max(1, AT_ONCE // len(x))
+        qkv = self.qkv(x)
+        fitting = max(1, AT_ONCE * 4 // qkv.element_size() // len(x))
+        few = x.shape[1] if self.training or x.device.type != "cpu" else fitting
         masks = repeat(None) if mask is None else mask.split(few)
-        parts = zip(self.qkv(x).split(few, dim=1), masks, strict=False)
+        parts = zip(qkv.split(few, dim=1), masks, strict=False)
         return self.proj(torch.cat([self._attend(qkv, bias, mask) for qkv, mask in parts], dim=1))
 
     def _attend(self, qkv: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
