@@ -49,7 +49,7 @@ class Modulation(nn.Sequential):
 class Attention(nn.Module):
     """DMTA, dynamic multi-head transposed attention (DiffIR eq. 3-4): V softmax(τ K̂ᵀ Q̂), channels attend to channels.
 
-    Its cost is linear in the pixels. Q̂ and K̂ are Q and K divided by their lengths along the pixels; each head learns a τ.
+    Its cost is linear in the pixels. Q̂ and K̂ are Q and K over their lengths along the pixels; each head learns a τ.
     """
 
     def __init__(self, channels: int, heads: int, *, bias: bool):

@@ -94,7 +94,7 @@ class WindowAttention(nn.Module):
         few = x.shape[1] if self.training or x.device.type != "cpu" else fitting
         masks = repeat(None) if mask is None else mask.split(few)
         parts = zip(qkv.split(few, dim=1), masks, strict=False)
-        return self.proj(torch.cat([self._attend(qkv, bias, mask) for qkv, mask in parts], dim=1))
+        return self.proj(torch.cat([self._attend(part, bias, mask) for part, mask in parts], dim=1))
 
     def _attend(self, qkv: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
         q, k, v = rearrange(qkv, "b w n (three k d) -> three b w k n d", three=3, k=self.heads)
