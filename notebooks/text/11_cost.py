@@ -300,7 +300,8 @@ figures.save(figure, output / "ratios")
 # (a training step has three times those of its forward). Above it lie softmax, normalisation, activations and sums,
 # depthwise convolutions, which multiply little for what they read, and new memory. NAFNet comes nearest: most of its time
 # are 1 × 1 convolutions at four fifths of the bound's rate, which both sides call from the same library, so that hardly
-# more can be gained. The resize reads each pixel once, but multiplies eight in vain for each that counts: it is far ahead
+# more can be gained: its training step, like SwinIR light in half precision, ends above its mark in some runs and a few
+# percent below it in others. The resize reads each pixel once, but multiplies eight in vain for each that counts: it is far ahead
 # of a port that goes value by value, not so far of those that take a line or all at once.
 #
 # What it took: memory ordered by pixels, with all channels of a pixel together, and normalisation in one pass over it

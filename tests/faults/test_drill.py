@@ -121,6 +121,7 @@ def strike(folder, rng, seconds):
             except psutil.NoSuchProcess:
                 continue
         process.wait(300)
+    assert process.returncode, f"{name} stopped nothing"
     said = (FOLDER / "log").read_text()
     stage = re.findall(r"Running stage '([^']+)'|Importing '([^']+)'", said)
     return {"signal": name, "scope": scope, "stage": next(filter(None, stage[-1])) if stage else "start",
@@ -247,6 +248,7 @@ def test_killed_training_ends_with_the_same_weights(tmp_path, tally):
         except subprocess.TimeoutExpired:
             process.send_signal(SIGNALS[name])
             process.communicate()
+        if process.returncode:
             kills += 1
             tally(f"training: {name}", "went on")
             continue
