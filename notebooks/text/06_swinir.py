@@ -124,7 +124,8 @@ for axis, index, title in ((axes[2], 0, "mask of the first window"), (axes[3], -
 plt.show()
 
 # %% [markdown]
-# White means "may see". Inside the photo a window sees all of itself; the last one, at the corner, consists of four
+# White means "may see"; the rest gets -∞ on its score, and so a weight of 0 (`11_cost` tells what the official -100
+# costs). Inside the photo a window sees all of itself; the last one, at the corner, consists of four
 # regions that come from four corners of the photo.
 #
 # ## Attention inside a window
@@ -138,8 +139,8 @@ plt.show()
 figures.show_source(swinir.WindowAttention)
 
 # %% [markdown]
-# This is the transposed of the equation: tokens are columns, so that the matrices have few rows and not few columns, which
-# CPUs multiply several times faster. Written out as it stands above, it gives the same numbers:
+# The equation stands in `_attend`; `forward` hands it a few windows at a time where a CPU computes, whose cache holds what
+# they need. Written out for all windows of a photo, it gives the same numbers:
 
 # %%
 attention = model.layers[0].residual_group.blocks[0].attn

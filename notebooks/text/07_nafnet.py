@@ -98,6 +98,9 @@ figures.show_source(nafnet.UNet.forward)
 # mixes channels. Everything else in this notebook happens inside these two halves.
 
 # %%
+figures.show_source(nafnet.Block)
+
+# %%
 figures.show_source(nafnet.PlainBlock)
 
 # %% [markdown]
