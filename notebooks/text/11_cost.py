@@ -15,7 +15,7 @@
 #
 # **You will see**
 # - the four measures for every method in its official size, taken the same way,
-# - how time and memory grow with the photo, with the fitted exponent,
+# - how time and memory grow with the photo and with the batch, with the fitted exponents,
 # - where the time goes, what the official code takes, and quality against cost for what this profile trained.
 #
 # Needs: nothing; quality needs `09` and `10`. Time: a minute on two CPU cores.
@@ -137,38 +137,47 @@ rate.round(1).to_frame()
 # They do so only roughly. Large dense convolutions run near the machine's rate; depthwise convolutions, normalisation,
 # softmax and everything that moves memory without multiplying much do not.
 #
-# ## How it grows with the photo
+# ## How it grows with the photo, and with the batch
 #
-# If time is proportional to $(\text{side}^2)^p$, the exponent $p$ is the slope in the logarithmic plot. A value of 1 is what
-# convolutions and windows promise; attention over all pixels would give 2.
+# If time is proportional to $\text{pixels}^p$, the exponent $p$ is the slope in the logarithmic plot. A value of 1 is what
+# convolutions and windows promise; attention over all pixels would give 2. The same pixels come once as one photo, once as
+# a batch of small ones.
 
 # %%
 growth = []
 for name, model in networks.items():
     for length in sides:
-        x = photo(model, length)
-        point = {"method": name, "pixels": x.shape[-1] ** 2, "seconds": seconds(model, x)}
-        growth.append({**point, "megabytes": complexity.peak_memory(model, x) / 2**20})
+        small = photo(model, sides[0])
+        batch = small.repeat(round((length / sides[0]) ** 2), 1, 1, 1)
+        for by, x in (("photo", photo(model, length)), ("batch", batch)):
+            point = {"method": name, "grows by": by, "pixels": x.shape[0] * x.shape[-1] ** 2}
+            growth.append(
+                {**point, "seconds": seconds(model, x), "megabytes": complexity.peak_memory(model, x) / 2**20}
+            )
 growth = pd.DataFrame(growth)
 exponents = {
-    name: {c: np.polyfit(np.log(part["pixels"]), np.log(part[c]), 1)[0] for c in ("seconds", "megabytes")}
-    for name, part in growth.groupby("method", sort=False)
+    key: {c: np.polyfit(np.log(part["pixels"]), np.log(part[c]), 1)[0] for c in ("seconds", "megabytes")}
+    for key, part in growth.groupby(["method", "grows by"], sort=False)
 }
 tables.write(growth, output / "growth")
-pd.DataFrame(exponents).T.rename_axis("exponent of").style.format(precision=2)
+exponents = pd.DataFrame(exponents).T.unstack().reindex(list(networks))
+exponents.columns = [f"{measure}, {by}" for measure, by in exponents.columns]
+exponents.rename_axis("exponent of").style.format(precision=2)
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.4))
 for axis, column in zip(axes, ("seconds", "megabytes"), strict=True):
-    sns.lineplot(growth, x="pixels", y=column, hue="method", palette=figures.COLORS, marker="o", ax=axis)
+    lines = {"x": "pixels", "y": column, "hue": "method", "style": "grows by", "markers": True}
+    sns.lineplot(growth, **lines, palette=figures.COLORS, ax=axis)
     axis.set(xscale="log", yscale="log", xlabel="pixels of the input")
 axes[0].legend().remove()
-axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
 figures.save(figure, output / "growth")
 
 # %% [markdown]
 # The exponents of memory are 1, or less where a part of it does not grow with the photo (SwinIR, below); those of time are
-# near 1, and below where small photos do not fill the machine.
+# near 1, and below where small photos do not fill the machine. Nothing in these networks looks from one photo of a batch to
+# another, so that a batch costs what its pixels cost.
 #
 # ## Where the time goes
 #
