@@ -220,7 +220,7 @@ def gathered_resize(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def looped_resize(image: np.ndarray, factor: float) -> np.ndarray:
-    """The slow port that is the default of the most copied one: weighted and summed value by value."""
+    """A port in plain Python: weighted and summed value by value."""
     for axis in (0, 1):
         lines = np.moveaxis(image, axis, 0)
         indices, weights = degrade._contributions(len(lines), factor)
