@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -56,7 +57,12 @@ def row(
     with torch.inference_mode():
         difference = float(np.abs(np.asarray(theirs(), dtype=float) - np.asarray(ours(), dtype=float)).max())
         assert difference <= tolerance, f"{what}: differs by {difference} from {peer}"
-        slow, fast = interleaved(theirs, ours, turns)
+        return timing(what, peer, theirs, ours, target=target, turns=turns)
+
+
+def timing(what: str, peer: str, theirs: Callable, ours: Callable, *, target: float, turns: int = TURNS) -> dict:
+    """A row of the table."""
+    slow, fast = interleaved(theirs, ours, turns)
     return {"what": what, "peer": peer, "peer s": slow, "ours s": fast, "times faster": slow / fast, "target": target}
 
 
@@ -184,12 +190,11 @@ def steps() -> list[dict]:
             model.zero_grad()
             F.l1_loss(model(x), y).backward()
 
-        slow, fast = interleaved(lambda m=theirs, s=step: s(m), lambda m=ours, s=step: s(m))
+        rows.append(timing(what, "spandrel", partial(step, theirs), partial(step, ours), target=1.3))
         for key, parameter in ours.named_parameters():
             torch.testing.assert_close(parameter.grad, theirs.get_parameter(key).grad, rtol=1e-3, atol=1e-5)
-        rows.append({"what": what, "peer": "spandrel", "peer s": slow, "ours s": fast, "times faster": slow / fast})
         # the backward pass multiplies twice: for the gradients of the inputs and of the weights
-        rows[-1] |= {"target": 1.3, "bound s": 3 * bound(ours, x)}
+        rows[-1]["bound s"] = 3 * bound(ours, x)
     return rows
 
 

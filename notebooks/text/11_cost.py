@@ -146,8 +146,8 @@ rate.round(1).to_frame()
 # %%
 growth = []
 for name, model in networks.items():
+    small = photo(model, sides[0])
     for length in sides:
-        small = photo(model, sides[0])
         batch = small.repeat(round((length / sides[0]) ** 2), 1, 1, 1)
         for by, x in (("photo", photo(model, length)), ("batch", batch)):
             point = {"method": name, "grows by": by, "pixels": x.shape[0] * x.shape[-1] ** 2}
@@ -238,11 +238,12 @@ scores, values = 0.1 * torch.randn(96, 64, 64), torch.rand(96, 64, 30)
 masked = []
 for mask in (-20, -60, -80, -90, -100, -110, -np.inf):
     weights = torch.cat([scores[..., :32], scores[..., 32:] + mask], dim=-1).softmax(dim=-1)
-    masked.append({"mask": f"{mask:.0f}", "milliseconds": 1e3 * seconds(torch.bmm, weights, values)})
+    is_subnormal = ((weights > 0) & (weights < torch.finfo(weights.dtype).tiny)).any().item()
+    taken = 1e3 * seconds(torch.bmm, weights, values)
+    masked.append({"mask": f"{mask:.0f}", "milliseconds": taken, "subnormal": is_subnormal})
 masked = pd.DataFrame(masked)
 figure, axis = plt.subplots(figsize=(6, 2.6))
-subnormal = masked["mask"].isin(["-90", "-100"])
-sns.barplot(masked, x="mask", y="milliseconds", hue=subnormal, palette=figures.PALETTE[:2], legend=False, ax=axis)
+sns.barplot(masked, x="mask", y="milliseconds", hue="subnormal", palette=figures.PALETTE[:2], legend=False, ax=axis)
 axis.set(xlabel="added to the scores (second colour: weights are subnormal)", yscale="log")
 figures.save(figure, output / "subnormal")
 slower = masked["milliseconds"].max() / masked["milliseconds"].iloc[-1]
