@@ -99,6 +99,11 @@ def load(
     return model.to(device).eval()
 
 
+def read_metadata(path: Path) -> dict:
+    """What `save` wrote into the metadata of a file of weights; raises UserError where it is damaged."""
+    return _read_safetensors(path)[1] or {}
+
+
 def _infer(path: Path, state: dict[str, Tensor], hints: dict) -> tuple[str, dict, dict]:
     for file in dict.fromkeys(file for file, _ in MODELS.values()):
         try:

@@ -100,6 +100,7 @@ def train(
     learning_rate: float | None = None,
     validate_every: int | None = None,
     seed: int = 0,
+    replace: Annotated[bool, typer.Option(help="Set another run in that folder aside, instead of refusing.")] = False,
 ):
     """Train a method on your own photos."""
     from rvlib import recipes
@@ -123,6 +124,7 @@ def train(
             validation={path.name: read(path) for path in folder(validation)} if validation else None,
             scale=scale,
             patch_size=patch_size,
+            replace_run=replace,
             **{name: value for name, value in settings.items() if value is not None},
         )
     except KeyboardInterrupt as stopped:

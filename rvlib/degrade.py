@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from scipy.signal import fftconvolve
 from torch import Tensor
+from torch.nn import functional as F
 
 from rvlib.errors import UserError
 
@@ -92,11 +93,41 @@ def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
     return image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale]
 
 
+class Degradation:
+    """What turns a reference into a degraded photo: called with uint8 H x W x 3 and a source of random numbers."""
+
+    scale = 1
+    """How many times smaller the degraded photo is."""
+
+    is_random = False
+    """Whether it draws anything: training then degrades a patch anew at each visit."""
+
+    margin = 0
+    """Pixels around a part of the reference that its degraded pixels depend on."""
+
+    def __call__(self, reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """uint8 H x W x 3 -> uint8 H/scale x W/scale x 3."""
+        raise NotImplementedError
+
+    def part(self, reference: np.ndarray, rng: np.random.Generator, top: int, left: int, side: int) -> np.ndarray:
+        """The degraded version of the square `side` x `side` of the reference at (top, left), and no more than that."""
+        first = [max(0, start - self.margin) // self.scale * self.scale for start in (top, left)]
+        rows, columns = (slice(f, start + side + self.margin) for f, start in zip(first, (top, left), strict=True))
+        around = self(mod_crop(reference[rows, columns], self.scale), rng)
+        down, across = ((start - f) // self.scale for f, start in zip(first, (top, left), strict=True))
+        return around[down : down + side // self.scale, across : across + side // self.scale]
+
+
 @dataclass(frozen=True)
-class Bicubic:
+class Bicubic(Degradation):
     """x = round(imresize(y, 1/scale)): the degradation that "x4 super-resolution" means in the literature."""
 
     scale: int = 4
+
+    @property
+    def margin(self) -> int:
+        """The cubic kernel reaches two degraded pixels."""
+        return 3 * self.scale
 
     def __call__(self, reference: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """uint8 H x W x 3 -> uint8 H/scale x W/scale x 3; draws nothing."""
@@ -104,52 +135,104 @@ class Bicubic:
 
 
 @dataclass(frozen=True)
-class MotionBlur:
-    """Camera shake, made as the GoPro set was made (Nah et al. 2017, eq. 1-2).
+class MotionBlur(Degradation):
+    """Camera shake, made as the GoPro set was made (Nah et al. 2017, eq. 1-2): the average of sharp frames.
 
-        x = ((1/N) Σ_k y(· - p_k)^γ)^(1/γ),   γ = 2.2
+        x = ((1/N) Σ_k (y ∘ w_k)^γ)^(1/γ),   w_k(p) = c + t_k + (1 + z_k) R(a_k) (p - c)
 
-    The sensor adds light, not grey levels, so N sharp frames are averaged after their gamma curve was undone. Here the
-    frames are one photo, shifted along a random smooth path p_1 ... p_N of `length` pixels.
+    The frames are one photo, moved by w_k: by t_k along a random smooth path of `length` pixels, turned by a_k and
+    enlarged by z_k around the photo's centre c. The sensor adds light (γ = 2.2), but some cameras and benchmarks
+    average grey levels (γ = 1). A field that is a pair (from, to) is drawn uniformly for each photo.
     """
 
-    length: float | tuple[float, float] = 15.0  # of the path in pixels, or from where to where it is drawn
-    frames: int = 25
-    gamma: float = 2.2
+    is_random = True
+
+    length: float | tuple[float, float] = 15.0  # of the path in pixels
+    spacing: float | tuple[float, float] = 0.5  # pixels between frames: a video's frames leave gaps
+    still: float = 0.0  # probability of no shake at all
+    turn: float = 0.0  # turning moves a photo's corner by at most this share of the length
+    zoom: float = 0.0  # and zooming by at most this
+    linear: float = 1.0  # probability that light is averaged, not grey levels
+    noise: float = 0.0  # largest standard deviation of the sensor's noise, in grey levels
+    highlights: float = 0.0  # probability that white was brighter than a sensor records
+
+    gamma = 2.2
 
     def path(self, rng: np.random.Generator) -> np.ndarray:
-        """Positions (frames, 2) around their mean: a velocity that turns slowly, as a hand does."""
-        length = rng.uniform(*self.length) if isinstance(self.length, tuple) else self.length
-        turns = np.cumsum(rng.normal(0, 0.35, self.frames)) + rng.uniform(0, 2 * np.pi)
-        speeds = rng.uniform(0.5, 1.5, self.frames)
-        steps = np.stack([np.sin(turns), np.cos(turns)], axis=1) * (speeds / speeds.sum() * length)[:, None]
-        positions = np.cumsum(steps, axis=0)
+        """Positions t_k (frames, 2) around their mean: a velocity that turns slowly, as a hand does."""
+        length, spacing = _draw(self.length, rng), _draw(self.spacing, rng)
+        if rng.random() < self.still:
+            length = 0.0
+        steps = ceil(length / spacing)
+        angles = np.cumsum(rng.normal(0, 1.75 / max(steps, 1) ** 0.5, steps)) + rng.uniform(0, 2 * np.pi)
+        speeds = rng.uniform(0.5, 1.5, steps)
+        lengths = speeds / speeds.sum() * length
+        moves = np.stack([np.sin(angles), np.cos(angles)], axis=1) * lengths[:, None]
+        positions = np.concatenate([np.zeros((1, 2)), np.cumsum(moves, axis=0)])
         return positions - positions.mean(axis=0)
 
     def kernel(self, rng: np.random.Generator) -> np.ndarray:
-        """The path as a kernel that sums to 1: each position is shared by the four pixels around it."""
+        """The path as a picture that sums to 1: each position is shared by the four pixels around it.
+
+        Without turning and zooming, the blurred photo is the photo convolved with it.
+        """
         positions = self.path(rng)
         reach = int(np.ceil(np.abs(positions).max())) + 1
         kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
         whole = np.floor(positions).astype(int)
-        part = positions - whole
+        share = positions - whole
         for down in (0, 1):
             for across in (0, 1):
-                weight = np.abs(1 - down - part[:, 0]) * np.abs(1 - across - part[:, 1])
+                weight = np.abs(1 - down - share[:, 0]) * np.abs(1 - across - share[:, 1])
                 np.add.at(kernel, (whole[:, 0] + reach + down, whole[:, 1] + reach + across), weight)
-        return kernel / self.frames
+        return kernel / len(positions)
 
     def __call__(self, reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """uint8 H x W x 3 -> the same; the photo is mirrored beyond its border."""
-        light = (reference / 255) ** self.gamma
-        return _to_bytes(_convolve(light, self.kernel(rng)) ** (1 / self.gamma) * 255)
+        return self._blurred(reference, rng, 0, 0, *reference.shape[:2])
+
+    def part(self, reference: np.ndarray, rng: np.random.Generator, top: int, left: int, side: int) -> np.ndarray:
+        """The square at (top, left) of the blurred photo, without blurring the rest."""
+        return self._blurred(reference, rng, top, left, side, side)
+
+    def _blurred(self, reference: np.ndarray, rng: np.random.Generator, top, left, height, width) -> np.ndarray:
+        positions = self.path(rng)
+        motions = self._motions(positions, reference.shape[:2], rng)
+        gamma = self.gamma if rng.random() < self.linear else 1.0
+        levels = np.linspace(0, 1, 256) ** gamma
+        if rng.random() < self.highlights:
+            levels[255] *= rng.uniform(1, 6)
+        mean = _mean_of_frames(reference, levels.astype(np.float32), motions, top, left, height, width)
+        image = 255 * mean.clip(0, 1) ** (1 / gamma)
+        std = self.noise * rng.random() ** 2
+        if std > 0:
+            image += rng.normal(0, std, image.shape).astype(np.float32)
+        return _to_bytes(image)
+
+    def _motions(self, positions: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        """Affine maps (frames, 2, 3) from pixels of the blurred photo to pixels of the sharp one, as (y, x, 1)."""
+        frames, (height, width) = len(positions), size
+        length = np.linalg.norm(np.diff(positions, axis=0), axis=1).sum()
+        corner = np.hypot(height, width) / 2
+        progress = np.linspace(-0.5, 0.5, frames) if frames > 1 else np.zeros(1)
+        angles = progress * rng.uniform(-1, 1) * self.turn * length / corner
+        sizes = 1 + progress * rng.uniform(-1, 1) * self.zoom * length / corner
+        cos, sin = sizes * np.cos(angles), sizes * np.sin(angles)
+        linear = np.stack([np.stack([cos, -sin], axis=1), np.stack([sin, cos], axis=1)], axis=1)
+        centre = np.array([(height - 1) / 2, (width - 1) / 2])
+        return np.concatenate([linear, (centre - positions - linear @ centre)[:, :, None]], axis=2)
 
 
 @dataclass(frozen=True)
-class GaussianBlur:
+class GaussianBlur(Degradation):
     """x = k * y with k(t) ∝ exp(-|t|² / 2σ²), cut off at 4σ."""
 
     std: float = 1.6
+
+    @property
+    def margin(self) -> int:
+        """Where the kernel is cut off."""
+        return ceil(4 * self.std)
 
     def __call__(self, reference: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """uint8 H x W x 3 -> the same; draws nothing."""
@@ -160,8 +243,10 @@ class GaussianBlur:
 
 
 @dataclass(frozen=True)
-class Noise:
+class Noise(Degradation):
     """x = y + n, n ~ N(0, std²) for each pixel and channel, `std` in grey levels of 255."""
+
+    is_random = True
 
     std: float = 15.0
 
@@ -171,7 +256,7 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Jpeg:
+class Jpeg(Degradation):
     """x = decode(encode(y, quality)): blocks of 8 x 8 whose cosine coefficients are rounded."""
 
     quality: int = 40
@@ -185,12 +270,15 @@ class Jpeg:
         return np.array(Image.open(buffer))
 
 
-class Chain:
+class Chain(Degradation):
     """Degradations one after the other: x = D_n(... D_1(y)); `scale` is the product of theirs."""
 
     def __init__(self, *steps):
         self.steps = steps
-        self.scale = prod(getattr(step, "scale", 1) for step in steps)
+        self.scale = prod(step.scale for step in steps)
+        self.is_random = any(step.is_random for step in steps)
+        scales = np.cumprod([1] + [step.scale for step in steps])
+        self.margin = sum(int(scale) * step.margin for scale, step in zip(scales, steps, strict=False))
 
     def __repr__(self) -> str:
         return f"Chain{self.steps}"
@@ -208,6 +296,37 @@ def _convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     padded = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
     # fftconvolve leaves tiny negative values, which no power can be taken of
     return np.clip(fftconvolve(padded, kernel[:, :, None], mode="valid", axes=(0, 1)), 0, None)
+
+
+def _draw(value: float | tuple[float, float], rng: np.random.Generator) -> float:
+    return rng.uniform(*value) if isinstance(value, tuple) else value
+
+
+def _mean_of_frames(
+    reference: np.ndarray, levels: np.ndarray, motions: np.ndarray, top: int, left: int, height: int, width: int
+) -> np.ndarray:
+    """The mean of moved photos over a rectangle, bilinear between pixels: float32 height x width x 3.
+
+    `levels` are the values of the 256 grey levels, `motions` (frames, 2, 3) says where each pixel comes from.
+    """
+    corners = np.array([[y, x, 1] for y in (top, top + height - 1) for x in (left, left + width - 1)])
+    sources = motions @ corners.T  # (frames, 2, corners)
+    first = np.floor(sources.min(axis=(0, 2))).astype(int) - 1
+    last = np.ceil(sources.max(axis=(0, 2))).astype(int) + 2
+    sides = np.array(reference.shape[:2])
+    if (last - first >= sides).all():
+        first, last = np.zeros(2, int), sides
+    first, last = first.clip(0, sides - 2), last.clip(2, sides)
+    crop = levels[reference[first[0] : last[0], first[1] : last[1]]]
+    image = torch.from_numpy(crop).permute(2, 0, 1)[None]
+    # grid_sample has coordinates from -1 to 1, x first, and mirrors at the border of the crop: the photo's, if any
+    scale, shift = 2 / (last - first), (1 - 2 * first) / (last - first) - 1
+    rows, columns = (torch.from_numpy(start + np.arange(size)) for start, size in ((top, height), (left, width)))
+    total = torch.zeros(1, 3, height, width)
+    for motion in motions * scale[:, None] + np.array([[0, 0, 1]]) * shift[:, None]:
+        y, x = ((row[0] * rows[:, None] + row[1] * columns + row[2]).float() for row in motion)
+        total += F.grid_sample(image, torch.stack([x, y], dim=-1)[None], padding_mode="reflection", align_corners=False)
+    return (total[0] / len(motions)).permute(1, 2, 0).numpy()
 
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:

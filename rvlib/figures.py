@@ -1,6 +1,7 @@
 """Every picture of the study: one theme, one colour per method, crops that can be compared."""
 
 import inspect
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -179,3 +180,17 @@ def difference_map(differences: dict[str, np.ndarray], *, limit: float = 40) -> 
         axis.set_axis_off()
     figure.colorbar(shown, ax=axes[0].tolist(), label="grey levels", shrink=0.8)
     return figure
+
+
+def live_curve() -> Callable[[pd.DataFrame], None]:
+    """A function that draws the loss in place, in a notebook, whenever it is given the log so far."""
+    from IPython.display import display
+
+    handle = display(display_id=True)
+
+    def draw(log: pd.DataFrame) -> None:
+        axis = log.plot(x="step", y="loss", marker="o", figsize=(5, 2.2), legend=False, ylabel="loss")
+        handle.update(axis.figure)
+        plt.close(axis.figure)
+
+    return draw

@@ -20,6 +20,17 @@ def mse(restored: Tensor, reference: Tensor) -> Tensor:
     return F.mse_loss(restored, reference)
 
 
+def charbonnier(restored: Tensor, reference: Tensor) -> Tensor:
+    """Mean √((x - y)² + ε²) with ε = 10⁻³: |x - y| with a smooth bottom (Charbonnier et al. 1994; LapSRN eq. 1)."""
+    return torch.sqrt((restored - reference) ** 2 + 1e-6).mean()
+
+
+def l1_and_frequency(restored: Tensor, reference: Tensor) -> Tensor:
+    """Mean |x - y| + 0.1 · mean |F(x - y)|, F the discrete Fourier transform (MIMO-UNet eq. 5, whose weight it is)."""
+    error = (restored - reference).float()
+    return error.abs().mean() + 0.1 * torch.view_as_real(torch.fft.rfft2(error)).abs().mean()
+
+
 def negative_psnr(restored: Tensor, reference: Tensor) -> Tensor:
     """Mean over the batch of 10 log₁₀(MSE + 10⁻⁸): minus the PSNR in dB (NAFNet's official loss)."""
     error = ((restored - reference) ** 2).mean(dim=(1, 2, 3))
@@ -85,3 +96,13 @@ def prior_divergence(guessed: Tensor, prior: Tensor, *, temperature: float = 0.1
     """Σ p log(p / q) per photo, p = softmax(z / τ), q = softmax(ẑ / τ): logged in DiffIR's code, not minimised."""
     p, q = (prior.detach() / temperature).log_softmax(dim=1), (guessed / temperature).log_softmax(dim=1)
     return F.kl_div(q, p, log_target=True, reduction="batchmean")
+
+
+PIXEL_LOSSES = {
+    "mse": mse,
+    "l1": l1,
+    "charbonnier": charbonnier,
+    "l1_and_frequency": l1_and_frequency,
+    "negative_psnr": negative_psnr,
+}
+"""The losses that compare a restored image with its reference pixel by pixel, as `loss:` of a training names them."""

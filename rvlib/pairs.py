@@ -1,6 +1,7 @@
 """Pairs of degraded and reference photos: whole photos to test on, random patches to train on."""
 
 import zlib
+from inspect import isfunction
 from math import prod
 from pathlib import Path
 
@@ -50,9 +51,10 @@ def set_pairs(data: Path, name: str, degradation, *, split: str = "test", limit:
 class Patches:
     """Aligned random patches out of photo pairs: batch number k is a function of the seed and k alone.
 
-    That is what makes training resume exactly and several processes share one batch. Photos are degraded when they are
-    first needed and stay in memory, so that cutting a batch soon takes well under a millisecond. Crops are uniform over
-    the photos' area, then flipped and turned by one of the eight symmetries of the square.
+    Training therefore resumes exactly, and several processes share one batch. A degradation that draws nothing is
+    applied once to each photo, when it is first needed. One that draws is applied to each patch anew, so no two visits
+    of a photo see the same shake or noise. Crops are uniform over the photos' area, then flipped and turned by one of
+    the eight symmetries of the square.
     """
 
     def __init__(
@@ -72,13 +74,14 @@ class Patches:
         self.seed, self.augment, self.channels, self.degradation = seed, augment, channels, degradation
         is_given = isinstance(degradation, dict)
         self.scale = _scale(references, degradation) if is_given else getattr(degradation, "scale", 1)
+        self.is_fresh = not is_given and getattr(degradation, "is_random", False)
         if patch_size < 1 or patch_size % self.scale:
             raise UserError(f"patch_size {patch_size} must be a positive multiple of the scale {self.scale}")
-        self.patch_size = patch_size // self.scale  # in the degraded image
+        self.reference_side, self.degraded_side = patch_size, patch_size // self.scale
         self.references, self.pairs, areas = [], {}, []
         self.checksum = 0  # of the photos given; of those made from them, it would depend on how a machine rounds
         for name, reference in references.items():
-            places = [side // self.scale - self.patch_size + 1 for side in reference.shape[:2]]
+            places = [side // self.scale - self.degraded_side + 1 for side in reference.shape[:2]]
             if min(places) < 1:
                 continue  # too small to cut a patch from
             for image in (reference, degradation[name]) if is_given else (reference,):
@@ -103,10 +106,19 @@ class Patches:
         return self.pairs[index]
 
     @property
-    def data(self) -> str:
-        """What patches are cut from, in words that differ where the photos or what is done to them differ."""
+    def provenance(self) -> dict:
+        """What patches are cut from and how, differing where the photos or what is done to them differ."""
         made = "photos of their own" if isinstance(self.degradation, dict) else repr(self.degradation)
-        return f"{len(self)} photos, crc {self.checksum:08x}, degraded: {made}"
+        photos = {"photos": len(self), "crc": f"{self.checksum:08x}", "degraded": made, "scale": self.scale}
+        return photos | {"patch_size": self.reference_side, "augment": self.augment, "seed": self.seed}
+
+    @property
+    def made_by(self) -> list[type]:
+        """The classes and functions that degrade."""
+        if isinstance(self.degradation, dict):
+            return []
+        steps = getattr(self.degradation, "steps", ())
+        return [each if isfunction(each) else type(each) for each in (self.degradation, *steps)]
 
     def __len__(self) -> int:
         return len(self.references)
@@ -114,18 +126,35 @@ class Patches:
     def batch(self, number: int, size: int, *, part: slice = slice(None)) -> tuple[Tensor, Tensor, list[str]]:
         """Batch `number` (or a `part` of it): degraded (b c p p), reference (b c s·p s·p) in [0, 1], photo names."""
         rng = np.random.default_rng([self.seed, number])
-        draws = rng.random((size, 3))[part]
-        turns = rng.integers(8, size=size)[part] if self.augment else np.zeros(len(draws), int)
+        draws = rng.random((size, 3))
+        turns = rng.integers(8, size=size) if self.augment else np.zeros(size, int)
         degraded, reference, names = [], [], []
-        p, s = self.patch_size, self.scale
-        for (which, down, across), turn in zip(draws, turns, strict=True):
+        for position in range(size)[part]:
+            which, down, across = draws[position]
             index = int(np.searchsorted(self.cumulated, which, side="right"))
-            small, large = self.pair(index)
-            y, x = int(down * (small.shape[1] - p + 1)), int(across * (small.shape[2] - p + 1))
-            degraded.append(_turn(small[:, y : y + p, x : x + p], turn))
-            reference.append(_turn(large[:, s * y : s * (y + p), s * x : s * (x + p)], turn))
-            names.append(self.references[index][0])
+            name, photo = self.references[index]
+            places = [side // self.scale - self.degraded_side + 1 for side in photo.shape[:2]]
+            y, x = int(down * places[0]), int(across * places[1])
+            if self.is_fresh:
+                small, large = self._fresh(photo, y, x, np.random.default_rng([self.seed, number, position]))
+            else:
+                small, large = self._made(index, y, x)
+            degraded.append(_turn(small, turns[position]))
+            reference.append(_turn(large, turns[position]))
+            names.append(name)
         return _stack(degraded), _stack(reference), names
+
+    def _made(self, index: int, y: int, x: int) -> tuple[np.ndarray, np.ndarray]:
+        """The patches at (y, x) of the degraded photo, cut from the pair that is kept."""
+        small, large = self.pair(index)
+        p, s = self.degraded_side, self.scale
+        return small[:, y : y + p, x : x + p], large[:, s * y : s * (y + p), s * x : s * (x + p)]
+
+    def _fresh(self, photo: np.ndarray, y: int, x: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The same patches, degraded anew."""
+        top, left, side = self.scale * y, self.scale * x, self.reference_side
+        small = self.degradation.part(photo, rng, top, left, side)
+        return _planes(small, self.channels), _planes(photo[top : top + side, left : left + side], self.channels)
 
 
 def _scale(references: dict[str, np.ndarray], degraded: dict[str, np.ndarray]) -> int:

@@ -1,10 +1,8 @@
-"""What each method is trained with: its objective and its settings.
+"""How each method is trained: its objective, its loss and its settings.
 
-The objectives stand here in the open, in the order of the study. `Recipe.settings` are small enough for a laptop;
-the profiles in params.yaml overwrite them with what their time allows.
+`Recipe.settings` are small enough for a laptop; the profiles in params.yaml overwrite them with what their time allows.
 """
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,137 +10,83 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from rvlib import losses
-from rvlib.backbones import vgg16_features
 from rvlib.degrade import Bicubic, MotionBlur
 from rvlib.errors import UserError
+from rvlib.losses import PIXEL_LOSSES
 from rvlib.metrics import psnr
 from rvlib.models import create
 from rvlib.models.srgan import Adversaries, Discriminator
+from rvlib.objectives import JointDiffusion, Loss, PerceptualAdversarial, Pixelwise, SeparateDiffusion, WithReference
 from rvlib.pairs import Pair, Patches, photo_pairs
+from rvlib.processes import in_processes
 from rvlib.restore import restore
-from rvlib.train import Batch, Objective, Settings, fit, in_processes
+from rvlib.train import Objective, Settings, checksum, fit
 
 SHAKE = MotionBlur(length=(5.0, 25.0))
-"""What the deblurring methods learn to undo: camera shake of 5 to 25 pixels."""
+"""The camera shake that deblurring is measured on: 5 to 25 pixels, the same all over the photo, averaged in light."""
+
+TRAINING_SHAKE = MotionBlur(
+    length=(0.0, 40.0), spacing=(0.5, 3.0), still=0.05, turn=0.3, zoom=0.3, linear=0.5, noise=2.0, highlights=0.25
+)
+"""The camera shake that deblurring learns to undo: of every kind that photos show, and none at all."""
+
+Prepare = Callable[[nn.Module, nn.Module | None, Loss], tuple[nn.Module, Objective]]
+"""(model, start, pixel loss) -> (what is trained, objective); `start` holds the weights to begin with, or is None."""
 
 
-def mean_squared_error(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """ℓ = mean (f(x) - y)², which PSNR is the logarithm of (SRCNN eq. 4, FSRCNN section 4.1, SRGAN eq. 4)."""
-    return {"loss": losses.mse(model(batch.degraded), batch.reference)}
+def alone(objective: type) -> Prepare:
+    """The model alone is trained, from fresh weights or from those of `start`."""
 
-
-def mean_absolute_error(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """ℓ = mean |f(x) - y| (SwinIR eq. 6)."""
-    return {"loss": losses.l1(model(batch.degraded), batch.reference)}
-
-
-def negative_psnr(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """ℓ = mean over the patches of -PSNR(f(x), y): each patch counts alike, however blurred (NAFNet)."""
-    return {"loss": losses.negative_psnr(model(batch.degraded), batch.reference)}
-
-
-class PerceptualAdversarial:
-    """SRGAN's game: the generator is to look right to VGG16 and to the discriminator, which learns to tell.
-
-    ℓ_G = MSE + 6·10⁻³ content + 10⁻³ adversarial + 2·10⁻⁸ total variation,   ℓ_D as in eq. 2 (SRGAN eq. 3, report's
-    table 2; the weight of the content term is leftthomas'). Neither loss has a gradient for the other's weights, so
-    that their sum trains both at once.
-    """
-
-    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """`model` is `Adversaries`."""
-        restored, real, fake, judged = model(batch.degraded, batch.reference)
-        features = vgg16_features().to(restored.device)
-        parts = {
-            "pixel": losses.mse(restored, batch.reference),
-            "content": 6e-3 * losses.perceptual(restored, batch.reference, features),
-            "adversarial": 1e-3 * losses.generator_adversarial(judged),
-            "total_variation": 2e-8 * losses.total_variation(restored),
-        }
-        discriminator = losses.discriminator_adversarial(fake, real)
-        return {"loss": sum(parts.values()) + discriminator, **parts, "discriminator": discriminator}
-
-
-def with_reference(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """ℓ = mean |G(x, z) - y|, z = CPEN(x, y): the IPR may look at the answer (DiffIR stage 1, eq. 6)."""
-    return {"loss": losses.l1(model(batch.degraded, batch.reference), batch.reference)}
-
-
-@dataclass(frozen=True)
-class JointDiffusion:
-    """ℓ = mean |G(x, ẑ) - y| + mean |ẑ - z|: all T reverse steps are in the graph (DiffIR stage 2, eq. 11 and 12)."""
-
-    stage_1: nn.Module
-
-    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """z is the IPR of stage 1, which is not trained any more."""
-        with torch.no_grad():
-            prior = self.stage_1.to(batch.degraded.device).prior(batch.degraded, batch.reference)
-        restored, steps = model(batch.degraded, prior=prior)
-        pixel, distance = losses.l1(restored, batch.reference), losses.prior_distance(steps[-1], prior)
-        divergence = losses.prior_divergence(steps[-1], prior)  # watched, not minimised
-        return {"loss": pixel + distance, "pixel": pixel, "distance": distance, "divergence": divergence}
-
-
-@dataclass(frozen=True)
-class SeparateDiffusion:
-    """ℓ = mean |f(z_t, t, c) - z| at one random t: how diffusion models are usually trained, with G left as it was."""
-
-    stage_1: nn.Module
-    timesteps: int
-
-    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """One t is drawn for the whole batch."""
-        t = int(torch.randint(self.timesteps, ()))
-        with torch.no_grad():
-            prior = self.stage_1.to(batch.degraded.device).prior(batch.degraded, batch.reference)
-        distance = losses.prior_distance(model(batch.degraded, prior=prior, t=t), prior)
-        return {"loss": distance, "distance": distance}
-
-
-def from_scratch(objective: Objective) -> Callable:
-    """Fresh weights, or those of `start`, and nothing beside the model."""
-
-    def prepare(model: nn.Module, start: nn.Module | None) -> tuple[nn.Module, Objective]:
+    def prepare(model: nn.Module, start: nn.Module | None, loss: Loss) -> tuple[nn.Module, Objective]:
         if start is not None:
             model.load_state_dict(start.state_dict())
-        return model, objective
+        return model, objective(loss)
 
     return prepare
 
 
-def against_discriminator(model: nn.Module, start: nn.Module | None) -> tuple[nn.Module, Objective]:
-    """The generator goes on from its training with a pixel loss, the discriminator begins."""
+def against_discriminator(model: nn.Module, start: nn.Module | None, loss: Loss) -> tuple[nn.Module, Objective]:
+    """The generator continues from its training with a pixel loss; the discriminator begins."""
     if start is None:
-        raise UserError("srgan goes on from weights of srresnet: train that first and give it as start")
+        raise UserError("srgan continues from weights of srresnet: train that first and give it as start")
     model.load_state_dict(start.state_dict())
-    return Adversaries(model, Discriminator()), PerceptualAdversarial()
+    return Adversaries(model, Discriminator()), PerceptualAdversarial(loss)
 
 
-def after_stage_1(objective: Callable[[nn.Module, nn.Module], Objective]) -> Callable:
-    """Stage 2 takes over stage 1's restoring part G; stage 1's IPR is what it learns to guess."""
+def after_stage_1(objective: Callable[[Loss, nn.Module, nn.Module], Objective]) -> Prepare:
+    """Stage 2 takes over stage 1's restoring part G and learns to guess stage 1's IPR."""
 
-    def prepare(model: nn.Module, start: nn.Module | None) -> tuple[nn.Module, Objective]:
+    def prepare(model: nn.Module, start: nn.Module | None, loss: Loss) -> tuple[nn.Module, Objective]:
         if not hasattr(start, "prior"):
-            raise UserError("stage 2 of DiffIR goes on from stage 1: train diffir-s1 first and give it as start")
+            raise UserError("stage 2 of DiffIR continues from stage 1: train diffir-s1 first and give it as start")
         model.G.load_state_dict(start.G.state_dict())
-        return model, objective(model, start.requires_grad_(False))
+        return model, objective(loss, start.requires_grad_(False), model)
 
     return prepare
+
+
+def joint_diffusion(loss: Loss, stage_1: nn.Module, model: nn.Module) -> Objective:
+    """All parts of stage 2 learn at once, as the paper has it."""
+    return JointDiffusion(loss, stage_1)
+
+
+def separate_diffusion(loss: Loss, stage_1: nn.Module, model: nn.Module) -> Objective:
+    """The denoising network learns alone, one step of the chain at a time."""
+    return SeparateDiffusion(stage_1, len(model.diffusion.betas))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a method is trained: model and arguments, what is minimised, settings, side of the reference patch."""
+    """How a method is trained."""
 
     model: str
     arguments: dict = field(default_factory=dict)
-    prepare: Callable[[nn.Module, nn.Module | None], tuple[nn.Module, Objective]]
+    loss: str  # the pixel loss, by its name in `losses.PIXEL_LOSSES`
+    prepare: Prepare
     settings: Settings
-    patch_size: int
+    patch_size: int  # side of the reference patch
 
 
 _NAFNET = Settings(
@@ -163,60 +107,69 @@ _DIFFIR = Settings(
 RECIPES = {
     "srcnn": Recipe(
         model="srcnn",
-        prepare=from_scratch(mean_squared_error),
+        loss="mse",
+        prepare=alone(Pixelwise),
         settings=Settings(steps=2000, learning_rate=1e-3),
         patch_size=48,
     ),
     # without clipping and warm-up, Adam at this rate now and then throws FSRCNN's tiny deconvolution off for good
     "fsrcnn": Recipe(
         model="fsrcnn",
-        prepare=from_scratch(mean_squared_error),
+        loss="mse",
+        prepare=alone(Pixelwise),
         settings=Settings(steps=2000, learning_rate=2e-3, warmup_steps=500, clip_norm=0.5, channels_last=True),
         patch_size=48,
     ),
     "srresnet": Recipe(
         model="srgan",
-        prepare=from_scratch(mean_squared_error),
+        loss="mse",
+        prepare=alone(Pixelwise),
         settings=Settings(steps=2000, learning_rate=5e-4, warmup_steps=200, bf16=True, channels_last=True),
         patch_size=96,
     ),
     "srgan": Recipe(
         model="srgan",
+        loss="mse",
         prepare=against_discriminator,
         settings=Settings(steps=500, learning_rate=1e-4, ema=0.99, bf16=True, channels_last=True),
         patch_size=96,
     ),
     "swinir": Recipe(
         model="swinir",
-        prepare=from_scratch(mean_absolute_error),
+        loss="l1",
+        prepare=alone(Pixelwise),
         settings=Settings(steps=1000, learning_rate=1e-3, warmup_steps=200, clip_norm=1.0),
         patch_size=64,
     ),
     **{
-        name: Recipe(model=name, prepare=from_scratch(negative_psnr), settings=_NAFNET, patch_size=96)
+        name: Recipe(model=name, loss="negative_psnr", prepare=alone(Pixelwise), settings=_NAFNET, patch_size=96)
         for name in ("plainnet", "baseline", "nafnet")
     },
     "diffir-s1": Recipe(
-        model="diffir", arguments={"stage": 1}, prepare=from_scratch(with_reference), settings=_DIFFIR, patch_size=64
+        model="diffir", arguments={"stage": 1}, loss="l1", prepare=alone(WithReference), settings=_DIFFIR, patch_size=64
     ),
     "diffir-s2": Recipe(
         model="diffir",
-        prepare=after_stage_1(lambda model, stage_1: JointDiffusion(stage_1)),
+        loss="l1",
+        prepare=after_stage_1(joint_diffusion),
         settings=_DIFFIR,
         patch_size=64,
     ),
     "diffir-s2-separate": Recipe(
         model="diffir",
-        prepare=after_stage_1(lambda model, stage_1: SeparateDiffusion(stage_1, len(model.diffusion.betas))),
+        loss="l1",
+        prepare=after_stage_1(separate_diffusion),
         settings=_DIFFIR,
         patch_size=64,
     ),
 }
 
 
-def degradation(task: str, scale: int) -> Callable:
-    """What a task's methods learn to undo: MATLAB's bicubic shrinking, or camera shake."""
-    return SHAKE if task == "deblurring" else Bicubic(scale)
+def degradation(task: str, scale: int, *, training: bool = False) -> Bicubic | MotionBlur:
+    """What a task's methods learn to undo, or are measured on: MATLAB's bicubic downscaling, or camera shake."""
+    if task == "deblurring":
+        return TRAINING_SHAKE if training else SHAKE
+    return Bicubic(scale)
 
 
 def train(
@@ -229,6 +182,7 @@ def train(
     start: nn.Module | None = None,
     scale: int | None = None,
     arguments: dict | None = None,
+    loss: str | None = None,
     patch_size: int | None = None,
     replace_run: bool = False,
     processes: int = 1,
@@ -237,17 +191,14 @@ def train(
 ) -> tuple[nn.Module, pd.DataFrame]:
     """Train a method on photos (uint8 H x W x 3 by name) and return the model and its log.
 
-    What is learned is to undo the task's degradation, or to make the references out of the `degraded` photos of the
-    same names. `start` is a model to go on from: SRResNet for SRGAN, stage 1 for stage 2 of DiffIR. `arguments` go to
-    the model, `settings` overwrite the recipe's (steps, batch_size, learning_rate, ...); `validation` photos are
-    restored now and then, and their mean PSNR (Y, border of `scale` pixels cropped) chooses the best weights. Several
-    `processes` share each batch, a GPU each where there are any, and come to the same weights. Raises UserError for an
-    unknown method or a value out of range.
+    The model learns to undo the task's degradation, or to make the references from the `degraded` photos of the same
+    names. `start` is a model to continue from: SRResNet for SRGAN, stage 1 for stage 2 of DiffIR. `arguments` go to
+    the model; `loss` (a name of `losses.PIXEL_LOSSES`) and `settings` (steps, batch_size, learning_rate, ...) overwrite
+    the recipe's. `validation` photos are restored now and then, and their mean PSNR chooses the best weights
+    (`mean_psnr`). With `replace_run`, another run in the folder is set aside. Several `processes` share each batch, a
+    GPU each where there are any, and reach the same weights; the call then finds their run complete. Raises UserError
+    for an unknown method, loss or setting, or a value out of range.
     """
-    if processes > 1:  # they finish the run, and what follows finds it complete
-        given = {"degraded": degraded, "validation": validation, "start": start, "scale": scale, "arguments": arguments}
-        given |= {"run": run, "patch_size": patch_size, "replace_run": replace_run}
-        in_processes(processes, train, method, references, **given, **settings)
     if method not in RECIPES:
         raise UserError(f"there is no recipe for {method!r}: choose one of {', '.join(RECIPES)}")
     recipe = RECIPES[method]
@@ -255,27 +206,34 @@ def train(
     for name in settings:
         if name not in known:
             raise UserError(f"unknown setting {name!r}: choose among {', '.join(sorted(known))}")
+    loss = recipe.loss if loss is None else loss
+    if loss not in PIXEL_LOSSES:
+        raise UserError(f"unknown loss {loss!r}: choose one of {', '.join(PIXEL_LOSSES)}")
+    if processes > 1:
+        given = {"degraded": degraded, "validation": validation, "start": start, "scale": scale, "arguments": arguments}
+        given |= {"run": run, "loss": loss, "patch_size": patch_size, "replace_run": replace_run}
+        in_processes(processes, train, method, references, **given, **settings)
     chosen = replace(recipe.settings, **settings)
     torch.manual_seed(chosen.seed)  # the fresh weights
     given = {} if scale is None else {"scale": scale}
     model = create(recipe.model, **{**recipe.arguments, **given, **(arguments or {})})
-    trained, objective = recipe.prepare(model, start)
-    degrade = degradation(model.task, model.scale)
+    begun_from = checksum(start)
+    trained, objective = recipe.prepare(model, start, PIXEL_LOSSES[loss])
     patches = Patches(
         references,
-        degrade if degraded is None else degraded,
+        degradation(model.task, model.scale, training=True) if degraded is None else degraded,
         patch_size=patch_size or recipe.patch_size,
         channels=model.channels,
         seed=chosen.seed,
     )
-    pairs = photo_pairs(validation, degrade) if validation else {}
+    pairs = photo_pairs(validation, degradation(model.task, model.scale)) if validation else {}
     history = fit(
         trained,
         objective,
         patches,
         chosen,
         run=run,
-        facts={"method": method, "start": _checksum(start)},
+        facts={"method": method, "start": begun_from},
         validate=(lambda average: mean_psnr(average, pairs)) if pairs else None,
         replace=replace_run,
         on_log=on_log,
@@ -283,16 +241,14 @@ def train(
     return model, history
 
 
-def _checksum(start: nn.Module | None) -> str:
-    values = start.state_dict().values() if start is not None else ()
-    return f"{zlib.crc32(b''.join(value.cpu().numpy().tobytes() for value in values)):08x}"
-
-
 def mean_psnr(model: nn.Module, pairs: dict[str, Pair]) -> dict[str, float]:
-    """Mean PSNR in dB over photo pairs, on Y with a border of `scale` pixels cropped, named with its convention."""
-    crop = model.scale if model.scale > 1 else 0
+    """Mean PSNR in dB over photo pairs, named with its convention.
+
+    Super-resolution is measured on Y with a border of `scale` pixels cropped, deblurring on RGB with nothing cropped.
+    """
+    channel, crop = ("rgb", 0) if model.task == "deblurring" else ("y", model.scale)
     scores = [
-        psnr(restore(model, degraded, reference=reference), reference, channel="y", crop=crop)
+        psnr(restore(model, degraded, reference=reference), reference, channel=channel, crop=crop)
         for degraded, reference in pairs.values()
     ]
-    return {f"psnr_y_crop{crop}": float(np.mean(scores))}
+    return {f"psnr_{channel}_crop{crop}": float(np.mean(scores))}

@@ -1,41 +1,37 @@
-"""One training loop for every method: what is minimised comes in as a function, everything else is here.
+"""One training loop for every method: what is minimised comes in as a function, the rest is here.
 
-A run lives in a folder: `run.json` says what is trained on what, `state.pt` holds everything to go on from,
-`last.safetensors` and `best.safetensors` the averaged weights, `log.csv` the curve. Batch k, the learning rate at
-step k and the random numbers of step k are functions of k, so a run that was stopped anywhere goes on exactly.
+Batch k, the learning rate at step k and the random numbers of step k are functions of k, so a run that was stopped
+anywhere resumes exactly. `rvlib.runs` keeps a run in its folder, `rvlib.processes` starts several processes.
 """
 
-import ast
 import copy
 import json
 import math
 import os
-import shutil
 import signal
 import threading
 import time
 import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import partial, update_wrapper
-from inspect import getsource, isfunction
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import partial
+from inspect import isfunction
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from accelerate.utils import patch_environment
 from torch import Tensor, nn
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher import LaunchConfig, elastic_launch
 from tqdm import tqdm
 
-from rvlib.checkpoint import check_archive, save
 from rvlib.errors import UserError
-from rvlib.files import write_atomically
+from rvlib.fingerprint import code
+from rvlib.models import builder
 from rvlib.pairs import Patches
+from rvlib.processes import share
+from rvlib.runs import Run
 
 
 class Batch(NamedTuple):
@@ -47,7 +43,7 @@ class Batch(NamedTuple):
 
 
 Objective = Callable[[nn.Module, Batch], dict[str, Tensor]]
-"""(model, batch) -> {"loss": what is minimised, any other name: what is logged beside it}."""
+"""(model, batch) -> {"loss": what is minimised, any other name: what is logged next to it}."""
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -66,7 +62,7 @@ class Settings:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     clip_norm: float | None = None  # largest norm of the whole gradient
-    ema: float = 0.999  # decay of the averaged weights, which are what is validated and saved
+    ema: float = 0.999  # decay of the averaged weights, which are validated and saved
     bf16: bool = False  # forward in bfloat16; float16 overflows in attention models
     channels_last: bool = False  # memory layout in which convolutions are faster
     accumulate: int = 1  # parts that a batch is cut into where memory is short
@@ -97,6 +93,78 @@ class Settings:
         return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
 
 
+class Training:
+    """What a run computes: the weights, their average and the optimizer, and how a step changes them."""
+
+    def __init__(
+        self, model: nn.Module, objective: Objective, patches: Patches, settings: Settings, accelerator: Accelerator
+    ):
+        self.objective, self.patches, self.settings, self.accelerator = objective, patches, settings, accelerator
+        self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.model = model.to(accelerator.device, memory_format=self.layout)
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.optimizer = OPTIMIZERS[settings.optimizer](
+            _groups(model), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
+        )
+        self.part = share(settings.batch_size, accelerator)
+        self.prepared = None
+
+    def step(self, number: int, *, measure: bool = False) -> tuple[dict[str, float], list[str], dict[str, float]]:
+        """Train on batch `number`: the values of the objective, the names of its photos, and numbers for a proof.
+
+        A loss that is not finite changes no weight. The numbers (`measure=True`) are the means of both images, the
+        loss, the norm of the gradient, the learning rate and the distance of the averaged weights.
+        """
+        settings, device = self.settings, self.accelerator.device
+        if self.prepared is None:
+            self.prepared = self.accelerator.prepare(self.model)
+        self.prepared.train()
+        _seed((settings.seed * 1_000_003 + number) * 1_009 + self.accelerator.process_index, device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.rate(number) * group["factor"]
+        degraded, reference, names = self.patches.batch(number, settings.batch_size, part=self.part)
+        images = (each.to(device, memory_format=self.layout) for each in (degraded, reference))
+        values = self._backward(Batch(*images, number))
+        if not math.isfinite(values["loss"]):
+            return values, names, {}
+        largest = math.inf if settings.clip_norm is None else settings.clip_norm
+        if measure or settings.clip_norm is not None:
+            gradient = self.accelerator.clip_grad_norm_(self.prepared.parameters(), largest)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self._follow(number)
+        if not measure:
+            return values, names, {}
+        numbers = {"degraded": float(degraded.mean()), "reference": float(reference.mean())}
+        numbers |= {"loss": values["loss"], "gradient": float(gradient), "learning_rate": settings.rate(number)}
+        return values, names, numbers | {"average": self._distance()}
+
+    def _backward(self, batch: Batch) -> dict[str, float]:
+        """Gradients of one batch, in `accumulate` parts; returns the values of the objective as numbers."""
+        values, parts = {}, self.settings.accumulate
+        for small, large in zip(batch.degraded.chunk(parts), batch.reference.chunk(parts), strict=True):
+            with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.settings.bf16):
+                terms = self.objective(self.prepared, Batch(small, large, batch.step))
+            self.accelerator.backward(terms["loss"] / parts)
+            for name, value in terms.items():
+                values[name] = values.get(name, 0.0) + float(value.detach()) / parts
+        return values
+
+    @torch.no_grad()
+    def _follow(self, number: int) -> None:
+        """θ̄ ← β θ̄ + (1 - β) θ, where β = min(decay, (1 + k) / (10 + k)) forgets the start faster."""
+        beta = min(self.settings.ema, (1 + number) / (10 + number))
+        # one call for all tensors: a loop over hundreds of small ones takes longer than a small network's step
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - beta)
+        for mean, now in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            mean.copy_(now)  # running statistics are averages already
+
+    @torch.no_grad()
+    def _distance(self) -> float:
+        pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
+        return math.sqrt(sum(float((mean - now).double().square().sum()) for mean, now in pairs))
+
+
 def fit(
     model: nn.Module,
     objective: Objective,
@@ -111,206 +179,109 @@ def fit(
 ) -> pd.DataFrame:
     """Train `model` in place and return the log; afterwards it holds the averaged weights, in eval mode.
 
-    What is kept of a model with a `generator` (SRGAN's adversaries) is that: it is validated and its weights saved.
-    Goes on where a run in the folder `run` was stopped, and returns at once where it is complete. A different run in
-    that folder is an error, or is started anew with `replace=True`; `facts` add to what makes it this run.
+    If the model has a `generator` (SRGAN's `Adversaries`), only the generator is validated and saved.
+    A run in the folder `run` that was stopped is resumed, and a complete one is taken as it is (`rvlib.runs`). A
+    different run in that folder is an error, or with `replace=True` is set aside; `facts` add to its identity.
     `validate(model) -> {"psnr...": ...}` gets the averaged weights; its first value chooses the best. Raises UserError
-    if the loss stops being finite, with the step, the photos and the checkpoint to go back to, and KeyboardInterrupt,
-    all saved, on Ctrl-C and SIGTERM.
+    if the loss stops being finite, with the step, the photos and the state to go back to, and KeyboardInterrupt, with
+    everything saved, on Ctrl-C and SIGTERM.
     """
     accelerator = Accelerator()
-    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    model.to(accelerator.device, memory_format=layout)
-    optimizer = OPTIMIZERS[settings.optimizer](
-        _groups(model), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
-    )
-    on_log = on_log or live_curve()
-    state = RunState(Path(run), model, optimizer, is_main=accelerator.is_main_process)
-    with accelerator.main_process_first():  # what a run that is replaced leaves is not for the other processes
-        state.open(_identity(model, objective, patches, settings) | (facts or {}), replace=replace)
-    if state.step == settings.steps and state.is_main:  # a complete run's files may have been damaged or removed since
-        names = list(state.rows[-1])
-        state.publish({name: state.rows[-1][name] for name in names[names.index("seconds") + 1 :]})
-    trained = accelerator.prepare(model)
-    trained.train()
-    part = _part(settings.batch_size, accelerator)
-    started = time.perf_counter() - state.seconds
-    bar = tqdm(total=settings.steps, initial=state.step, desc=state.run.name, unit="step", disable=not state.is_main)
+    training = Training(model, objective, patches, settings, accelerator)
+    state = Run(run, training.model, training.average, training.optimizer, is_main=accelerator.is_main_process)
+
+    def replay(steps: int) -> list[dict[str, float]]:
+        return [training.step(state.step + index, measure=True)[2] for index in range(steps)]
+
+    alone = accelerator.num_processes == 1
+    with accelerator.main_process_first():  # the other processes wait until a replaced run is set aside
+        identity = _identity(model, objective, patches, settings) | (facts or {})
+        state.open(identity, replace=replace, replay=replay if alone else None)
+    is_complete = state.step >= settings.steps
+    if is_complete and state.is_main:  # its files may have been damaged or removed since
+        state.publish()
+    if not is_complete:
+        threads, device = torch.get_num_threads(), accelerator.device
+        state.note_resumed(device=_device(device), threads=threads, processes=accelerator.num_processes)
+    bar = tqdm(total=settings.steps, initial=state.step, desc=state.folder.name, unit="step", disable=not state.is_main)
+    on_log = on_log or _live_curve()
     with bar, _stop_requested() as stop:
-        while state.step < settings.steps:
-            if stop:
-                state.save()
-                raise KeyboardInterrupt(f"stopped at step {state.step}; started again, the run goes on from there")
-            step = state.step
-            _seed((settings.seed * 1_000_003 + step) * 1_009 + accelerator.process_index, accelerator.device)
-            for group in optimizer.param_groups:
-                group["lr"] = settings.rate(step) * group["factor"]
-            degraded, reference, names = patches.batch(step, settings.batch_size, part=part)
-            images = (each.to(accelerator.device, memory_format=layout) for each in (degraded, reference))
-            batch = Batch(*images, step)
-            values = _backward(accelerator, trained, objective, batch, settings)
+        while state.step < settings.steps and not stop.is_set():
+            started = time.perf_counter()
+            values, names, numbers = training.step(state.step, measure=state.wants_numbers)
             if not math.isfinite(values["loss"]):
                 raise UserError(
-                    f"the loss is {values['loss']} at step {step + 1}, on patches of {', '.join(sorted(set(names)))}; "
-                    f"the last good state is that of step {state.saved_step}: lower learning_rate or set clip_norm"
+                    f"the loss is {values['loss']} at step {state.step + 1}, on patches of "
+                    f"{', '.join(sorted(set(names)))}; the last good state is that of step {state.saved_step}: "
+                    f"lower learning_rate or set clip_norm"
                 )
-            if settings.clip_norm is not None:
-                accelerator.clip_grad_norm_(trained.parameters(), settings.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-            state.advance(values, settings.ema)
+            if numbers:
+                state.keep(numbers)
+            state.advance(values, time.perf_counter() - started)
             bar.update()
             if state.step % settings.validate_every == 0 or state.step == settings.steps:
-                state.seconds = time.perf_counter() - started
-                scores = validate(state.kept) if validate is not None else {}
-                state.log({"learning_rate": settings.rate(step), "seconds": round(state.seconds, 2)}, scores)
+                scores = validate(state.weights) if validate is not None else {}
+                rate = settings.rate(state.step - 1)
+                state.log({"learning_rate": rate, "seconds": round(state.seconds, 2)}, scores)
                 bar.set_postfix({name: f"{value:.4g}" for name, value in state.rows[-1].items() if name != "step"})
                 if on_log is not None:
                     on_log(pd.DataFrame(state.rows))
+        if stop.is_set():
+            state.save()
+    trained = copy.deepcopy(training.average.state_dict())
+    if not is_complete and alone:
+        for numbers in replay(state.missing_numbers):  # steps past the end or the stop, for a later proof
+            state.keep(numbers)
+    if stop.is_set():
+        raise KeyboardInterrupt(f"stopped at step {state.step}; started again, the run resumes there")
     accelerator.wait_for_everyone()
-    model.load_state_dict(state.average.state_dict())
+    model.load_state_dict(trained)
     model.eval()
     return pd.DataFrame(state.rows)
 
 
-def in_processes(number: int, function: Callable, *arguments, **named) -> None:
-    """Call a function that trains in `number` processes of this machine, a GPU each where there are any.
-
-    What `accelerate launch` does for a command, for a notebook: fresh interpreters, so that the function and what it is
-    called with must be picklable. Raises UserError where one of them fails; what it said is on its standard error.
-    """
-    threads = max(1, (os.cpu_count() or 1) // number)
-    facts = {"OMP_NUM_THREADS": str(threads), "ACCELERATE_USE_CPU": str(not torch.cuda.is_available()).lower()}
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=number,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",  # a free port
-        run_id=function.__name__,
-        max_restarts=0,
-        start_method="spawn",
-    )
-    try:
-        with patch_environment(**facts):
-            elastic_launch(config, update_wrapper(partial(function, **named), function))(*arguments)
-    except ChildFailedError as error:
-        said = error.get_first_failure()[1].message
-        said = said["message"] if isinstance(said, dict) else said
-        raise UserError(f"training in {number} processes failed: {said}") from None
+def _identity(model: nn.Module, objective: Objective, patches: Patches, settings: Settings) -> dict:
+    """What a run computes: network, settings, objective with its fields, photos, and the code of all of them."""
+    kept = getattr(model, "generator", model)
+    functions = [objective if isfunction(objective) or isinstance(objective, partial) else type(objective)]
+    described, more = _describe(objective)
+    networks = {type(module) for module in model.modules() if type(module).__module__.partition(".")[0] != "torch"}
+    roots = [Training, Patches, *patches.made_by, *networks, builder(kept.recipe["name"]), *functions, *more]
+    return {
+        "model": kept.recipe,
+        "settings": asdict(settings),
+        "objective": described,
+        "data": patches.provenance,
+        "code": code(*roots),
+    }
 
 
-def live_curve() -> Callable[[pd.DataFrame], None] | None:
-    """In JupyterLab, draw the loss in place whenever a row is logged; nowhere else, where nobody would see it."""
-    if "JPY_SESSION_NAME" not in os.environ:  # set for kernels that a person's notebook has started
-        return None
-    import matplotlib.pyplot as plt
-    from IPython.display import display
-
-    shown = display(display_id=True)
-
-    def draw(log: pd.DataFrame) -> None:
-        axis = log.plot(x="step", y="loss", marker="o", figsize=(5, 2.2), legend=False, ylabel="loss")
-        shown.update(axis.figure)
-        plt.close(axis.figure)
-
-    return draw
+def _describe(objective: Objective) -> tuple[dict, list]:
+    """The name and the fields of an objective, and the functions among the fields."""
+    if isinstance(objective, partial):
+        values, name = {**objective.keywords, "arguments": list(objective.args)}, objective.func.__qualname__
+    elif is_dataclass(objective):
+        values = {field.name: getattr(objective, field.name) for field in fields(objective)}
+        name = type(objective).__qualname__
+    else:
+        values, name = {}, getattr(objective, "__qualname__", type(objective).__qualname__)
+    functions = [value for value in values.values() if isfunction(value)]
+    return {"name": name, **{key: _plain(value) for key, value in values.items()}}, functions
 
 
-class RunState:
-    """Everything that a run needs to go on: weights, their average, the optimizer, the step and the log so far."""
+def _plain(value: object) -> object:
+    if isinstance(value, nn.Module):
+        return f"weights {checksum(value)}"
+    if isfunction(value):
+        return value.__qualname__
+    return json.loads(json.dumps(value, default=repr))
 
-    def __init__(self, run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, is_main: bool):
-        self.run, self.model, self.optimizer, self.is_main = run, model, optimizer, is_main
-        self.average = copy.deepcopy(model).eval().requires_grad_(False)
-        self.kept = getattr(self.average, "generator", self.average)
-        self.step = self.saved_step = 0
-        self.seconds = 0.0
-        self.sums, self.rows = {}, []  # what was averaged since the last row; the rows of the log
-        self.identity = {}
 
-    def open(self, identity: dict, *, replace: bool) -> None:
-        """Take up the run in the folder, or begin one; raises UserError if the folder holds a different run."""
-        self.identity = identity = json.loads(json.dumps(identity))  # as it is read again: tuples become lists
-        file = self.run / "run.json"
-        if file.exists():
-            before = _read_json(file)
-            changed = sorted(key for key in identity | before if identity.get(key) != before.get(key))
-            if changed and not replace:
-                raise UserError(
-                    f"{self.run} holds another run (different: {', '.join(changed)}): choose another folder, "
-                    f"or delete it to start anew"
-                )
-            if changed and self.is_main:
-                shutil.rmtree(self.run)
-        if (self.run / "state.pt").exists() and file.exists():
-            self.restore()
-        elif self.is_main:
-            self.run.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, lambda path: Path(path).write_text(json.dumps(identity, indent=1, sort_keys=True)))
-
-    def restore(self) -> None:
-        """Set model, average, optimizer and log to what `save` wrote."""
-        file = self.run / "state.pt"
-        try:
-            check_archive(file)
-            saved = torch.load(file, map_location="cpu", weights_only=True)
-            self.model.load_state_dict(saved["model"])
-            self.average.load_state_dict(saved["average"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            self.step = self.saved_step = saved["step"]
-            self.seconds, self.sums, self.rows = saved["seconds"], saved["sums"], saved["rows"]
-        except Exception:  # the reader raises many types for damaged bytes
-            raise UserError(f"{file} is damaged: delete {self.run} to start the run anew") from None
-
-    @torch.no_grad()
-    def advance(self, values: dict[str, float], decay: float) -> None:
-        """Count one step: θ̄ ← β θ̄ + (1 - β) θ, where β = min(decay, (1 + k) / (10 + k)) forgets the start faster."""
-        beta = min(decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - beta)
-        for mean, now in zip(self.average.buffers(), self.model.buffers(), strict=True):
-            mean.copy_(now)  # running statistics are averages already
-        for name, value in {**values, "count": 1.0}.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.step += 1
-
-    def log(self, facts: dict, scores: dict) -> None:
-        """Add a row (means since the last one), write weights and state; keep the best by the first score."""
-        count = self.sums.pop("count")
-        row = {"step": self.step, **{name: total / count for name, total in self.sums.items()}, **facts, **scores}
-        self.sums = {}
-        self.rows.append(row)
-        if not self.is_main:
-            return
-        if scores:
-            first = next(iter(scores))
-            if row[first] == max(each[first] for each in self.rows):
-                self._save_weights("best.safetensors", scores)
-        self.publish(scores)
-        self.save()
-
-    def publish(self, scores: dict) -> None:
-        """Write the averaged weights and the curve."""
-        self._save_weights("last.safetensors", scores)
-        table = pd.DataFrame(self.rows)
-        write_atomically(self.run / "log.csv", lambda path: table.to_csv(path, index=False))
-
-    def save(self) -> None:
-        """Write the state in one step: a kill leaves the one before or this one."""
-        if not self.is_main:
-            return
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            **{name: getattr(self, name) for name in ("step", "seconds", "sums", "rows")},
-        }
-        write_atomically(self.run / "state.pt", lambda path: torch.save(state, path))
-        self.saved_step = self.step
-
-    def _save_weights(self, file: str, scores: dict) -> None:
-        facts = {"step": self.step, "scores": scores, "training": self.identity}
-        save(self.kept, self.run / file, **facts)
+def checksum(model: nn.Module | None) -> str:
+    """A checksum of a model's weights in half precision: a file in half precision holds the same model."""
+    values = model.state_dict().values() if model is not None else ()
+    whole = (value.half() if value.is_floating_point() else value for value in values)
+    return f"{zlib.crc32(b''.join(value.cpu().numpy().tobytes() for value in whole)):08x}"
 
 
 def _seed(number: int, device: torch.device) -> None:
@@ -318,21 +289,6 @@ def _seed(number: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
         torch.cuda.manual_seed(number)
-
-
-def _backward(
-    accelerator: Accelerator, model: nn.Module, objective: Objective, batch: Batch, settings: Settings
-) -> dict:
-    """Gradients of one batch, in `accumulate` parts; returns the values of the objective as numbers."""
-    values = {}
-    degraded, reference = batch.degraded.chunk(settings.accumulate), batch.reference.chunk(settings.accumulate)
-    for small, large in zip(degraded, reference, strict=True):
-        with torch.autocast(accelerator.device.type, dtype=torch.bfloat16, enabled=settings.bf16):
-            parts = objective(model, Batch(small, large, batch.step))
-        accelerator.backward(parts["loss"] / settings.accumulate)
-        for name, value in parts.items():
-            values[name] = values.get(name, 0.0) + float(value.detach()) / settings.accumulate
-    return values
 
 
 def _groups(model: nn.Module) -> list[dict]:
@@ -344,46 +300,27 @@ def _groups(model: nn.Module) -> list[dict]:
     return [group for group in groups if group["params"]]
 
 
-def _part(batch_size: int, accelerator: Accelerator) -> slice:
-    """The part of each batch that this process computes: the processes share a batch, they do not multiply it."""
-    processes = accelerator.num_processes
-    if batch_size % processes:
-        raise UserError(f"batch_size {batch_size} cannot be shared equally by {processes} processes")
-    share = batch_size // processes
-    return slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
+def _device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _identity(model: nn.Module, objective: Objective, patches: Patches, settings: Settings) -> dict:
-    """What makes a run this run: the model, settings that are no default, data and objective."""
-    fields = Settings.__dataclass_fields__
-    chosen = {name: value for name, value in asdict(settings).items() if value != fields[name].default}
-    formula = ast.parse(getsource(objective if isfunction(objective) else type(objective)).strip())
-    return {
-        "model": getattr(model, "generator", model).recipe,
-        "settings": chosen,
-        "data": patches.data,
-        "patches": {name: getattr(patches, name) for name in ("patch_size", "scale", "augment", "seed")},
-        "objective": f"{zlib.crc32(ast.dump(formula).encode()):08x}",
-    }
+def _live_curve() -> Callable[[pd.DataFrame], None] | None:
+    if "JPY_SESSION_NAME" not in os.environ:  # set for kernels that a person's notebook has started
+        return None
+    from rvlib.figures import live_curve
 
-
-def _read_json(file: Path) -> dict:
-    try:
-        return json.loads(file.read_text())
-    except ValueError:
-        raise UserError(f"{file} is damaged: delete {file.parent} to start the run anew") from None
+    return live_curve()
 
 
 @contextmanager
 def _stop_requested():
-    """Ctrl-C and SIGTERM fill the list that this yields instead of killing the step they fall into."""
-    stop: list[int] = []
+    """Ctrl-C and SIGTERM set the event that this yields instead of killing the step they fall into."""
+    stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
         yield stop
         return
-    handlers = {
-        number: signal.signal(number, lambda n, _: stop.append(n)) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    signals = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in signals}
     try:
         yield stop
     finally:

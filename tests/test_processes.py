@@ -17,7 +17,8 @@ import sys
 import torch
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
-from rvlib import recipes
+from rvlib import losses
+from rvlib.objectives import Pixelwise
 from rvlib.degrade import Bicubic, MotionBlur
 from rvlib.pairs import Patches
 from rvlib.photos import sample
@@ -27,10 +28,10 @@ method, run = sys.argv[1:]
 photos = {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
 torch.manual_seed(0)
 if method == "fsrcnn":
-    model, objective, degradation = rvlib.create("fsrcnn"), recipes.mean_squared_error, Bicubic(4)
+    model, objective, degradation = rvlib.create("fsrcnn"), Pixelwise(losses.mse), Bicubic(4)
 else:
     model = rvlib.create("nafnet", width=8, encoder=(1,), middle=1, decoder=(1,))
-    objective, degradation = recipes.negative_psnr, MotionBlur(5.0)
+    objective, degradation = Pixelwise(losses.negative_psnr), MotionBlur(5.0)
 def precise(model, batch):
     return objective(model, Batch(batch.degraded.double(), batch.reference.double(), batch.step))
 patches = Patches(photos, degradation, patch_size=32, channels=model.channels)

@@ -25,6 +25,12 @@ def family(file: str):
     return importlib.import_module(f"rvlib.models.{file}")
 
 
+def builder(name: str):
+    """The class or function that builds a model."""
+    file, attribute = MODELS[name]
+    return getattr(family(file), attribute)
+
+
 def create(name: str, *, variant: str | None = None, **arguments) -> nn.Module:
     """Build a model with fresh weights, in eval mode.
 
@@ -33,13 +39,11 @@ def create(name: str, *, variant: str | None = None, **arguments) -> nn.Module:
     """
     if name not in MODELS:
         raise UserError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
-    file, attribute = MODELS[name]
-    module = family(file)
+    build, module = builder(name), family(MODELS[name][0])
     variants = getattr(module, "VARIANTS", {}).get(name, {})
     if variant is not None and variant not in variants:
         known = ", ".join(variants) or "none"
         raise UserError(f"{name} has no variant {variant!r}: its variants are {known}")
-    build = getattr(module, attribute)
     levels = inspect.getmro(build) if inspect.isclass(build) else [build]  # a class passes on what its base takes
     named = [each for level in levels for each in inspect.signature(level).parameters.values()]
     accepted = dict.fromkeys(each.name for each in named if each.kind is inspect.Parameter.KEYWORD_ONLY)

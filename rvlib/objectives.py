@@ -1,0 +1,101 @@
+"""Objectives: what a training step minimises, as functions of a model and a batch.
+
+They are in the order of the study. A loss compares two images (`rvlib.losses`); an objective says what a method does
+with it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rvlib import losses
+from rvlib.backbones import vgg16_features
+from rvlib.train import Batch
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(restored, reference) -> a number."""
+
+
+@dataclass(frozen=True)
+class Pixelwise:
+    """ℓ = loss(f(x), y): the restored patches are compared with their references, pixel by pixel.
+
+    `losses.mse` is SRCNN's eq. 4, FSRCNN's and SRResNet's, `losses.l1` SwinIR's eq. 6, `losses.negative_psnr` NAFNet's.
+    """
+
+    loss: Loss
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """One forward."""
+        return {"loss": self.loss(model(batch.degraded), batch.reference)}
+
+
+@dataclass(frozen=True)
+class PerceptualAdversarial:
+    """SRGAN's game: the generator is to look right to VGG16 and to the discriminator, which learns to tell.
+
+    ℓ_G = MSE + 6·10⁻³ content + 10⁻³ adversarial + 2·10⁻⁸ total variation,   ℓ_D as in eq. 2 (SRGAN eq. 3, report's
+    table 2; the weight of the content term is leftthomas'). Neither loss has a gradient for the other's weights, so
+    their sum trains both at once.
+    """
+
+    loss: Loss
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """`model` is `Adversaries`."""
+        restored, real, fake, judged = model(batch.degraded, batch.reference)
+        features = vgg16_features().to(restored.device)
+        parts = {
+            "pixel": self.loss(restored, batch.reference),
+            "content": 6e-3 * losses.perceptual(restored, batch.reference, features),
+            "adversarial": 1e-3 * losses.generator_adversarial(judged),
+            "total_variation": 2e-8 * losses.total_variation(restored),
+        }
+        discriminator = losses.discriminator_adversarial(fake, real)
+        return {"loss": sum(parts.values()) + discriminator, **parts, "discriminator": discriminator}
+
+
+@dataclass(frozen=True)
+class WithReference:
+    """ℓ = loss(G(x, z), y), z = CPEN(x, y): the IPR may look at the answer (DiffIR stage 1, eq. 6)."""
+
+    loss: Loss
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """One forward of stage 1."""
+        return {"loss": self.loss(model(batch.degraded, batch.reference), batch.reference)}
+
+
+@dataclass(frozen=True)
+class JointDiffusion:
+    """ℓ = loss(G(x, ẑ), y) + mean |ẑ - z|: all T reverse steps are in the graph (DiffIR stage 2, eq. 11 and 12)."""
+
+    loss: Loss
+    stage_1: nn.Module
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """z is the IPR of stage 1, which is not trained any more."""
+        with torch.no_grad():
+            prior = self.stage_1.to(batch.degraded.device).prior(batch.degraded, batch.reference)
+        restored, steps = model(batch.degraded, prior=prior)
+        pixel, distance = self.loss(restored, batch.reference), losses.prior_distance(steps[-1], prior)
+        divergence = losses.prior_divergence(steps[-1], prior)  # watched, not minimised
+        return {"loss": pixel + distance, "pixel": pixel, "distance": distance, "divergence": divergence}
+
+
+@dataclass(frozen=True)
+class SeparateDiffusion:
+    """ℓ = mean |f(z_t, t, c) - z| at one random t: how diffusion models are usually trained, with G left as it was."""
+
+    stage_1: nn.Module
+    timesteps: int
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """One t is drawn for the whole batch."""
+        t = int(torch.randint(self.timesteps, ()))
+        with torch.no_grad():
+            prior = self.stage_1.to(batch.degraded.device).prior(batch.degraded, batch.reference)
+        distance = losses.prior_distance(model(batch.degraded, prior=prior, t=t), prior)
+        return {"loss": distance, "distance": distance}

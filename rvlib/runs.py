@@ -1,0 +1,388 @@
+"""A training run in its folder: what it computes (identity), what happened to it (history), and how far it is (state).
+
+    run.json            identity and history
+    state.pt            everything to resume from
+    replay.json         losses of the first steps after that state, which changed code must reproduce
+    last.safetensors    the averaged weights, and best.safetensors those with the best score
+    log.csv             the learning curve
+
+Two runs are the same if they compute the same: model, settings, objective, photos, and the code of all of them. A run
+may be lengthened, and it may be carried over a change of its code by proof: a few steps from its state, computed by the
+new code, must give the numbers that the old code gave. Its history says so. A run that is replaced is set aside under a
+new name, never deleted.
+"""
+
+import copy
+import hashlib
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+from tqdm import tqdm
+
+import rvlib
+from rvlib.checkpoint import WEIGHTS, check_archive, read_metadata, save
+from rvlib.errors import UserError
+from rvlib.files import write_atomically
+
+REPLAYED = 3
+"""Steps after each saved state whose numbers are kept, for the proof that changed code computes the same."""
+
+
+def differences(before: dict, now: dict) -> list[str]:
+    """What differs between two identities, in words: `settings.steps (10 -> 20)`, `code of losses.l1`."""
+    found = []
+    for name in sorted(before.keys() | now.keys()):
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        if name == "code":
+            old, new = old or {}, new or {}
+            found += [f"code of {each}" for each in sorted(old.keys() | new.keys()) if old.get(each) != new.get(each)]
+        elif isinstance(old, dict) and isinstance(new, dict):
+            found += [f"{name}.{each}" for each in differences(old, new)]
+        else:
+            found.append(f"{name} ({_short(old)} -> {_short(new)})")
+    return found
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value) if value is not None else "none"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def commit() -> str:
+    """The commit of this checkout, marked where files differ from it; "unknown" outside of a checkout."""
+    git = ["git", "-C", str(rvlib.ROOT)]
+    try:
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel", "HEAD"], capture_output=True, text=True, check=True)
+        where, head = top.stdout.split("\n")[:2]
+        if Path(where).resolve() != rvlib.ROOT.resolve():  # the package lies in somebody else's repository
+            return "unknown"
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--", "rvlib"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return "unknown"
+    return head + (" with changes" if changed.stdout.strip() else "")
+
+
+class Run:
+    """The folder of a run and everything that it needs to be resumed; only the main process writes to it."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        model: nn.Module,
+        average: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        is_main: bool = True,
+    ):
+        self.folder, self.is_main = Path(folder), is_main
+        self.model, self.average, self.optimizer = model, average, optimizer
+        self.step = self.saved_step = 0
+        self.seconds = 0.0  # of training, without validation
+        self.sums = {}  # values since the last row of the log
+        self.rows = []
+        self.scores = {}  # of the last validation
+        self.replayed = []  # numbers of the steps since the state was saved
+        self.identity, self.history = {}, []
+
+    @property
+    def weights(self) -> nn.Module:
+        """What is validated, saved and released: the averaged weights, of the generator alone where there is a game."""
+        return getattr(self.average, "generator", self.average)
+
+    def open(self, identity: dict, *, replace: bool = False, replay=None) -> None:
+        """Take up the run in the folder, or begin one.
+
+        A longer schedule lengthens the run. Where code alone differs, `replay()` must give the kept numbers again.
+        Any other difference is an error that names it, or with `replace=True` sets the old run aside.
+        """
+        identity = json.loads(json.dumps(identity))  # as it is read again: tuples become lists
+        self.identity = identity
+        found = self._read()
+        was_trained = any((self.folder / file).exists() for file in ("state.pt", "last.safetensors"))
+        if found is None or not was_trained:  # a start that failed before its first state blocks nothing
+            self._begin(identity)
+            return
+        self.history = found["history"]
+        changes = differences(found["identity"], identity)
+        longer = self._is_longer(found["identity"], identity)
+        expected = ("code of ", "settings.steps ") if longer else ("code of ",)
+        others = [each for each in changes if not each.startswith(expected)]
+        parts = (self.model, self.average, self.optimizer)
+        fresh = [copy.deepcopy(part.state_dict()) for part in parts]
+        reason = ""
+        if not others:
+            reason = self._take_up(found["identity"], changes, longer=longer, replay=replay)
+            if reason is None:
+                return
+        if not replace:
+            raise UserError(
+                f"{self.folder} holds another run (different: {', '.join(changes)}){reason}: choose another folder, "
+                f"or let the run in it be set aside (--replace)"
+            )
+        self._set_aside(found)
+        for part, state in zip(parts, fresh, strict=True):
+            part.load_state_dict(state)
+        self._begin(identity)
+
+    def _begin(self, identity: dict) -> None:
+        self.history = []
+        record = find_record(identity)
+        if record is not None:
+            self._adopt(*record)
+            return
+        self._note("begun")
+        self._write()
+
+    def _take_up(self, before: dict, changes: list[str], *, longer: bool, replay) -> str | None:
+        """Resume from the state; returns why that cannot be, or None where it was done."""
+        code = [each for each in changes if each.startswith("code of ")]
+        if not (self.folder / "state.pt").exists():
+            metadata = self._finished()
+            if metadata is None or changes:
+                return "; its state is gone, so it can be neither resumed nor compared"
+            self._take_weights(metadata)
+            return None
+        try:
+            self.restore()
+        except _OtherArchitectureError:
+            if not code:
+                raise UserError(f"{self.folder / 'state.pt'} is damaged: delete {self.folder} to start anew") from None
+            return "; the network's code changed, and its saved state does not fit it any more"
+        if code:
+            reason = self._prove(replay, only_first=longer)
+            if reason is not None:
+                return f"; {reason}"
+            self.restore()
+            self._note("carried over changed code, whose numbers are the same", code=code)
+        if longer:
+            self._note(f"lengthened from {before['settings']['steps']} to {self.identity['settings']['steps']} steps")
+        if changes:
+            self._write()
+        return None
+
+    def _prove(self, replay, *, only_first: bool) -> str | None:
+        """Why changed code is not known to compute the same, or None where it does.
+
+        Where the schedule changes too, the numbers of the first step up to its gradient are all that can be compared.
+        """
+        file = self.folder / "replay.json"
+        kept = _read_json(file) if file.exists() else {}
+        if replay is None or kept.get("step") != self.step:
+            return "no numbers were kept to compare the changed code with"
+        before = kept["numbers"][:1] if only_first else kept["numbers"]
+        names = ("degraded", "reference", "loss", "gradient") if only_first else before[0]
+        tolerance = 1e-3 if self.identity["settings"].get("bf16") else 1e-5
+        for index, (old, new) in enumerate(zip(before, replay(len(before)), strict=True)):
+            for name in names:
+                allowed = 10 * tolerance if name in ("gradient", "average") else tolerance
+                if not math.isclose(old[name], new.get(name, math.nan), rel_tol=allowed, abs_tol=1e-12):
+                    where = f"step {self.step + index + 1}"
+                    return f"the changed code gives {name} {new.get(name)} at {where} instead of {old[name]}"
+        return None
+
+    @staticmethod
+    def _is_longer(before: dict, now: dict) -> bool:
+        old, new = (each.get("settings", {}).get("steps") for each in (before, now))
+        return isinstance(old, int) and isinstance(new, int) and new > old
+
+    def _finished(self) -> dict | None:
+        """The metadata of complete weights in the folder, where there are any."""
+        file = self.folder / "last.safetensors"
+        metadata = read_metadata(file) if file.exists() else None
+        is_whole = metadata is not None and metadata.get("step") == self.identity["settings"]["steps"]
+        return metadata if is_whole else None
+
+    def _take_weights(self, metadata: dict) -> None:
+        weights = rvlib.load(self.folder / "last.safetensors").state_dict()
+        self.weights.load_state_dict(weights)
+        getattr(self.model, "generator", self.model).load_state_dict(weights)
+        self.step = self.saved_step = metadata["step"]
+        self.scores = metadata.get("scores", {})
+        log = self.folder / "log.csv"
+        self.rows = pd.read_csv(log).to_dict("records") if log.exists() else []
+
+    def _adopt(self, record: dict, weights: Path) -> None:
+        """Take a committed record with its weights for the finished run that it tells of."""
+        self.history = record["history"]
+        if self.is_main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.folder / "last.safetensors", lambda path: shutil.copyfile(weights, path))
+            table = pd.DataFrame(record["log"])
+            write_atomically(self.folder / "log.csv", lambda path: table.to_csv(path, index=False))
+        self._note(f"taken from the record of {weights.name}")
+        self._write()
+        self._take_weights(read_metadata(weights))
+
+    def _set_aside(self, found: dict) -> None:
+        """Rename the folder after what it holds: how many steps, and a digest of its identity."""
+        self.step, self.rows, self.sums, self.scores, self.seconds = 0, [], {}, {}, 0.0
+        if not self.is_main:
+            return
+        weights = self.folder / "last.safetensors"
+        step = (read_metadata(weights) or {}).get("step", 0) if weights.exists() else 0
+        digest = hashlib.sha256(json.dumps(found["identity"], sort_keys=True).encode()).hexdigest()[:8]
+        aside = self.folder.with_name(f"{self.folder.name}.step-{step}-{digest}")
+        number = 1
+        while aside.exists():  # the same run, replaced before
+            number += 1
+            aside = aside.with_name(f"{self.folder.name}.step-{step}-{digest}-{number}")
+        os.replace(self.folder, aside)
+        tqdm.write(f"{self.folder} held another run: it is kept as {aside.name}", file=sys.stderr)
+
+    def note_resumed(self, **facts) -> None:
+        """Add to the history that training goes on, and on what."""
+        if self.step:
+            self._note("resumed", **facts)
+        else:
+            self.history[-1] |= facts
+        self._write()
+
+    def _note(self, event: str, **facts) -> None:
+        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+        self.history.append({"event": event, "step": self.step, "date": date, "commit": commit(), **facts})
+
+    def _read(self) -> dict | None:
+        file = self.folder / "run.json"
+        if not file.exists():
+            return None
+        content = _read_json(file)
+        if "identity" not in content:  # written before runs knew their code
+            content = {"identity": content, "history": []}
+        return content
+
+    def _write(self) -> None:
+        if not self.is_main:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = json.dumps({"identity": self.identity, "history": self.history}, indent=1, sort_keys=True)
+        write_atomically(self.folder / "run.json", lambda path: Path(path).write_text(content))
+
+    def restore(self) -> None:
+        """Set model, average, optimizer and log to what `save` wrote."""
+        file = self.folder / "state.pt"
+        try:
+            check_archive(file)
+            saved = torch.load(file, map_location="cpu", weights_only=True)
+            parts = [(self.model, saved["model"]), (self.average, saved["average"])]
+        except Exception:  # the reader raises many types for damaged bytes
+            raise UserError(f"{file} is damaged: delete {self.folder} to start the run anew") from None
+        try:
+            for part, state in parts:
+                part.load_state_dict(state)
+            self.optimizer.load_state_dict(saved["optimizer"])
+        except (RuntimeError, ValueError, KeyError):
+            raise _OtherArchitectureError from None
+        try:
+            self.step = self.saved_step = saved["step"]
+            self.seconds, self.sums, self.rows = saved["seconds"], saved["sums"], saved["rows"]
+            self.scores = saved.get("scores", {})
+            self.replayed = []
+        except (KeyError, TypeError):
+            raise UserError(f"{file} is damaged: delete {self.folder} to start the run anew") from None
+
+    def advance(self, values: dict[str, float], seconds: float) -> None:
+        """Count one step, what its objective gave, and how long it took."""
+        for name, value in {**values, "count": 1.0}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.step += 1
+        self.seconds += seconds
+
+    @property
+    def missing_numbers(self) -> int:
+        """How many steps after the saved state still have to give their numbers."""
+        return REPLAYED - len(self.replayed) if self.saved_step else 0
+
+    @property
+    def wants_numbers(self) -> bool:
+        """Whether the numbers of the next step are kept for a later proof."""
+        return self.missing_numbers > 0
+
+    def keep(self, numbers: dict[str, float]) -> None:
+        """Keep the numbers of a step after the saved state; with the last of them, write all."""
+        self.replayed.append(numbers)
+        if len(self.replayed) == REPLAYED and self.is_main:
+            content = json.dumps({"step": self.saved_step, "numbers": self.replayed})
+            write_atomically(self.folder / "replay.json", lambda path: Path(path).write_text(content))
+
+    def log(self, facts: dict, scores: dict) -> None:
+        """Add a row (means since the last one), write weights and state; keep the best by the first score."""
+        count = self.sums.pop("count")
+        row = {"step": self.step, **{name: total / count for name, total in self.sums.items()}, **facts, **scores}
+        self.sums, self.scores = {}, scores
+        self.rows.append(row)
+        if not self.is_main:
+            return
+        if scores:
+            first = next(iter(scores))
+            if row[first] == max(each.get(first, -math.inf) for each in self.rows):
+                self._save_weights("best.safetensors")
+        self.publish()
+        self.save()
+
+    def publish(self) -> None:
+        """Write the averaged weights and the curve."""
+        self._save_weights("last.safetensors")
+        table = pd.DataFrame(self.rows)
+        write_atomically(self.folder / "log.csv", lambda path: table.to_csv(path, index=False))
+
+    def save(self) -> None:
+        """Write the state in one step: a kill leaves the one before or this one."""
+        if not self.is_main:
+            return
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            **{name: getattr(self, name) for name in ("step", "seconds", "sums", "rows", "scores")},
+        }
+        write_atomically(self.folder / "state.pt", lambda path: torch.save(state, path))
+        self.saved_step, self.replayed = self.step, []
+
+    def _save_weights(self, file: str) -> None:
+        trained = [each["commit"] for each in self.history if each["event"] in ("begun", "resumed")]
+        facts = {"step": self.step, "scores": self.scores, "training": self.identity}
+        save(self.weights, self.folder / file, commit=trained[-1] if trained else "unknown", **facts)
+
+
+class _OtherArchitectureError(Exception):
+    """A state whose tensors do not fit the model."""
+
+
+def record(folder: str | Path) -> dict:
+    """What a finished run's weights are committed with: identity, history and learning curve."""
+    content = _read_json(Path(folder) / "run.json")
+    log = pd.read_csv(Path(folder) / "log.csv")
+    return {**content, "log": json.loads(log.to_json(orient="records"))}
+
+
+def find_record(identity: dict) -> tuple[dict, Path] | None:
+    """The committed record with this identity, and its weights, where there are both."""
+    for file in sorted(WEIGHTS.glob("*.json")):
+        weights = file.with_suffix(".safetensors")
+        try:
+            content = json.loads(file.read_text())
+        except (ValueError, OSError):
+            continue
+        if weights.exists() and content.get("identity") == identity:
+            return content, weights
+    return None
+
+
+def _read_json(file: Path) -> dict:
+    try:
+        return json.loads(file.read_text())
+    except ValueError:
+        raise UserError(f"{file} is damaged: delete {file.parent} to start the run anew") from None

@@ -1,0 +1,236 @@
+"""Runs: they know their code, say what differs, are lengthened and carried over, and are never deleted."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import rvlib
+from rvlib import checkpoint, losses, recipes, runs
+from rvlib.fingerprint import code
+from rvlib.objectives import PerceptualAdversarial, Pixelwise
+from rvlib.pairs import Patches
+from rvlib.photos import sample
+
+TINY = {"patch_size": 32, "batch_size": 4, "validate_every": 2}
+SWINIR = {"arguments": {"embed": 12, "depths": (2,), "heads": (2,)}}
+NAFNET = {"arguments": {"width": 8, "encoder": (1,), "middle": 1, "decoder": (1,)}}
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
+
+
+def identity(run):
+    return json.loads((run / "run.json").read_text())["identity"]
+
+
+def history(run):
+    return [each["event"] for each in json.loads((run / "run.json").read_text())["history"]]
+
+
+class TestFingerprints:
+    def test_follow_what_is_used_and_nothing_else(self):
+        found = code(Patches, type(Pixelwise(losses.l1)), losses.l1)
+        assert {"losses.l1", "pairs.Patches", "objectives.Pixelwise", "color.luminance"} <= found.keys()
+        assert "losses.mse" not in found
+        assert not [name for name in found if name.startswith(("swinir", "metrics", "report"))]
+
+    def test_backbones_belong_to_the_game(self):
+        assert "backbones.vgg16_features" in code(PerceptualAdversarial)
+
+    def test_a_function_from_elsewhere_counts_with_what_it_uses(self):
+        def objective(model, batch):
+            return {"loss": losses.l1(model(batch.degraded), batch.reference)}
+
+        found = code(objective)
+        assert "losses.l1" in found
+        assert len(found) == 2
+
+    def test_the_same_on_every_call(self):
+        assert code(Patches) == code(Patches)
+
+
+CODE = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import rvlib
+assert rvlib.__file__.startswith(sys.argv[1]), rvlib.__file__
+from rvlib import recipes
+from rvlib.photos import sample
+photos = {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
+small = json.loads(sys.argv[3])
+for method, arguments in small.items():
+    facts = {"steps": 3, "patch_size": 32, "batch_size": 2, "validate_every": 3, "arguments": arguments}
+    recipes.train(method, photos, run=f"{sys.argv[2]}/{method}", replace_run=True, **facts)
+"""
+SMALL = {"fsrcnn": {}, "swinir": SWINIR["arguments"], "nafnet": NAFNET["arguments"]}
+# file, text, new text, runs that must be trained again
+EDITS = {
+    "docstring": ("losses.py", '"""Mean |x - y|', '"""The mean of |x - y|', set()),
+    "comment": ("pairs.py", "# too small to cut a patch from", "# smaller than a patch", set()),
+    "message": ("pairs.py", "must be a positive multiple of the scale", "has to be a multiple of the scale", set()),
+    "another loss": ("losses.py", "+ 1e-6", "+ 1e-8", set()),
+    "loss": (
+        "losses.py",
+        "return F.l1_loss(restored, reference)",
+        "return 2 * F.l1_loss(restored, reference)",
+        {"swinir"},
+    ),
+    "equal code": (
+        "losses.py",
+        "return F.l1_loss(restored, reference)",
+        "return (restored - reference).abs().mean()",
+        set(),
+    ),
+    "network": (
+        "models/nafnet.py",
+        "def simple_gate(x: Tensor) -> Tensor:",
+        "def simple_gate(x: Tensor) -> Tensor:\n    x = 0.5 * x",
+        {"nafnet"},
+    ),
+    "degradation": (
+        "degrade.py",
+        "stretch = min(factor, 1.0)",
+        "stretch = min(0.9 * factor, 1.0)",
+        {"fsrcnn", "swinir"},
+    ),
+    "default": ("train.py", "ema: float = 0.999", "ema: float = 0.99", {"fsrcnn", "swinir", "nafnet"}),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A copy of the library, and a run of three methods by it."""
+    place = tmp_path_factory.mktemp("trained")
+    shutil.copytree(rvlib.ROOT / "rvlib", place / "rvlib", ignore=shutil.ignore_patterns("__pycache__"))
+    train(place, place / "runs")
+    return place
+
+
+def train(place, folder):
+    subprocess.run(
+        [sys.executable, "-c", CODE, str(place), str(folder), json.dumps(SMALL)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_a_run_is_trained_again_where_what_it_computes_changed(trained, tmp_path, name):
+    file, old, new, expected = EDITS[name]
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    text = (tmp_path / "rvlib" / file).read_text()
+    assert text.count(old) >= 1
+    (tmp_path / "rvlib" / file).write_text(text.replace(old, new))
+    train(tmp_path, tmp_path / "runs")
+    aside = {path.name.partition(".step-")[0] for path in (tmp_path / "runs").glob("*.step-3-*")}
+    assert aside == expected
+    for method in aside:  # the old run is still there, weights and all
+        (old_run,) = (tmp_path / "runs").glob(f"{method}.step-3-*")
+        assert (old_run / "last.safetensors").read_bytes() == (
+            trained / "runs" / method / "last.safetensors"
+        ).read_bytes()
+    if name == "loss":  # what replaces a run begins where a first run would
+        train(tmp_path, tmp_path / "fresh")
+        again, fresh = (tmp_path / folder / "swinir/state.pt" for folder in ("runs", "fresh"))
+        again, fresh = (torch.load(file, weights_only=True)["model"] for file in (again, fresh))
+        assert all(torch.equal(again[key], fresh[key]) for key in fresh)
+    for method in SMALL.keys() - aside:
+        kept, before = (place / "runs" / method for place in (tmp_path, trained))
+        assert (kept / "state.pt").read_bytes() == (before / "state.pt").read_bytes()
+    if name == "equal code":
+        assert history(tmp_path / "runs/swinir")[-1].startswith("carried over changed code")
+        assert history(tmp_path / "runs/nafnet") == history(trained / "runs/nafnet")
+
+
+def test_what_differs_is_named(photos, tmp_path):
+    recipes.train("swinir", photos, run=tmp_path, steps=2, **SWINIR, **TINY)
+    wider = {"arguments": {**SWINIR["arguments"], "embed": 16}}
+    with pytest.raises(rvlib.UserError, match=r"different: model.arguments.embed \(12 -> 16\)"):
+        recipes.train("swinir", photos, run=tmp_path, steps=2, **wider, **TINY)
+    with pytest.raises(rvlib.UserError, match=r"objective.loss \(\"l1\" -> \"charbonnier\"\)"):
+        recipes.train("swinir", photos, run=tmp_path, steps=2, loss="charbonnier", **SWINIR, **TINY)
+    with pytest.raises(rvlib.UserError, match=r"settings.steps \(2 -> 1\)"):
+        recipes.train("swinir", photos, run=tmp_path, steps=1, **SWINIR, **TINY)
+    assert identity(tmp_path)["objective"] == {"name": "Pixelwise", "loss": "l1"}
+
+
+def test_a_replaced_run_is_set_aside(photos, tmp_path):
+    run = tmp_path / "run"
+    for rate in (1e-3, 2e-3, 1e-3, 2e-3, 1e-3):
+        recipes.train("fsrcnn", photos, run=run, steps=2, learning_rate=rate, replace_run=True, **TINY)
+    others = sorted(tmp_path.glob("run.step-2-*"))
+    assert len(others) == 4
+    rates = [identity(other)["settings"]["learning_rate"] for other in others]
+    assert sorted(rates) == [1e-3, 1e-3, 2e-3, 2e-3]
+
+
+def test_a_longer_schedule_lengthens_the_run(photos, tmp_path):
+    recipes.train("fsrcnn", photos, run=tmp_path, steps=4, **TINY)
+    _, log = recipes.train("fsrcnn", photos, run=tmp_path, steps=8, **TINY)
+    assert list(log["step"]) == [2, 4, 6, 8]
+    events = json.loads((tmp_path / "run.json").read_text())["history"]
+    assert [each["event"] for each in events] == ["begun", "lengthened from 4 to 8 steps", "resumed"]
+    assert [each["step"] for each in events] == [0, 4, 4]
+
+
+def test_a_failed_start_blocks_nothing(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(Patches, "batch", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        recipes.train("fsrcnn", photos, run=tmp_path, steps=2, **TINY)
+    monkeypatch.undo()
+    recipes.train("fsrcnn", photos, run=tmp_path, steps=2, learning_rate=1e-4, **TINY)
+    assert identity(tmp_path)["settings"]["learning_rate"] == 1e-4
+
+
+def test_a_committed_record_counts_as_the_finished_run(photos, tmp_path, monkeypatch):
+    first, log = recipes.train("fsrcnn", photos, run=tmp_path / "run", steps=4, **TINY)
+    released = tmp_path / "weights"
+    released.mkdir()
+    (released / "mine.json").write_text(json.dumps(runs.record(tmp_path / "run")))
+    shutil.copy(tmp_path / "run/last.safetensors", released / "mine.safetensors")
+    monkeypatch.setattr(runs, "WEIGHTS", released)
+    monkeypatch.setattr(Patches, "batch", lambda *_, **__: pytest.fail("it trained"))
+    again, same = recipes.train("fsrcnn", photos, run=tmp_path / "elsewhere", steps=4, **TINY)
+    pd.testing.assert_frame_equal(log, same)
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    assert history(tmp_path / "elsewhere")[-1] == "taken from the record of mine.safetensors"
+    recipes.train("fsrcnn", photos, run=tmp_path / "elsewhere", steps=4, **TINY)  # and again, without a state
+    with pytest.raises(rvlib.UserError, match=r"settings.steps \(4 -> 6\).*state is gone"):
+        recipes.train("fsrcnn", photos, run=tmp_path / "elsewhere", steps=6, **TINY)
+
+
+def test_numbers_are_kept_for_the_proof(photos, tmp_path):
+    recipes.train("nafnet", photos, run=tmp_path, steps=4, **NAFNET, **TINY)
+    kept = json.loads((tmp_path / "replay.json").read_text())
+    assert kept["step"] == 4
+    assert len(kept["numbers"]) == runs.REPLAYED
+    assert all(np.isfinite(list(each.values())).all() for each in kept["numbers"])
+
+
+def test_outside_of_a_checkout_the_commit_is_unknown(tmp_path, monkeypatch):
+    assert len(runs.commit().split()[0]) == 40
+    monkeypatch.setattr(rvlib, "ROOT", tmp_path)
+    assert runs.commit() == "unknown"
+    monkeypatch.setenv("PATH", str(tmp_path))  # and where there is no git
+    assert runs.commit() == "unknown"
+
+
+def test_differences_are_in_words():
+    before = {"settings": {"a": 1, "b": (2, 3)}, "code": {"losses.l1": "x"}, "start": "0"}
+    now = {"settings": {"a": 2, "b": (2, 3)}, "code": {"losses.l1": "y", "degrade.Noise": "z"}, "start": "0"}
+    expected = ["code of degrade.Noise", "code of losses.l1", "settings.a (1 -> 2)"]
+    assert runs.differences(before, now) == expected
+    assert runs.differences(before, before) == []
+    assert checkpoint.WEIGHTS == runs.WEIGHTS
+    assert Path(runs.__file__).exists()
