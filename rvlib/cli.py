@@ -191,7 +191,7 @@ def models():
         {"released": n, "task": m.task, "scale": m.scale, "parameters": complexity.parameters(m)}
         for n, m in loaded.items()
     ]
-    licence = "Apache-2.0, trained on T91 and BSDS500 (weights/README.md)\n"
+    licence = "Apache-2.0; weights/README.md names the photos they were trained on, and whose licences those have\n"
     typer.echo(f"{markdown(pd.DataFrame(facts))}\n{licence}" if facts else "no weights are released yet\n")
     typer.echo(f"{markdown(pd.read_csv(OFFICIAL))}\n\nmodels of `rvlib.create` and their variants:")
     for name, (file, _) in MODELS.items():

@@ -12,6 +12,7 @@ from safetensors import safe_open
 import rvlib
 from rvlib import complexity
 from rvlib.errors import UserError
+from rvlib.fetch import manifest
 from rvlib.files import write_atomically
 from rvlib.notebooks import read_parameters
 from rvlib.tables import markdown, write_json
@@ -36,8 +37,11 @@ def release(parameters: Path) -> None:
     try:
         profile, folder = content["profile"], rvlib.ROOT / content["weights"]
         runs = {name: run for notebook in COMPARISONS for name, run in content[notebook]["runs"].items()}
+        sets = {name: content[run.partition("/")[0]]["train_sets"] for name, run in runs.items()}
     except (LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"{parameters} names no `weights` or no `runs` of {', '.join(COMPARISONS)}: {error}") from None
+        raise UserError(
+            f"{parameters} names no `weights`, no `train_sets` or no `runs` of {', '.join(COMPARISONS)}: {error}"
+        ) from None
     cards = []
     for name, run in runs.items():
         source = rvlib.ROOT / "runs" / profile / run / "last.safetensors"
@@ -45,7 +49,7 @@ def release(parameters: Path) -> None:
             raise UserError(f"{source} is missing: run the pipeline of profile {profile}, which trains it")
         target = folder / f"{name}.safetensors"
         write_atomically(target, lambda path, source=source: shutil.copyfile(source, path))
-        cards.append(card(name, target, source.parent, rvlib.ROOT / "reports" / profile))
+        cards.append(card(name, target, source.parent, rvlib.ROOT / "reports" / profile, sets[name]))
     stale = [path for path in folder.glob("*.safetensors") if path.stem not in runs]
     for path in stale:
         path.unlink()
@@ -66,7 +70,14 @@ def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def card(name: str, weights: Path, run: Path, reports: Path) -> str:
+def licences(sets: list[str]) -> str:
+    """The training sets with the licences of their photos, as the manifest states them; others are the user's own."""
+    rows = manifest().query("split == 'train'").drop_duplicates(["set", "licence"])
+    known = rows.groupby("set")["licence"].agg(", ".join)
+    return "; ".join(f"{name}: {known.get(name, 'your own photos')}" for name in sets)
+
+
+def card(name: str, weights: Path, run: Path, reports: Path, sets: list[str]) -> str:
     """The card of one file of weights: what it is, how it was trained, what was measured, where it fails."""
     with safe_open(weights, framework="pt") as file:
         facts = json.loads(file.metadata()["rvlib"])
@@ -80,6 +91,7 @@ def card(name: str, weights: Path, run: Path, reports: Path) -> str:
         f"- **Model**: {facts['name']}, {json.dumps(facts['arguments'])}; {complexity.parameters(model):,} parameters; "
         f"{model.task}, scale {model.scale}",
         f"- **Data**: {training['data']}; patches of {training['patches']['patch_size'] * model.scale} pixels",
+        f"- **Licences of the photos**: {licences(sets)}",
         f"- **Training**: recipe {training['method']}, {settings}; {steps:,} steps in {seconds / 60:.0f} minutes "
         f"({platform.machine()}); the weights are those of step {facts['step']:,}",
         f"- **Learning curve** (validation photo): {shown}",

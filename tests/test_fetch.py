@@ -3,16 +3,19 @@
 import hashlib
 import http.server
 import io
+import os
 import re
 import tarfile
 import threading
 import zipfile
 from collections import Counter
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 import rvlib
@@ -469,11 +472,46 @@ def test_the_manifest_is_sound():
         assert photos_of[name] == len(sides[0]) == count
     assert photos_of["Set12"] == 12
     assert photos_of["T91"] == 91
+    assert listed[listed["set"] == "CID22"]["split"].value_counts().to_dict() == {"train": 208, "validation": 41}
+    assert set(listed[listed["set"] == "CLIC2025"]["split"]) == {"train"}
+    assert photos_of["CLIC2025"] == 41
+    assert set(listed[listed["set"] == "Kodak"]["split"]) == {"test"}
+    assert photos_of["Kodak"] == 24
     for file in listed[listed["source"] == "github"]["path"]:
         assert len(Path(file).parts[2]) == 40, f"{file} is not pinned by a commit"
     for address, pattern in listed[listed["source"] == "url"][["path", "members"]].itertuples(index=False):
         assert address.startswith("https://")
         re.compile(pattern)
+
+
+def test_a_photo_that_leaked_stays_out():
+    names = set(manifest().query("split == 'train'")["path"].map(Path).map(attrgetter("stem")))
+    assert not names & {"302003", "3316926_opo25u"}, "the woman of Set5; a photo of CID22's validation"
+
+
+def test_the_release_profile_checks_its_photos_against_every_test_set_it_fetches():
+    content = yaml.safe_load((rvlib.ROOT / "profiles/release/params.yaml").read_text())
+    listed = manifest()
+    fetched = listed[listed["set"].isin(content["fetch"]["sets"]) & (listed["set"] != "samples")]
+    for split, checked in (("train", "train_sets"), ("test", "test_sets")):
+        assert set(content["01_data"][checked]) == set(fetched[fetched["split"] == split]["set"])
+    used = {name for section in content.values() if isinstance(section, dict) for name in section.get("train_sets", [])}
+    assert used == set(content["01_data"]["train_sets"])
+
+
+@pytest.mark.parametrize(("name", "count"), [("CID22", 249), ("CLIC2025", 41), ("Kodak", 24)])
+def test_the_mirror_has_the_photos_of_the_manifest(name, count, tmp_path, monkeypatch):
+    mirror = Path(os.environ.get("RV_MIRROR", ""))
+    paths = manifest().query("set == @name")["path"]
+    if not os.environ.get("RV_MIRROR") or not all((rvlib.ROOT / mirror / path).is_file() for path in paths):
+        pytest.skip("the photos are not at RV_MIRROR")
+    monkeypatch.setattr(fetching.requests, "get", None)
+    fetch([name], tmp_path, progress=False)
+    assert len(list(tmp_path.glob(f"{name}/*/reference/*.png"))) == count
+    assert not (tmp_path / "checksums.csv").exists()  # every hash is known
+    for path in tmp_path.glob(f"{name}/*/reference/*.png"):
+        with Image.open(path) as image:
+            assert max(image.size) == {"CID22": 512, "CLIC2025": 2048, "Kodak": 768}[name]
 
 
 @pytest.mark.parametrize(

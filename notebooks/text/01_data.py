@@ -44,6 +44,8 @@ test_sets = ["samples"]
 # %%
 listed = manifest()
 files = listed.groupby(["set", "split", "source"], sort=False).size().rename("files").reset_index()
+licences = listed.drop_duplicates(["set", "licence"]).groupby("set")["licence"].agg(", ".join)
+files["licence"] = files["set"].map(licences).where(files["set"] != "samples", "one per photo, below")
 files.style.hide(axis="index")
 
 # %% [markdown]
@@ -66,12 +68,21 @@ samples.style.hide(axis="index")
 data = study.data(profile)
 train = {f"{name}/{k}": v for name in train_sets for k, v in photos.load_set(data, name, split="train").items()}
 test = {f"{name}/{k}": v for name in test_sets for k, v in photos.load_set(data, name, split="test").items()}
+validation_sets = [name for name in train_sets if name in set(listed[listed["split"] == "validation"]["set"])]
+validation = photos.load_sets(data, validation_sets, split="validation")
 shown = photos.load_set(study.data("demo"), "samples", split="test")
 figure = figures.images({f"test: {name}": image for name, image in shown.items()}, columns=4)
 
 # %%
 shown = photos.load_set(study.data("demo"), "samples", split="train")
 figure = figures.images(dict(list(shown.items())[:8]), columns=4, width=2.6)
+
+# %% [markdown]
+# Validation photos say how far a training has come. Nothing is trained on them, and no benchmark number comes from them.
+# Where a set has many, learning curves and ablations use the first sixteen by name, and the end of a training all:
+
+# %%
+print(f"{len(validation)} validation photos; for curves and ablations: {', '.join(list(validation)[:16])}")
 
 # %% [markdown]
 # ## How much is that?
@@ -97,7 +108,8 @@ summary = pd.DataFrame(
             "megapixels": sum(image.shape[0] * image.shape[1] for image in images.values()) / 1e6,
             "median contrast": np.median(np.concatenate([contrast(image) for image in images.values()])),
         }
-        for split, images in (("train", train), ("test", test))
+        for split, images in (("train", train), ("validation", validation), ("test", test))
+        if images
     ]
 )
 summary.style.format(precision=2).hide(axis="index")
@@ -108,12 +120,14 @@ summary.style.format(precision=2).hide(axis="index")
 # A network of thirteen thousand weights can't memorise photos; one of eleven million can. If a test photo, perhaps
 # re-encoded, cropped or scaled, is in the training set, the test measures memory. Public sets are full of such traps:
 # the validation folder of BSDS500 *is* the test set BSD100, and its training photo 302003 is the woman of Set5, scaled to
-# 71 %; this check found it, and the manifest leaves it out. It compares perceptual hashes of overlapping crops:
+# 71 %. CID22 has the same clouds twice, as training photo 3316926_opo25u and as validation photo 844297. This check found
+# both, and the manifest leaves these two training photos out. Validation photos are checked too, or the choice of the
+# best weights would be the choice of those that memorise. Perceptual hashes of overlapping crops are compared:
 
 # %%
-leaks = find_leaks(train, test)
-assert len(leaks) == 0, f"test photos among the training photos: {leaks}"
-print(f"{len(test)} test photos, {len(train)} training photos, {len(leaks)} found in both")
+leaks = find_leaks(train, test | validation)
+assert len(leaks) == 0, f"test or validation photos among the training photos: {leaks}"
+print(f"{len(test)} test, {len(validation)} validation and {len(train)} training photos, {len(leaks)} found in both")
 
 # %% [markdown]
 # A check that never fires proves nothing, so here is one that must: a test photo, shifted by three pixels, is planted
@@ -129,7 +143,8 @@ planted
 output = study.output(profile, "01_data")
 tables.write(summary, output / "sets")
 tables.write(files, output / "manifest")
-tables.write_json({"leaks": len(leaks), "train_photos": len(train), "test_photos": len(test)}, output / "summary.json")
+counts = {"train_photos": len(train), "validation_photos": len(validation), "test_photos": len(test)}
+tables.write_json({"leaks": len(leaks), **counts}, output / "summary.json")
 
 # %% [markdown]
 # ## Takeaways
