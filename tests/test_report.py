@@ -4,6 +4,7 @@ import itertools
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -279,6 +280,26 @@ def test_every_claimed_number_has_a_verdict_and_a_reason(folder):
     assert verdicts["report table 3", "Set14", "SRGAN", "LPIPS"] == "published elsewhere"
     assert verdicts["report table 1", "Set5", "FSRCNN", "SSIM"] == "cannot be checked here"
     assert (verdicts["report table 4"] == "contradicts").all()
+
+
+@pytest.mark.parametrize(
+    ("measure", "here", "published", "stated", "expected"),
+    [
+        ("psnr_y_crop4", 30.2, True, "contradicts", "reproduced"),
+        ("psnr_y_crop4", 30.4, True, "contradicts", "published elsewhere"),
+        ("psnr_y_crop4", float("nan"), False, "published elsewhere", "published elsewhere"),
+        ("ssim_y_crop4", float("nan"), False, "published elsewhere", "cannot be checked here"),
+        ("ssim_y_crop4", 30.2, False, "contradicts", "contradicts"),
+        ("seconds", 30.0, False, "published elsewhere", "cannot be checked here"),
+    ],
+)
+def test_the_rule_of_the_audit(measure, here, published, stated, expected):
+    claim = SimpleNamespace(
+        measure=measure, value=30.0, here=here, published=published, verdict=stated, reason="the row's own reason"
+    )
+    verdict, reason = tables.verdict(claim)
+    assert verdict == expected
+    assert (reason == claim.reason) == (expected != "reproduced" and measure != "seconds")
 
 
 def test_latex_has_its_own_marks(tmp_path):
