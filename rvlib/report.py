@@ -147,10 +147,10 @@ def _git(*words: str) -> str:
     return done.stdout.strip()
 
 
-def render(sections: list[dict], target: Path, **facts: str) -> None:
-    """Write the page: `sections` have a title, a text and parts (HTML of tables and figures)."""
+def render(sections: list[dict], target: Path, **texts: str) -> None:
+    """Write the page: `sections` have a title, a text and parts (HTML of tables and figures); `texts` fill the head."""
     environment = Environment(loader=PackageLoader("rvlib", "."), autoescape=select_autoescape())
-    page = environment.get_template("report.html").render(sections=sections, **facts)
+    page = environment.get_template("report.html").render(sections=sections, **texts)
     write_atomically(target, lambda path: Path(path).write_text(page))
 
 

@@ -229,12 +229,12 @@ cup = {"coffee": "coffee cup, CC0"}
 
 def sliders(place: str, texts: dict[str, str], what: str) -> list[str]:
     """A before/after slider for each photo of which a comparison has kept both."""
-    made = []
+    sliders = []
     for name, text in texts.items():
         files = [f"{place}/{kind}-{name}.png" for kind in ("before", "after")]
         if all(there(file) for file in files):
-            made.append(report.slider_html(*(photos.read(folder / file) for file in files), f"{what}: {text}"))
-    return made
+            sliders.append(report.slider_html(*(photos.read(folder / file) for file in files), f"{what}: {text}"))
+    return sliders
 
 
 # %%
