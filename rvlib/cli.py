@@ -139,18 +139,16 @@ def evaluate(
     reference: Annotated[Path, typer.Option(help="A folder of reference photos.")],
     degraded: Annotated[Path | None, typer.Option(help="Their degraded versions, by name; else made anew.")] = None,
     scale: Annotated[int | None, typer.Option(help="Only where the weights cannot tell.")] = None,
-    perceptual: Annotated[bool, typer.Option(help="LPIPS too.")] = False,
+    perceptual: Annotated[bool, typer.Option(help="Perceptual measures too, such as LPIPS.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the rows to this CSV.")] = None,
 ):
-    """Measure a model on a folder of photos, beside what was done without one.
+    """Measure a model on a folder of photos, next to the result without one.
 
     Super-resolution against bicubic: PSNR and SSIM on luminance, `scale` pixels cropped. Deblurring against the blurred
     photo: on RGB, nothing cropped, 3-D SSIM.
     """
-    import pandas as pd
-
-    from rvlib import evaluate as measure
-    from rvlib import tables
+    from rvlib import evaluate as evaluation
+    from rvlib import measures, tables
     from rvlib.pairs import photo_pairs
     from rvlib.photos import folder, pair_folder, read
     from rvlib.recipes import degradation
@@ -161,16 +159,13 @@ def evaluate(
     else:
         photos = {path.name: read(path) for path in folder(reference)}
         pairs = photo_pairs(photos, degradation(network.task, network.scale))
-    common = {"set_name": reference.name, "perceptual": perceptual}
-    if network.task == "deblurring":
-        common |= {"crop": 0, "channel": "rgb"}
-        before = measure.evaluate(lambda photo: photo, pairs, method="blurry", label="blurry input", **common)
+    restorers = evaluation.baseline(network.task, network.scale)
+    if model in rvlib.released():
+        restorers[model, "released weights"] = evaluation.with_model(network)
     else:
-        common |= {"crop": network.scale}
-        enlarge = measure.bicubic(network.scale)
-        before = measure.evaluate(enlarge, pairs, method="bicubic", label="bicubic input", **common)
-    restorer, method = measure.with_model(network), network.recipe["name"]
-    rows = pd.concat([before, measure.evaluate(restorer, pairs, method=method, label="this run", **common)])
+        restorers[network.recipe["name"], "this run"] = evaluation.with_model(network)
+    chosen = measures.for_task(network.task, network.scale, perceptual=perceptual)
+    rows = evaluation.evaluate(restorers, pairs, set_name=reference.name, measures=chosen)
     typer.echo(tables.markdown(tables.means(rows)))
     if output is not None:
         tables.write(rows, output)

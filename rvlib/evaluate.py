@@ -1,77 +1,97 @@
-"""Rows of measured quality: one per photo and method, every column named with its convention."""
+"""Rows of measured quality: one per photo and method, with a column per measure."""
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from torch import nn
 from tqdm import tqdm
 
-from rvlib import metrics
 from rvlib.degrade import imresize
 from rvlib.errors import UserError
-from rvlib.pairs import Pair
+from rvlib.measures import Measure
+from rvlib.pairs import Pair, set_pairs
 from rvlib.restore import restore
+
+Restorer = Callable[[np.ndarray], np.ndarray]
+"""Makes a restored photo of a degraded one, both uint8 H x W x 3."""
+
+Restorers = dict[tuple[str, str], Restorer]
+"""Restorers by method ("bicubic", "swinir") and label, which says what the row is ("bicubic input", "this run")."""
 
 
 def timed(work: Callable, *inputs) -> tuple[object, float]:
-    """What `work(*inputs)` gives, and the seconds of wall time that it took."""
+    """The result of `work(*inputs)`, and the seconds of wall time that it took."""
     started = time.perf_counter()
     result = work(*inputs)
     return result, time.perf_counter() - started
 
 
-def bicubic(scale: int) -> Callable[[np.ndarray], np.ndarray]:
+def bicubic(scale: int) -> Restorer:
     """The baseline of super-resolution: enlarge by MATLAB's bicubic interpolation."""
     return lambda degraded: imresize(degraded, scale)
 
 
-def with_model(model: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+def unchanged(degraded: np.ndarray) -> np.ndarray:
+    """The baseline of deblurring: the blurred photo itself."""
+    return degraded
+
+
+def baseline(task: str, scale: int = 1) -> Restorers:
+    """The rows that a method of this task has to beat: the input, brought to the size of the reference."""
+    if task == "super-resolution":
+        return {("bicubic", "bicubic input"): bicubic(scale)}
+    return {("blurry", "blurry input"): unchanged}
+
+
+def with_model(model: nn.Module) -> Restorer:
     """Restore with a model of the study, photos of up to a megapixel in one piece: that is what the papers measure."""
     return lambda degraded: restore(model, degraded, tile=1024)
 
 
 def evaluate(
-    restorer: Callable[[np.ndarray], np.ndarray],
-    pairs: dict[str, Pair],
-    *,
-    method: str,
-    label: str,
-    set_name: str,
-    crop: int,
-    channel: str = "y",
-    perceptual: bool = False,
+    restorers: Restorers, pairs: dict[str, Pair], *, set_name: str, measures: Sequence[Measure]
 ) -> pd.DataFrame:
-    """Restore every degraded photo and compare it with its reference: one row per photo.
+    """Restore every degraded photo with every restorer and compare it with its reference: one row each.
 
-    `label` says what the row is: "bicubic input", "this run", "released weights". PSNR in dB and SSIM are measured
-    after `crop` pixels were cut off each border: on the luminance, or on RGB (`channel="rgb"`, with NAFNet's 3-D
-    SSIM), as the columns say. `perceptual` adds LPIPS-Alex of the uncropped RGB photos; it is empty where the weights
-    of its backbone cannot be had. `seconds` is the wall time of the restoration.
+    restorers: what restores, by method and label.
+    pairs: degraded and reference photo by name, as `pairs.photo_pairs` and `pairs.set_pairs` make them.
+    set_name: the content of the column `set`.
+    measures: one column each (`measures.for_task`). A perceptual one is empty, with a warning, where the weights of its
+    network cannot be had. `seconds` is the wall time of the restoration.
     """
-    window = "rgb3d" if channel == "rgb" else channel
     rows = []
-    for photo, (degraded, reference) in tqdm(pairs.items(), desc=f"{method} on {set_name}", unit="photo", leave=False):
-        restored, seconds = timed(restorer, degraded)
-        row = {
-            "set": set_name,
-            "photo": photo,
-            "method": method,
-            "label": label,
-            f"psnr_{channel}_crop{crop}": metrics.psnr(restored, reference, channel=channel, crop=crop),
-            f"ssim_{window}_crop{crop}": metrics.ssim(restored, reference, channel=window, crop=crop),
-        }
-        if perceptual:
-            row["lpips_alex"] = _lpips(restored, reference)
-        rows.append({**row, "seconds": round(seconds, 4)})
+    for (method, label), restorer in restorers.items():
+        photos = tqdm(pairs.items(), desc=f"{method} on {set_name}", unit="photo", leave=False)
+        for photo, (degraded, reference) in photos:
+            restored, seconds = timed(restorer, degraded)
+            values = {measure.key: _value(measure, restored, reference) for measure in measures}
+            heads = {"set": set_name, "photo": photo, "method": method, "label": label}
+            rows.append({**heads, **values, "seconds": round(seconds, 4)})
     return pd.DataFrame(rows)
 
 
-def _lpips(restored: np.ndarray, reference: np.ndarray) -> float:
+def sets(
+    restorers: Restorers, data: Path, test_sets: Iterable[str], degradation, measures: Sequence[Measure]
+) -> pd.DataFrame:
+    """The rows of `evaluate` for several sets of a data folder.
+
+    degradation: makes the degraded photos of a set that brings none (`pairs.set_pairs`).
+    """
+    parts = [
+        evaluate(restorers, set_pairs(data, name, degradation), set_name=name, measures=measures) for name in test_sets
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _value(measure: Measure, restored: np.ndarray, reference: np.ndarray) -> float:
+    if not measure.perceptual:
+        return measure.compute(restored, reference)
     try:
-        return metrics.lpips(restored, reference)
+        return measure.compute(restored, reference)
     except UserError as error:
-        warnings.warn(f"LPIPS is left empty: {error}", stacklevel=3)
+        warnings.warn(f"{measure.title} is left empty: {error}", stacklevel=3)
         return float("nan")

@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-import re
+import os
 import subprocess
 from pathlib import Path
 
@@ -15,42 +15,78 @@ from PIL import Image
 import rvlib
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
-from rvlib.tables import audited, claims, markdown, measured, put_right
+from rvlib.measures import find
+from rvlib.tables import (
+    AUDITED,
+    NOT_MEASURED,
+    audited,
+    claims,
+    emphasise,
+    format_cells,
+    is_number,
+    markdown,
+    measured,
+    one_line,
+    put_right,
+)
 
 RESULTS = ("<!-- results -->", "<!-- /results -->")
 """Between these two lines the README shows what was measured."""
+README_TABLES = {
+    "table 3": ("09_compare_super_resolution", ["Set5"], "Super-resolution by 4: {}."),
+    "table 4": (
+        "10_compare_deblurring",
+        ["Set14", "GoPro-sample"],
+        "Deblurring: {}. The axes of the report's table 4 are put right.",
+    ),
+}
+"""The README's tables: who measured them, the sets after the report's own, a sentence for the protocol."""
 SCREEN = 110
-"""Pixels per inch of a figure on the page, of which a sharp screen or paper shows more."""
+"""Layout resolution in pixels per inch; the embedded image is finer, for sharp screens and print."""
 
 
-def table_html(source: Path | pd.DataFrame, *, best: str | None = None, caption: str = "") -> str:
-    """A table of the study or its CSV as HTML, in a box that scrolls, with the formats of the Markdown tables."""
+def table_html(source: Path | pd.DataFrame, places: pd.DataFrame | None = None, *, caption: str = "") -> str:
+    """A table of the study or its CSV as HTML, in a box that scrolls, with the formats of the Markdown tables.
+
+    `places` (`tables.rank`) says which numbers are the best and the second. Raises UserError for a file that is not a
+    table.
+    """
     try:
         table = source if isinstance(source, pd.DataFrame) else pd.read_csv(source)
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
         raise UserError(f"{source} is no readable table ({error}): run the notebook that writes it again") from None
-    lines = markdown(table, best=best).splitlines()
-    cells = ([cell.strip() for cell in re.split(r"(?<!\\)\|", line[1:-1])] for line in lines)
-    header, rule, *body = ([cell.replace("\\|", "|") for cell in row] for row in cells)
-    longest = [max(map(len, column), default=0) for column in zip(header, *body, strict=True)]
-    kinds = ["prose" if length > 60 else "words" if length > 24 else "text" for length in longest]
-    kinds = ["number" if mark.endswith(":") else kind for mark, kind in zip(rule, kinds, strict=True)]
-    line = lambda tag, row: "".join(  # noqa: E731
-        f'<{tag} class="{kind}">{_cell(text)}</{tag.split()[0]}>' for kind, text in zip(kinds, row, strict=True)
+    cells = format_cells(table).map(html.escape)
+    kinds = ["number" if is_number(table[column]) else _kind([column, *cells[column]]) for column in cells]
+    cells = emphasise(cells, places, "<b>{}</b>", "<u>{}</u>")
+    head = "".join(
+        f'<th scope="col" class="{kind}">{_heading(column)}</th>' for kind, column in zip(kinds, table, strict=True)
     )
-    head = re.sub("(PSNR|SSIM)", r"\1 ↑", line('th scope="col"', header)).replace("LPIPS", "LPIPS ↓")
-    lines = "\n".join(f"<tr>{line('td', row)}</tr>" for row in body)
-    lines = lines.replace('"text">not measured', '"none">not measured')
+    rows = "\n".join(
+        "<tr>" + "".join(map(_cell_html, kinds, row)) + "</tr>" for row in cells.itertuples(index=False, name=None)
+    )
     text = html.escape(caption)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{text.split(".")[0] or "table"}"><table>'
-        f"<caption>{text}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>{lines}</tbody></table></div>"
+        f"<caption>{text}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
     )
 
 
-def _cell(text: str) -> str:
-    text = re.sub(r"\*\*(.*?)\*\*", r"<b>\1</b>", html.escape(text))
-    return text.replace("&lt;u&gt;", "<u>").replace("&lt;/u&gt;", "</u>")
+def _kind(texts: list[str]) -> str:
+    """The class of a column of text, by its longest: what fits on a line is not broken."""
+    longest = max(len(text) for text in texts)
+    if longest > 60:
+        return "prose"
+    return "words" if longest > 24 else "text"
+
+
+def _heading(column: str) -> str:
+    """The title of a column, with an arrow that says which way is better where it holds a measure."""
+    measure = find(column)
+    return html.escape(one_line(column)) + (f" {measure.arrow}" if measure else "")
+
+
+def _cell_html(kind: str, text: str) -> str:
+    return f'<td class="{"none" if text == NOT_MEASURED else kind}">{text}</td>'
 
 
 def figure_html(file: Path, caption: str) -> str:
@@ -100,19 +136,27 @@ def _image_html(image: np.ndarray) -> str:
 def commit() -> str:
     """The commit that the working tree is at, with a plus sign where files differ from it."""
     try:
-        run = lambda *words: subprocess.run(  # noqa: E731
-            ["git", *words], cwd=rvlib.ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        return run("rev-parse", "--short=12", "HEAD") + ("+" if run("status", "--porcelain", "--", "rvlib") else "")
+        changed = "+" if _git("status", "--porcelain", "--", "rvlib") else ""
+        return _git("rev-parse", "--short=12", "HEAD") + changed
     except (OSError, subprocess.CalledProcessError):
         return "no git repository"
 
 
-def render(sections: list[dict], target: Path, **facts: str) -> None:
-    """Write the page: `sections` have a title, a text and parts (HTML of tables and figures)."""
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=rvlib.ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def render(sections: list[dict], target: Path, **texts: str) -> None:
+    """Write the page: `sections` have a title, a text and parts (HTML of tables and figures); `texts` fill the head."""
     environment = Environment(loader=PackageLoader("rvlib", "."), autoescape=select_autoescape())
-    page = environment.get_template("report.html").render(sections=sections, **facts)
+    page = environment.get_template("report.html").render(sections=sections, **texts)
     write_atomically(target, lambda path: Path(path).write_text(page))
+
+
+def protocol(name: str) -> str:
+    """The protocol of one of the audited report's tables (`tables.AUDITED`), in words."""
+    return "; ".join(find(column).protocol for column in AUDITED[name][2] if find(column).function)
 
 
 def write_results(readme: Path, folder: Path) -> None:
@@ -122,15 +166,21 @@ def write_results(readme: Path, folder: Path) -> None:
         raise UserError(f"{readme} has no place for the results: it needs one line {RESULTS[0]} and one {RESULTS[1]}")
     known = put_right(claims(["Set5", "Set14", "Urban100", "GoPro"]))
     lines = ["Bold and underlined: best and second of what was measured here. Claims have protocols of their own.\n"]
-    protocols = {
-        "table 3": "Super-resolution by 4: PSNR on luminance, 4 pixels cropped; LPIPS (AlexNet) on RGB.\n",
-        "table 4": "Deblurring: RGB, nothing cropped, 3-D SSIM; the axes of the report's table 4 are put right.\n",
-    }
-    sources = {"table 3": "09_compare_super_resolution", "table 4": "10_compare_deblurring"}
-    for name, sets in (("table 3", ["Set5"]), ("table 4", ["Set14", "GoPro-sample"])):
-        table = audited(name, measured(folder / sources[name]), known, sets=sets)
-        lines += [protocols[name], markdown(table.replace("this run", "released weights")) + "\n"]
-    inside = "\n".join(lines).replace("<u>", "<ins>").replace("</u>", "</ins>")  # GitHub shows no <u>
+    for name, (notebook, sets, sentence) in README_TABLES.items():
+        layout, places = audited(name, measured(folder / notebook), known, sets=sets)
+        lines.append(_source(readme, folder, notebook, sentence.format(protocol(name))))
+        # the runs of the profile that writes the README are the weights that ship
+        lines.append(markdown(layout.replace("this run", "released weights"), places) + "\n")
+    inside = "\n".join(lines)
     before, after = text.split(RESULTS[0])[0], text.split(RESULTS[1])[1]
     content = f"{before}{RESULTS[0]}\n\n{inside}\n{RESULTS[1]}{after}"
     write_atomically(readme, lambda path: Path(path).write_text(content))
+
+
+def _source(readme: Path, folder: Path, notebook: str, protocol: str) -> str:
+    """A table's protocol and the way from its numbers to the rows and to the notebook that measured them."""
+    rows = Path(os.path.relpath(folder / notebook / "rows.csv", readme.parent)).as_posix()
+    return (
+        f'{protocol} Means of [rows.csv]({rows}), where the released weights are "this run", '
+        f"measured by [{notebook}](notebooks/{notebook}.ipynb).\n"
+    )

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from torch import nn
+
 import rvlib
 from rvlib.errors import UserError
 
@@ -33,3 +35,10 @@ def run(profile: str, name: str) -> Path:
 def released(profile: str) -> list[str]:
     """Names of the released weights that a profile shows beside its own runs: none where it is what makes them."""
     return [] if profile == "release" else rvlib.released()
+
+
+def best(profile: str, name: str, trained: nn.Module) -> tuple[nn.Module, str]:
+    """The network that a notebook shows and its rows' label: the released weights of this name, else `trained`."""
+    if name in released(profile):
+        return rvlib.load(name), "released weights"
+    return trained, "this run"

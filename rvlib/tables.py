@@ -1,12 +1,12 @@
-"""From measured rows to the tables of the report, as CSV for machines and Markdown for people."""
+"""From measured rows to the tables of the report, as CSV for machines and as Markdown and LaTeX for people."""
 
 import json
-import re
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
+from rvlib import measures
 from rvlib.files import write_atomically
 
 LABELS = (
@@ -19,13 +19,17 @@ LABELS = (
     "report's claim, table 4",
     "published value",
 )
-"""What a row of a table can be, in the order in which tables show it."""
+"""What the rows of the notebooks' tables can be, in the order in which they are shown."""
 
 CLAIMS = Path(__file__).parent / "claims.csv"
 
 AUDITED = {
     "table 1": (["fsrcnn"], ["Set5", "Set12", "Set14"], ["psnr_y_crop4", "ssim_y_crop4", "seconds"]),
-    "table 3": (["srgan", "diffir", "swinir", "fsrcnn"], ["Set14", "Urban100"], ["psnr_y_crop4", "lpips_alex"]),
+    "table 3": (
+        ["srgan", "diffir", "swinir", "fsrcnn"],
+        ["Set14", "Urban100"],
+        ["psnr_y_crop4", "lpips_alex_rgb_crop0"],
+    ),
     "table 4": (["diffir", "nafnet"], ["GoPro"], ["psnr_rgb_crop0", "ssim_rgb3d_crop0"]),
 }
 """The audited report's tables of results: methods, sets and measures, in its order."""
@@ -34,8 +38,7 @@ NAMES = {name.lower(): name for name in ("FSRCNN", "SRGAN", "SRResNet", "SwinIR"
 """How the tables for reading write the methods."""
 
 MEASURED = ("released weights", "this run")
-TOLERANCE = {"psnr": 0.3, "ssim": 0.01, "lpips": 0.01}
-"""How near a measured value must come to a claim for the verdict "reproduced"."""
+NOT_MEASURED = "not measured"
 
 
 def claims(sets: list[str]) -> pd.DataFrame:
@@ -47,36 +50,57 @@ def claims(sets: list[str]) -> pd.DataFrame:
 def means(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean of every measured column over the photos of a set: one row per set, method and label."""
     keys = ["set", "method", "label"]
-    measured = [column for column in rows.columns if column not in (*keys, "photo", "weights", "protocol", "source")]
-    table = rows.groupby(keys, sort=False)[measured].mean().reset_index()
+    columns = [column for column in rows.columns if column not in (*keys, "photo", "weights", "protocol", "source")]
+    table = rows.groupby(keys, sort=False)[columns].mean().reset_index()
     table["photos"] = rows.groupby(keys, sort=False)["photo"].nunique().to_numpy()
     order = table["label"].map({label: index for index, label in enumerate(LABELS)})
     return table.assign(order=order).sort_values(["set", "order", "method"], kind="stable").drop(columns="order")
 
 
-def compare(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """The report's layout: a row per method and label, for each set the given columns, as text for reading.
+def rank(table: pd.DataFrame) -> pd.DataFrame:
+    """The places of measured numbers among those of their set: 1 for the best, 2 for the second, 0 for all others.
 
-    Among the rows that were measured here (labels "this run" and "released weights"), where there are several, the best
-    value of a column is bold and the second underlined; others have other protocols and are shown, not ranked. LPIPS
-    and seconds are better when low.
+    Only rows that were measured here (labels "this run" and "released weights") are ranked, and only where a set has
+    several of them: other rows have other protocols. A column per measure of `table`, whose record says which way is
+    better; the index is that of `table`.
+    """
+    columns = [column for column in table if measures.find(column)]
+    places = pd.DataFrame(0, index=table.index, columns=columns)
+    ours = table[table["label"].isin(MEASURED)]
+    for column in columns:
+        for _, values in ours.groupby("set")[column]:
+            ordered = measures.find(column).ordered(values)
+            if len(ordered) > 1:
+                places.loc[ordered.index[:2], column] = (1, 2)
+    return places
+
+
+def winners(table: pd.DataFrame, column: str) -> dict[str, str]:
+    """The best method of each set by one measure, without the sets in which it has no value."""
+    groups = {name: measures.find(column).ordered(part[column]) for name, part in table.groupby("set")}
+    return {name: table.loc[values.index[0], "method"] for name, values in groups.items() if len(values)}
+
+
+def compare(table: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The report's layout, a row per method and label with the columns of each set, and the places of its numbers.
+
+    Both have the same rows; `rank` says what the places are.
     """
     keys = ["method", "label"]
-    rows = table.drop_duplicates([*keys, "set"])
-    cells = rows.pivot(index=keys, columns="set", values=columns).reorder_levels([1, 0], axis=1)
-    order = [(name, column) for name in dict.fromkeys(table["set"]) for column in columns]
-    cells = cells.reindex(
-        columns=pd.MultiIndex.from_tuples(order), index=pd.MultiIndex.from_frame(rows[keys].drop_duplicates())
-    )
-    cells = cells.dropna(axis=1, how="all")
-    ranked = cells.index.get_level_values("label").isin(MEASURED)
-    shown = pd.DataFrame({name: cells[name].map(lambda value, c=name[1]: _number(value, c)) for name in cells})
-    for name in cells:
-        values = cells.loc[ranked, name].dropna().sort_values(ascending=name[1].startswith(("lpips", "seconds")))
-        for index, mark in zip(values.index if len(values) > 1 else (), ("**{}**", "<u>{}</u>"), strict=False):
-            shown.loc[index, name] = mark.format(shown.loc[index, name])
-    shown.columns = [" ".join(name) for name in shown.columns]
-    return shown.reset_index()
+    rows = table.drop_duplicates([*keys, "set"]).reset_index(drop=True)
+    layout = _beside(rows[["set", *keys, *columns]]).dropna(axis=1, how="all")
+    places = _beside(rows[["set", *keys]].join(rank(rows)[columns]))[layout.columns].fillna(0).astype(int)
+    return layout.reset_index(), places.reset_index(drop=True)
+
+
+def _beside(rows: pd.DataFrame) -> pd.DataFrame:
+    """The sets of long rows side by side: a row per method and label, columns "set measure"."""
+    keys = ["method", "label"]
+    columns = [column for column in rows if column not in ("set", *keys)]
+    wide = rows.pivot(index=keys, columns="set", values=columns).reorder_levels([1, 0], axis=1)
+    wide = wide[list(product(dict.fromkeys(rows["set"]), columns))]
+    wide = wide.reindex(pd.MultiIndex.from_frame(rows[keys].drop_duplicates()))
+    return wide.set_axis([" ".join(names) for names in wide], axis=1)
 
 
 def measured(folder: Path) -> pd.DataFrame:
@@ -88,117 +112,202 @@ def measured(folder: Path) -> pd.DataFrame:
 
 def put_right(claims: pd.DataFrame) -> pd.DataFrame:
     """The report's table 4 as it must be read: its columns are NAFNet and DiffIR, its rows PSNR and SSIM."""
-    columns = AUDITED["table 4"][2]
+    methods, _, columns = AUDITED["table 4"]
     wrong = claims["label"] == "report's claim, table 4"
-    printed = claims[wrong].set_index("method").loc[AUDITED["table 4"][0], columns].to_numpy()
+    printed = claims[wrong].set_index("method").loc[methods, columns].to_numpy()
     right = pd.DataFrame({"set": "GoPro", "method": ["nafnet", "diffir"], "label": "report's claim, table 4"})
     return pd.concat([claims[~wrong], right.assign(**dict(zip(columns, printed, strict=True)))], ignore_index=True)
 
 
-def audited(name: str, means: pd.DataFrame, claims: pd.DataFrame, *, sets: list[str] | None = None) -> pd.DataFrame:
-    """A table of the audited report in its layout: for each method what is claimed, published and measured here.
+def audited(
+    name: str, means: pd.DataFrame, claims: pd.DataFrame, *, sets: list[str] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A table of the audited report in its layout, as text, and the places of its numbers (`rank`).
 
-    `sets` are shown after the report's own, by default all that were measured. What was not measured says so.
+    For each method it has the claimed, the published and the measured values. `sets` are shown after the report's own,
+    by default all that were measured. What was not measured says so.
     """
-    methods, own, columns = AUDITED[name]
-    here = means if name != "table 1" else means[means["method"].isin([*methods, "bicubic"])]
-    sets = list(dict.fromkeys([*own, *(here["set"] if sets is None else sets)]))
-    labels = [label for label in MEASURED if label in set(here["label"])] or ["this run"]
-    empty = pd.DataFrame(product(own, methods, labels), columns=["set", "method", "label"])
+    methods, own_sets, columns = AUDITED[name]
+    if name == "table 1":
+        means = means[means["method"].isin([*methods, "bicubic"])]
+    sets = list(dict.fromkeys([*own_sets, *(means["set"] if sets is None else sets)]))
+    rows = _audited_rows(name, means, claims)
+    layout, places = compare(rows[rows["set"].isin(sets)], columns)
+    numbers = [f"{each} {column}" for each in sets for column in columns]
+    layout = layout.reindex(columns=["method", "label", *numbers])
+    places = places.reindex(columns=numbers, fill_value=0)
+    text = format_cells(layout)
+    ours = ~layout["label"].str.contains("claim|published")
+    text.loc[ours, numbers] = text.loc[ours, numbers].where(layout.loc[ours, numbers].notna(), NOT_MEASURED)
+    if name == "table 1":  # the report's rows are the sets
+        places = _below(places.set_index(pd.MultiIndex.from_frame(text[["method", "label"]])), sets, columns)
+        text = _below(text.set_index(["method", "label"]), sets, columns)
+        filled = (text != "–").any(axis=1)
+        places = places[filled].reset_index(drop=True)
+        text = text[filled].reset_index()
+    text = text.assign(method=text["method"].replace(NAMES))
+    return text.rename(columns=_titled), places.rename(columns=_titled)
+
+
+def _titled(column: str) -> str:
+    """The name of a column with the title of its measure in place of the key."""
+    measure = measures.find(column)
+    return column.removesuffix(measure.key) + measure.title if measure else column
+
+
+def _audited_rows(name: str, means: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
+    """The long rows of an audited table, in the order of its methods; one for all that ought to be measured."""
+    methods, own_sets, columns = AUDITED[name]
+    labels = [label for label in MEASURED if label in set(means["label"])] or ["this run"]
+    expected = pd.DataFrame(product(own_sets, methods, labels), columns=["set", "method", "label"])
     published = claims[(claims["label"] == "published value") & claims["method"].isin(methods)]
     published = published.assign(label="published: " + published["source"].astype(str))
-    parts = [claims[claims["label"] == f"report's claim, {name}"], published, here, empty]
-    together = pd.concat(parts, ignore_index=True).reindex(columns=["set", "method", "label", *columns])
-    told = together[columns].notna().any(axis=1) | together["label"].isin(labels)
-    places = {method: index for index, method in enumerate(["bicubic", "blurry", *methods])}
-    together["place"] = together["method"].map(places).fillna(len(places))
-    shown = compare(together[together["set"].isin(sets) & told].sort_values("place", kind="stable"), columns)
-    cells = [f"{each} {column}" for each in sets for column in columns]
-    shown = shown.reindex(columns=["method", "label", *cells], fill_value="–")
-    ours = ~shown["label"].str.contains("claim|published")
-    shown.loc[ours, cells] = shown.loc[ours, cells].replace("–", "not measured")
-    if name == "table 1":  # the report's rows are the sets
-        wide = shown.set_index(["method", "label"])
-        parts = {each: wide[[f"{each} {column}" for column in columns]].set_axis(columns, axis=1) for each in sets}
-        shown = pd.concat(parts, names=["set"]).reset_index()
-        shown = shown[(shown[columns] != "–").any(axis=1)]
-    shown = shown.assign(method=shown["method"].replace(NAMES))
-    return shown.rename(columns=lambda column: re.sub(r"(psnr|ssim|lpips)\S*", lambda m: m[1].upper(), column))
+    parts = [claims[claims["label"] == f"report's claim, {name}"], published, means, expected]
+    rows = pd.concat(parts, ignore_index=True).reindex(columns=["set", "method", "label", *columns])
+    rows = rows[rows[columns].notna().any(axis=1) | rows["label"].isin(labels)]
+    order = {method: index for index, method in enumerate(["bicubic", "blurry", *methods])}
+    return rows.sort_values("method", key=lambda names: names.map(order).fillna(len(order)), kind="stable")
+
+
+def _below(wide: pd.DataFrame, sets: list[str], columns: list[str]) -> pd.DataFrame:
+    """The sets of a layout below each other instead of side by side."""
+    parts = {name: wide[[f"{name} {column}" for column in columns]].set_axis(columns, axis=1) for name in sets}
+    return pd.concat(parts, names=["set"])
 
 
 def verdicts(means: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
-    """The audit: every number that the report claims, what was measured here, a verdict and its reason."""
+    """The audit: every number that the report claims, the measured value, a verdict and its reason."""
     keys = ["set", "method", "measure"]
     ours = _long(means[means["label"].isin(MEASURED)]).sort_values("label", ascending=False).drop_duplicates(keys)
     audit = _long(claims[claims["label"].str.startswith("report")]).sort_values("row", kind="stable")
     audit = audit.merge(ours[[*keys, "value"]].rename(columns={"value": "here"}), "left", keys)
-    kind, reason = audit["measure"].str.split("_").str[0], audit["reason"]
-    # a row's verdict is about its PSNR; what stands beside it may be in no source
-    unknown = (kind == "seconds") | (kind != "psnr") & (audit["verdict"] == "published elsewhere")
     published = set(map(tuple, _long(claims[claims["label"] == "published value"])[[*keys, "value"]].to_numpy()))
-    known = pd.Series([tuple(number) in published for number in audit[[*keys, "value"]].to_numpy()], dtype=bool)
-    near = (audit["here"] - audit["value"]).abs() <= kind.map(TOLERANCE)
-    verdict = audit["verdict"].mask(unknown, "cannot be checked here").mask(known, "published elsewhere")
-    reason = reason.mask(kind == "seconds", "neither the machine nor the size of the photos is named")
-    reason = reason.mask(near, "no further from this project's own value than " + kind.map(TOLERANCE).astype(str))
-    for name in ("value", "here"):  # by size, as table 4 has measures in the wrong columns
-        digits = ["psnr" if x > 2 or k == "seconds" else "ssim" for x, k in zip(audit[name], kind, strict=True)]
-        audit[name] = [_number(*each) for each in zip(audit[name], digits, strict=True)]
-    measure = kind.where(kind == "seconds", kind.str.upper())
-    audit = audit.assign(verdict=verdict.mask(near, "reproduced"), reason=reason, measure=measure)
-    audit = audit.assign(method=audit["method"].replace(NAMES), here=audit["here"].replace("–", "not measured"))
-    audit = audit.rename(columns={"value": "claimed", "here": "measured here"})
-    return audit[["source", "set", "method", "measure", "claimed", "measured here", "verdict", "reason"]]
+    audit["published"] = [tuple(number) in published for number in audit[[*keys, "value"]].to_numpy()]
+    records = [_audit(claim) for claim in audit.itertuples()]
+    columns = ["source", "set", "method", "measure", "claimed", "measured here", "verdict", "reason"]
+    return pd.DataFrame(records, columns=columns)
+
+
+def _audit(claim) -> dict[str, str]:
+    """The row of the audit for one claimed number."""
+    measure = measures.find(claim.measure)
+    # table 4 has its numbers in the wrong columns: above 2 they can only be a PSNR
+    digits = 2 if claim.value > 2 or measure == measures.SECONDS else 4
+    conclusion, reason = verdict(claim)
+    return {
+        "source": claim.source,
+        "set": claim.set,
+        "method": NAMES.get(claim.method, claim.method),
+        "measure": measure.title,
+        "claimed": f"{claim.value:.{digits}f}",
+        "measured here": NOT_MEASURED if pd.isna(claim.here) else measure.text(claim.here),
+        "verdict": conclusion,
+        "reason": reason,
+    }
+
+
+def verdict(claim) -> tuple[str, str]:
+    """The verdict on one claimed number, and its reason.
+
+    claim: `measure` (a column's name), `value` (claimed), `here` (measured, or NaN), `published` (whether a paper has
+    the same number for the same method, set and measure), and `verdict` and `reason` of its row in claims.csv.
+    """
+    measure = measures.find(claim.measure)
+    if measure.tolerance is not None and abs(claim.here - claim.value) <= measure.tolerance:
+        return "reproduced", f"no further from this project's own value than {measure.tolerance}"
+    if claim.published:
+        return "published elsewhere", claim.reason
+    if measure == measures.SECONDS:
+        return "cannot be checked here", "neither the machine nor the size of the photos is named"
+    if measure.title != "PSNR" and claim.verdict == "published elsewhere":
+        # a row's verdict is about its PSNR; the numbers next to it may be in no source
+        return "cannot be checked here", claim.reason
+    return claim.verdict, claim.reason
 
 
 def _long(table: pd.DataFrame) -> pd.DataFrame:
     """A row per number of the measures that the report uses, with the row it comes from."""
-    measures = list(dict.fromkeys(c for _, _, columns in AUDITED.values() for c in columns if c in table))
-    keys = [*(column for column in table if column not in measures), "row"]
-    return table.assign(row=range(len(table))).melt(keys, measures, "measure").dropna(subset="value")
+    columns = list(dict.fromkeys(c for _, _, columns in AUDITED.values() for c in columns if c in table))
+    keys = [*(column for column in table if column not in columns), "row"]
+    return table.assign(row=range(len(table))).melt(keys, columns, "measure").dropna(subset="value")
 
 
-def markdown(table: pd.DataFrame, *, best: str | None = None) -> str:
-    """A Markdown table; `best` names a column whose largest measured value per set is set in bold."""
-    shown = table.copy()
-    numbers = shown.select_dtypes("number").columns
-    text = {column: shown[column].map(lambda value, c=column: _number(value, c)) for column in numbers}
-    if best is not None:
-        groups = shown.groupby("set")[best] if "set" in shown else [(None, shown[best])]
-        for _, values in groups:
-            text[best].loc[values.idxmax()] = f"**{text[best].loc[values.idxmax()]}**"
-    cells = shown.assign(**text).map(_cell)
-    cells.columns = [_cell(column) for column in cells]
-    return cells.to_markdown(index=False, disable_numparse=True, colalign=_alignment(shown, numbers))
+def format_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Every cell as one line of text: numbers with the digits of their measure, a dash for what is missing."""
+    return pd.DataFrame(
+        {name: [_cell(value, measures.find(name)) for value in column] for name, column in table.items()},
+        index=table.index,
+        dtype=object,
+    )
 
 
-def write(table: pd.DataFrame, path: Path, *, best: str | None = None) -> None:
-    """Write `path`.csv, `path`.md, and `path`.tex, a tabular for LaTeX with the package booktabs."""
+def _cell(value, measure: measures.Measure | None) -> str:
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return "–"
+    if not pd.api.types.is_number(value) or pd.api.types.is_bool(value):
+        return one_line(value)
+    if measure is not None:
+        return measure.text(value)
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.2f}"
+
+
+def one_line(text) -> str:
+    """Text without breaks, which would end a row of a table."""
+    return " ".join(str(text).split())
+
+
+def is_number(column: pd.Series) -> bool:
+    """Whether a column is numbers alone, which are aligned on the right."""
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def emphasise(cells: pd.DataFrame, places: pd.DataFrame | None, best: str, second: str) -> pd.DataFrame:
+    """Put the best and the second (`places` of `rank`) into the templates of a writer, such as "**{}**"."""
+    if places is None:
+        return cells
+    places = places.reindex(index=cells.index, columns=cells.columns, fill_value=0)
+    return cells.mask(places == 1, cells.map(best.format)).mask(places == 2, cells.map(second.format))
+
+
+def markdown(table: pd.DataFrame, places: pd.DataFrame | None = None) -> str:
+    """A Markdown table; the best of `places` (`rank`) is bold, the second underlined."""
+    cells = format_cells(table).map(lambda text: text.replace("|", "\\|"))
+    cells = emphasise(cells, places, "**{}**", "<ins>{}</ins>")  # GitHub shows no <u>
+    cells.columns = [one_line(column).replace("|", "\\|") for column in table]
+    alignment = ["right" if is_number(column) else "left" for _, column in table.items()]
+    return cells.to_markdown(index=False, disable_numparse=True, colalign=alignment)
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "–": "--",
+}
+"""Characters that LaTeX would read as commands."""
+
+
+def latex(table: pd.DataFrame, places: pd.DataFrame | None = None) -> str:
+    """A tabular for LaTeX with the package booktabs; the best of `places` is bold, the second underlined."""
+    escapes = str.maketrans(LATEX)
+    cells = format_cells(table).map(lambda text: text.translate(escapes))
+    cells = emphasise(cells, places, r"\textbf{{{}}}", r"\underline{{{}}}")
+    cells.columns = [one_line(column).translate(escapes) for column in table]
+    alignment = "".join("r" if is_number(column) else "l" for _, column in table.items())
+    return cells.to_latex(index=False, escape=False, column_format=alignment)
+
+
+def write(table: pd.DataFrame, path: Path, places: pd.DataFrame | None = None) -> None:
+    """Write `path`.csv with the numbers as they are, `path`.md and `path`.tex for reading."""
     write_atomically(path.with_suffix(".csv"), lambda file: table.to_csv(file, index=False))
-    text = markdown(table, best=best) + "\n"
+    text = markdown(table, places) + "\n"
     write_atomically(path.with_suffix(".md"), lambda file: Path(file).write_text(text))
-    tex = table.to_latex(index=False, escape=True, float_format="%.4g", na_rep="--")
-    tex = re.sub(r"<u>(.*?)</u>", r"\\underline{\1}", re.sub(r"\*\*(.*?)\*\*", r"\\textbf{\1}", tex))
-    write_atomically(path.with_suffix(".tex"), lambda file: Path(file).write_text(tex))
+    tabular = latex(table, places)
+    write_atomically(path.with_suffix(".tex"), lambda file: Path(file).write_text(tabular))
 
 
 def write_json(values: dict, path: Path) -> None:
     """Write means as JSON, which `dvc metrics show` reads."""
     text = json.dumps(values, indent=1, sort_keys=True) + "\n"
     write_atomically(path, lambda file: Path(file).write_text(text))
-
-
-def _number(value: float, column: str) -> str:
-    if pd.isna(value):
-        return "–"
-    digits = 4 if column.startswith(("ssim", "lpips")) else 2
-    return f"{value:,.0f}" if float(value).is_integer() and not column.startswith("psnr") else f"{value:.{digits}f}"
-
-
-def _cell(value) -> str:
-    """One line, whatever breaks and bars are in it."""
-    return " ".join(str(value).split()).replace("|", "\\|")
-
-
-def _alignment(table: pd.DataFrame, numbers) -> list[str]:
-    return ["right" if column in numbers else "left" for column in table.columns]

@@ -4,6 +4,7 @@ import itertools
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,13 +39,14 @@ def test_means_per_set_and_method_inputs_first(rows):
 
 
 def test_markdown_and_csv(rows, tmp_path):
-    tables.write(tables.means(rows), tmp_path / "means", best="psnr_y_crop4")
-    assert pd.read_csv(tmp_path / "means.csv")["psnr_y_crop4"].tolist() == [26.0, 27.125, 28.25, 30.5]
+    rows = pd.concat([rows, rows[rows["method"] == "fsrcnn"].assign(method="swinir", psnr_y_crop4=29.0)])
+    means = tables.means(rows)
+    tables.write(means, tmp_path / "means", tables.rank(means))
+    assert pd.read_csv(tmp_path / "means.csv")["psnr_y_crop4"].tolist() == [26.0, 27.125, 29.0, 28.25, 30.5, 29.0]
     lines = (tmp_path / "means.md").read_text().splitlines()
-    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == list(tables.means(rows).columns)
-    assert [line for line in lines if "**" in line] == [lines[3], lines[5]]
-    assert "**30.50**" in lines[5]
-    assert "28.25" in lines[4]
+    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == list(means.columns)
+    values = [line.split("|")[4].strip() for line in lines[2:]]
+    assert values == ["26.00", "<ins>27.12</ins>", "**29.00**", "28.25", "**30.50**", "<ins>29.00</ins>"]
 
 
 def test_claims_are_labelled_and_only_for_the_sets_asked_for():
@@ -68,14 +70,18 @@ def test_breaks_and_bars_do_not_break_a_table():
 
 
 def test_the_page_needs_no_other_file(rows, tmp_path):
-    tables.write(tables.means(rows), tmp_path / "means")
+    rows = pd.concat([rows, rows[rows["method"] == "fsrcnn"].assign(method="swinir", psnr_y_crop4=29.0)])
+    means = tables.means(rows).reset_index(drop=True)
+    tables.write(means, tmp_path / "means")
     Image.new("RGB", (4, 3)).save(tmp_path / "figure.png")
-    parts = [report.table_html(tmp_path / "means.csv", best="psnr_y_crop4")]
+    parts = [report.table_html(tmp_path / "means.csv", tables.rank(means))]
     parts.append(report.figure_html(tmp_path / "figure.png", "crops <of> a photo"))
     section = {"title": "A & B", "text": "1 < 2", "parts": parts}
     report.render([section], tmp_path / "index.html", profile="laptop", commit="abc", protocol="Y")
     page = (tmp_path / "index.html").read_text()
     assert "<b>30.50</b>" in page
+    assert "<u>29.00</u>" in page
+    assert '<th scope="col" class="number">psnr_y_crop4 ↑</th>' in page
     assert "A &amp; B" in page
     assert "crops &lt;of&gt; a photo" in page
     assert "data:image/png;base64," in page
@@ -98,7 +104,7 @@ def folder(tmp_path):
             "label": "bicubic input" if method == "bicubic" else "this run",
             "psnr_y_crop4": psnr + place + (0.25 if photo == "b" else -0.25),
             "ssim_y_crop4": 0.7 + place / 100,
-            "lpips_alex": lpips + place / 100,
+            "lpips_alex_rgb_crop0": lpips + place / 100,
             "seconds": 0.01,
             "weights": method,
         }
@@ -107,7 +113,7 @@ def folder(tmp_path):
     ]
     (tmp_path / SUPER_RESOLUTION).mkdir()
     pd.DataFrame(rows).to_csv(tmp_path / SUPER_RESOLUTION / "rows.csv", index=False)
-    same = {"photo": "c", "ssim_rgb3d_crop0": 0.9, "lpips_alex": 0.2, "seconds": 0.3}
+    same = {"photo": "c", "ssim_rgb3d_crop0": 0.9, "lpips_alex_rgb_crop0": 0.2, "seconds": 0.3}
     rows = [
         {"set": name, "method": method, "label": label, "psnr_rgb_crop0": psnr, **same}
         for name in ("Set14", "GoPro-sample")
@@ -131,9 +137,9 @@ def shown(folder):
     enlarged, deblurred = (tables.measured(folder / name) for name in (SUPER_RESOLUTION, DEBLURRING))
     made = {"table 1": enlarged, "table 3": enlarged, "table 4": deblurred}
     made = {name: tables.audited(name, means, tables.put_right(claims)) for name, means in made.items()}
-    made["audit"] = tables.verdicts(pd.concat([enlarged, deblurred]), claims)
+    made["audit"] = (tables.verdicts(pd.concat([enlarged, deblurred]), claims), None)
     report.write_results(folder / "README.md", folder)
-    lines = {name: report.table_html(table, caption=name).splitlines() for name, table in made.items()}
+    lines = {name: report.table_html(*table, caption=name).splitlines() for name, table in made.items()}
     return {**lines, "README": (folder / "README.md").read_text().splitlines()}
 
 
@@ -210,14 +216,31 @@ def test_the_readme_keeps_what_is_not_results(folder):
 
 
 def test_best_and_second_are_marked_among_measured_rows_only(folder):
-    rows = tables.audited("table 3", tables.measured(folder / SUPER_RESOLUTION), tables.claims(["Set14", "Urban100"]))
-    marks = rows.set_index(["method", "label"])
-    psnr, lpips = marks["Set14 PSNR"], marks["Set14 LPIPS"]
-    assert psnr[psnr.str.contains("[*]")].to_dict() == {("SwinIR", "this run"): "**28.00**"}
-    assert psnr[psnr.str.contains("<u>")].to_dict() == {("SRGAN", "this run"): "<u>27.50</u>"}
-    assert lpips[lpips.str.contains("[*]")].to_dict() == {("SRGAN", "this run"): "**0.2100**"}
-    assert lpips[lpips.str.contains("<u>")].to_dict() == {("SwinIR", "this run"): "<u>0.2500</u>"}
-    assert lpips["DiffIR", "report's claim, table 3"] == "0.1117", "lower, and not ranked"
+    claims = tables.claims(["Set14", "Urban100"])
+    cells, places = tables.audited("table 3", tables.measured(folder / SUPER_RESOLUTION), claims)
+    assert "Set14 PSNR" in places and "method" not in places
+    marks = cells.join(places.add_suffix(" place")).set_index(["method", "label"])
+    for column, best, second in (
+        ("Set14 PSNR", ("SwinIR", "28.00"), ("SRGAN", "27.50")),
+        ("Set14 LPIPS", ("SRGAN", "0.2100"), ("SwinIR", "0.2500")),
+    ):
+        for place, (method, value) in ((1, best), (2, second)):
+            assert marks.loc[marks[f"{column} place"] == place, column].to_dict() == {(method, "this run"): value}
+    assert marks.loc[("DiffIR", "report's claim, table 3"), "Set14 LPIPS"] == "0.1117", "lower, and not ranked"
+    text = tables.markdown(cells, places)
+    assert "**28.00**" in text and "<ins>27.50</ins>" in text
+    assert "**0.2100**" in text and "<ins>0.2500</ins>" in text
+
+
+def test_table_1_has_its_sets_as_rows_and_keeps_the_places(folder):
+    second = lambda rows: rows[rows["method"] == "fsrcnn"].assign(label="released weights", psnr_y_crop4=25.0)  # noqa: E731
+    edit(folder, lambda rows: pd.concat([rows, second(rows)]))
+    cells, places = tables.audited("table 1", tables.measured(folder / SUPER_RESOLUTION), tables.claims(["Set14"]))
+    assert cells.index.equals(places.index)
+    both = cells.join(places.add_suffix(" place"))
+    best = both[both["PSNR place"] == 1].set_index("set")["PSNR"].to_dict()
+    assert best == dict(both[both["label"] == "this run"].set_index("set")["PSNR"].drop("Set12"))
+    assert set(both.loc[both["PSNR place"] == 2, "PSNR"]) == {"25.00"}
 
 
 def test_released_weights_and_this_run_have_their_own_rows(folder):
@@ -226,7 +249,8 @@ def test_released_weights_and_this_run_have_their_own_rows(folder):
         folder,
         lambda rows: pd.concat([rows, rows[rows["method"] == "fsrcnn"].replace({"this run": release["fsrcnn"]})]),
     )
-    table = tables.audited("table 3", tables.measured(folder / SUPER_RESOLUTION), tables.claims(["Set14", "Urban100"]))
+    claims = tables.claims(["Set14", "Urban100"])
+    table, _ = tables.audited("table 3", tables.measured(folder / SUPER_RESOLUTION), claims)
     labels = table.groupby("method")["label"].agg(list)
     assert labels["FSRCNN"][-2:] == ["this run", "released weights"]
     values = table.set_index(["method", "label"])["Set14 PSNR"]
@@ -235,7 +259,8 @@ def test_released_weights_and_this_run_have_their_own_rows(folder):
 
 
 def test_table_4_put_right_is_what_was_published(folder):
-    table = tables.audited("table 4", tables.measured(folder / DEBLURRING), tables.put_right(tables.claims(["GoPro"])))
+    claims = tables.put_right(tables.claims(["GoPro"]))
+    table, _ = tables.audited("table 4", tables.measured(folder / DEBLURRING), claims)
     values = table.set_index(["method", "label"])[["GoPro PSNR", "GoPro SSIM"]].T
     assert values["NAFNet", "report's claim, table 4"].tolist() == ["33.69", "0.9670"]
     assert values["DiffIR", "report's claim, table 4"].tolist() == ["33.20", "0.9630"]
@@ -257,13 +282,33 @@ def test_every_claimed_number_has_a_verdict_and_a_reason(folder):
     assert (verdicts["report table 4"] == "contradicts").all()
 
 
+@pytest.mark.parametrize(
+    ("measure", "here", "published", "stated", "expected"),
+    [
+        ("psnr_y_crop4", 30.2, True, "contradicts", "reproduced"),
+        ("psnr_y_crop4", 30.4, True, "contradicts", "published elsewhere"),
+        ("psnr_y_crop4", float("nan"), False, "published elsewhere", "published elsewhere"),
+        ("ssim_y_crop4", float("nan"), False, "published elsewhere", "cannot be checked here"),
+        ("ssim_y_crop4", 30.2, False, "contradicts", "contradicts"),
+        ("seconds", 30.0, False, "published elsewhere", "cannot be checked here"),
+    ],
+)
+def test_the_rule_of_the_audit(measure, here, published, stated, expected):
+    claim = SimpleNamespace(
+        measure=measure, value=30.0, here=here, published=published, verdict=stated, reason="the row's own reason"
+    )
+    verdict, reason = tables.verdict(claim)
+    assert verdict == expected
+    assert (reason == claim.reason) == (expected != "reproduced" and measure != "seconds")
+
+
 def test_latex_has_its_own_marks(tmp_path):
-    table = pd.DataFrame({"method": ["a_b", "c"], "PSNR": ["**30.00**", "<u>29.00</u>"]})
-    tables.write(table, tmp_path / "table")
+    table = pd.DataFrame({"method": ["a_b", "50 % & {x}"], "PSNR": [30.0, 29.0]})
+    tables.write(table, tmp_path / "table", pd.DataFrame({"PSNR": [1, 2]}))
     text = (tmp_path / "table.tex").read_text()
-    assert r"\textbf{30.00}" in text
-    assert r"\underline{29.00}" in text
-    assert r"a\_b" in text
+    assert r"a\_b & \textbf{30.00} \\" in text
+    assert r"50 \% \& \{x\} & \underline{29.00} \\" in text
+    assert r"\begin{tabular}{lr}" in text
     assert "*" not in text and "<" not in text
 
 
@@ -301,8 +346,8 @@ def test_figures_are_sharp_and_curves_are_drawings(tmp_path):
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
 def test_latex_compiles(tmp_path):
-    table = pd.DataFrame({"a_b & 50 %": ["x^2 ~ #1 {} \\ $", "96 × 96 –", "**30.00**"], "c": [1.5, None, 2.0]})
-    tables.write(table, tmp_path / "own")
+    table = pd.DataFrame({"a_b & 50 %": ["x^2 ~ #1 {} \\ $", "96 × 96 –", "a"], "c": [1.5, None, 2.0]})
+    tables.write(table, tmp_path / "own", pd.DataFrame({"c": [1, 0, 2]}))
     committed = sorted((rvlib.ROOT / "reports" / "release").glob("*/*.tex"))
     head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs}\begin{document}\tiny"
     inputs = "\n\n".join(f"\\input{{{path}}}" for path in [tmp_path / "own.tex", *committed])

@@ -10,11 +10,10 @@ import pytest
 from safetensors import safe_open
 
 import rvlib
-from rvlib import evaluate, recipes
+from rvlib import evaluate, measures, recipes
 from rvlib.checkpoint import WEIGHTS
 from rvlib.degrade import Bicubic
 from rvlib.fetch import fetch
-from rvlib.pairs import set_pairs
 from rvlib.photos import sample
 from rvlib.release import sha256
 
@@ -62,14 +61,9 @@ def benchmarks(tmp_path_factory):
 def test_set5_is_as_committed(name, benchmarks):
     committed = pd.read_csv(REPORT / "09_compare_super_resolution" / "rows.csv")
     committed = committed[(committed["set"] == "Set5") & (committed["weights"] == name)].set_index("photo")
-    measured = evaluate.evaluate(
-        evaluate.with_model(rvlib.load(name)),
-        set_pairs(benchmarks, "Set5", Bicubic(4)),
-        method=name,
-        label="released weights",
-        set_name="Set5",
-        crop=4,
-    ).set_index("photo")
+    restorers = {(name, "released weights"): evaluate.with_model(rvlib.load(name))}
+    chosen = measures.for_task("super-resolution", 4)
+    measured = evaluate.sets(restorers, benchmarks, ["Set5"], Bicubic(4), chosen).set_index("photo")
     assert len(committed) == len(measured) == 5
     for column, tolerance in (("psnr_y_crop4", 0.01), ("ssim_y_crop4", 0.0005)):
         assert (committed[column] - measured[column]).abs().max() < tolerance

@@ -26,9 +26,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from rvlib import evaluate, figures, metrics, photos, study, tables
+from rvlib import evaluate, figures, measures, metrics, photos, study, tables
 from rvlib.degrade import Bicubic, Chain, GaussianBlur, Jpeg, MotionBlur, Noise, imresize
-from rvlib.pairs import set_pairs
 
 figures.theme()
 
@@ -135,18 +134,9 @@ comparison.style.format(precision=2).hide(axis="index")
 
 # %%
 data = study.data(profile)
-measured = [
-    evaluate.evaluate(
-        evaluate.bicubic(scale),
-        set_pairs(data, name, degradation),
-        method="bicubic",
-        label="bicubic input",
-        set_name=name,
-        crop=crop,
-    )
-    for name in test_sets
-]
-means = tables.means(pd.concat(measured, ignore_index=True)).drop(columns="seconds")
+chosen = measures.for_task("super-resolution", crop)
+rows = evaluate.sets(evaluate.baseline("super-resolution", scale), data, test_sets, degradation, chosen)
+means = tables.means(rows).drop(columns="seconds")
 output = study.output(profile, "02_degradations")
 tables.write(means, output / "bicubic")
 tables.write_json(dict(zip(means["set"], means[f"psnr_y_crop{crop}"].round(4), strict=True)), output / "summary.json")

@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 
 import rvlib
-from rvlib import evaluate, figures, metrics, photos, study, tables
+from rvlib import evaluate, figures, measures, metrics, photos, study, tables
 from rvlib.degrade import Bicubic, GaussianBlur, Jpeg, Noise, imresize, mod_crop
 
 figures.theme()
@@ -95,6 +95,16 @@ print(f"unrounded {unrounded:.4f} dB, rounded to 8 bits {rounded:.4f} dB")
 assert unrounded > rounded
 
 # %% [markdown]
+# Every measure of the study is one record with its protocol: the column's name says what is compared and how much of the
+# border is cropped, the arrow which way is better. Tables, ranking and the audit of the report read these records.
+
+# %%
+records = [*measures.for_task("super-resolution", scale, perceptual=True), *measures.for_task("deblurring")]
+pd.DataFrame(
+    [{"column": m.key, "protocol": m.protocol, "better": m.arrow, "digits": m.digits} for m in records]
+).style.hide(axis="index")
+
+# %% [markdown]
 # ## SSIM: the same structure, the same contrast, the same brightness
 #
 # $$\mathrm{SSIM} = \frac{(2\mu_x\mu_y + c_1)(2\sigma_{xy} + c_2)}{(\mu_x^2 + \mu_y^2 + c_1)(\sigma_x^2 + \sigma_y^2 + c_2)}$$
@@ -145,7 +155,7 @@ table = pd.DataFrame(
         "distortion": versions.keys(),
         "psnr_y_crop0": [metrics.psnr(version, photo) for version in versions.values()],
         "ssim_y_crop0": [metrics.ssim(version, photo) for version in versions.values()],
-        "lpips_alex": distance.values(),
+        "lpips_alex_rgb_crop0": distance.values(),
     }
 )
 table.style.format(precision=3, na_rep="–").hide(axis="index")
@@ -156,10 +166,12 @@ table.style.format(precision=3, na_rep="–").hide(axis="index")
 # one usually loses in the other, which `05_srgan` is about.
 
 # %%
-ranks = table.set_index("distortion").rank(ascending=False).assign(lpips_alex=table["lpips_alex"].rank().to_numpy())
+ranks = table.set_index("distortion")
+for column in ranks:
+    ranks[column] = ranks[column].rank(ascending=measures.find(column).better == "low")
 assert ranks["psnr_y_crop0"].idxmax() == "shifted by a pixel"
-if table["lpips_alex"].notna().all():
-    assert ranks.loc["shifted by a pixel", "lpips_alex"] == 1, "LPIPS hardly sees a shift"
+if table["lpips_alex_rgb_crop0"].notna().all():
+    assert ranks.loc["shifted by a pixel", "lpips_alex_rgb_crop0"] == 1, "LPIPS hardly sees a shift"
 ranks.astype("Int64")
 
 # %%

@@ -34,7 +34,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from rvlib import complexity, evaluate, figures, metrics, tables
+from rvlib import complexity, evaluate, figures, measures, metrics, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import fsrcnn
 from rvlib.pairs import photo_pairs, set_pairs
@@ -235,15 +235,8 @@ model, history = recipes.train(
 
 # %%
 column = f"psnr_y_crop{scale}"
-bicubic_rows = evaluate.evaluate(
-    evaluate.bicubic(scale),
-    photo_pairs(validation, degradation),
-    method="bicubic",
-    label="bicubic input",
-    set_name="validation",
-    crop=scale,
-)
-baseline = bicubic_rows[column].mean()
+checked = photo_pairs(validation, degradation)
+baseline = np.mean([metrics.psnr(evaluate.bicubic(scale)(low), high, crop=scale) for low, high in checked.values()])
 output = study.output(profile, "04_fsrcnn")
 figure = figures.curves(history, columns=["loss", column], baseline={column: baseline})
 figures.save(figure, output / "training")
@@ -320,21 +313,15 @@ summary.drop(columns="parameters std").style.format(precision=2, na_rep="–").f
 # PSNR and SSIM on luminance, four pixels cropped from each border, against bicubic interpolation of the same inputs.
 
 # %%
-measured = []
-for name, tested in pairs.items():
-    common_columns = {"set_name": name, "crop": scale}
-    for restorer, method, label in (
-        (evaluate.bicubic(scale), "bicubic", "bicubic input"),
-        (evaluate.with_model(model), "fsrcnn", "this run"),
-    ):
-        measured.append(evaluate.evaluate(restorer, tested, method=method, label=label, **common_columns))
-rows = pd.concat(measured, ignore_index=True)
+restorers = evaluate.baseline("super-resolution", scale)
+restorers["fsrcnn", "this run"] = evaluate.with_model(model)
+rows = evaluate.sets(restorers, data, test_sets, degradation, measures.for_task("super-resolution", scale))
 means = tables.means(rows)
 means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
 
 # %%
 tables.write(rows, output / "rows")
-tables.write(means, output / "means", best=column)
+tables.write(means, output / "means", tables.rank(means))
 gain = means.pivot(index="set", columns="method", values=column).eval("fsrcnn - bicubic")
 tables.write_json({"gain_db": gain.to_dict(), "parameters": complexity.parameters(model)}, output / "summary.json")
 print("gain over bicubic in dB:", gain.round(2).to_dict())

@@ -35,11 +35,11 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from rvlib import complexity, evaluate, figures, losses, metrics, tables
+from rvlib import complexity, evaluate, figures, losses, measures, metrics, tables
 from rvlib.backbones import vgg16_features
 from rvlib.degrade import Bicubic, GaussianBlur, Noise
 from rvlib.models import srgan
-from rvlib.pairs import photo_pairs, set_pairs
+from rvlib.pairs import photo_pairs
 from rvlib.restore import to_tensor
 
 figures.theme()
@@ -266,28 +266,22 @@ print("mean parts of the generator's loss:", {name: f"{value:.1e}" for name, val
 # %%
 degradation, data = Bicubic(scale), study.data(profile)
 models = {("srresnet", "this run"): srresnet, ("srgan", "this run"): gan}
-for name in ("srresnet", "srgan"):
-    if f"{name}-x{scale}" in study.released(profile):
-        models[name, "released weights"] = rvlib.load(f"{name}-x{scale}")
-restorers = {("bicubic", "bicubic input"): evaluate.bicubic(scale)}
+for name, trained in (("srresnet", srresnet), ("srgan", gan)):
+    model, best = study.best(profile, f"{name}-x{scale}", trained)
+    models[name, best] = model
+restorers = evaluate.baseline("super-resolution", scale)
 restorers |= {key: evaluate.with_model(model) for key, model in models.items()}
-measured = []
-for name in test_sets:
-    pairs = set_pairs(data, name, degradation)
-    facts = {"set_name": name, "crop": scale, "perceptual": True}
-    for (method, label), restorer in restorers.items():
-        measured.append(evaluate.evaluate(restorer, pairs, method=method, label=label, **facts))
-rows = pd.concat(measured, ignore_index=True)
+chosen = measures.for_task("super-resolution", scale, perceptual=True)
+rows = evaluate.sets(restorers, data, test_sets, degradation, chosen)
 means = tables.means(rows)
 tables.write(rows, output / "rows")
-tables.write(means, output / "means", best=column)
+tables.write(means, output / "means", tables.rank(means))
 means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
 
 # %% [markdown]
 # ### The same crop
 
 # %%
-best = "released weights" if ("srgan", "released weights") in models else "this run"
 reference = photos.sample("chelsea")
 degraded, reference = photo_pairs({"chelsea": reference}, degradation)["chelsea"]
 shown = {"bicubic": evaluate.bicubic(scale)(degraded)}
@@ -380,7 +374,8 @@ for m, difference in spread.items():
     )
 names = means[means["label"].isin([best])].set_index(["set", "method"])
 cost = {s: names.loc[s, "srgan"][column] - names.loc[s, "srresnet"][column] for s in test_sets}
-gain = {s: names.loc[s, "srgan"]["lpips_alex"] / names.loc[s, "srresnet"]["lpips_alex"] - 1 for s in test_sets}
+perceived = names["lpips_alex_rgb_crop0"]
+gain = {s: perceived[s, "srgan"] / perceived[s, "srresnet"] - 1 for s in test_sets}
 tables.write_json({"psnr_db": cost, "lpips_relative": gain}, output / "summary.json")
 
 # %% [markdown]

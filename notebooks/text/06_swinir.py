@@ -35,9 +35,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from rvlib import complexity, evaluate, figures, metrics, tables
+from rvlib import complexity, evaluate, figures, measures, metrics, tables
 from rvlib.degrade import Bicubic
-from rvlib.pairs import photo_pairs, set_pairs
+from rvlib.pairs import photo_pairs
 from rvlib.restore import to_array, to_tensor
 
 figures.theme()
@@ -228,14 +228,8 @@ trained, history = recipes.train(
 # %%
 output, column = study.output(profile, "06_swinir"), f"psnr_y_crop{scale}"
 degradation, data = Bicubic(scale), study.data(profile)
-baseline = evaluate.evaluate(
-    evaluate.bicubic(scale),
-    photo_pairs(photos.load_set(data, "samples", split="validation"), degradation),
-    method="bicubic",
-    label="bicubic input",
-    set_name="validation",
-    crop=scale,
-)[column].mean()
+checked = photo_pairs(photos.load_set(data, "samples", split="validation"), degradation)
+baseline = np.mean([metrics.psnr(evaluate.bicubic(scale)(low), high, crop=scale) for low, high in checked.values()])
 figure = figures.curves(history, columns=["loss", column], baseline={column: baseline})
 figures.save(figure, output / "training")
 
@@ -246,9 +240,7 @@ figures.save(figure, output / "training")
 # still mostly the noise that it began with; after a long one, heads have divided the labour by distance and direction.
 
 # %%
-released = f"swinir-light-x{scale}" in study.released(profile)
-model = rvlib.load(f"swinir-light-x{scale}") if released else trained
-label = "released weights" if released else "this run"
+model, label = study.best(profile, f"swinir-light-x{scale}", trained)
 table = model.layers[0].residual_group.blocks[0].attn.relative_position_bias_table.detach()
 side = int(len(table) ** 0.5)
 limit = table.abs().max()
@@ -264,22 +256,14 @@ plt.show()
 # ## Results
 
 # %%
-restorers = {
-    ("bicubic", "bicubic input"): evaluate.bicubic(scale),
-    ("swinir", "this run"): evaluate.with_model(trained),
-}
-if released:
-    restorers["swinir", "released weights"] = evaluate.with_model(model)
-measured = []
-for name in test_sets:
-    pairs = set_pairs(data, name, degradation)
-    for (method, kind), restorer in restorers.items():
-        facts = {"method": method, "label": kind, "set_name": name, "crop": scale, "perceptual": True}
-        measured.append(evaluate.evaluate(restorer, pairs, **facts))
-rows = pd.concat(measured, ignore_index=True)
+chosen = measures.for_task("super-resolution", scale, perceptual=True)
+restorers = evaluate.baseline("super-resolution", scale)
+restorers["swinir", "this run"] = evaluate.with_model(trained)
+restorers["swinir", label] = evaluate.with_model(model)
+rows = evaluate.sets(restorers, data, test_sets, degradation, chosen)
 means = tables.means(rows)
 tables.write(rows, output / "rows")
-tables.write(means, output / "means", best=column)
+tables.write(means, output / "means", tables.rank(means))
 means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
 
 # %%

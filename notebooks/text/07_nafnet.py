@@ -35,9 +35,9 @@ import seaborn as sns
 import torch
 from torch.nn import functional as F
 
-from rvlib import complexity, evaluate, figures, metrics, tables
+from rvlib import complexity, evaluate, figures, measures, metrics, tables
 from rvlib.models import nafnet
-from rvlib.pairs import photo_pairs, set_pairs
+from rvlib.pairs import photo_pairs
 
 figures.theme()
 
@@ -321,22 +321,15 @@ summary.style.format({"gain": "{:.2f}", "spread": "{:.2f}", "parameters": "{:,}"
 # real pairs, they are taken as they are.
 
 # %%
-released = "nafnet-deblur" in study.released(profile)
-model = rvlib.load("nafnet-deblur") if released else trained
-label = "released weights" if released else "this run"
-restorers = {("blurry", "blurry input"): lambda photo: photo, ("nafnet", "this run"): evaluate.with_model(trained)}
-if released:
-    restorers["nafnet", "released weights"] = evaluate.with_model(model)
-measured = []
-for name in test_sets:
-    pairs = set_pairs(data, name, recipes.SHAKE)
-    for (method, kind), restorer in restorers.items():
-        facts = {"method": method, "label": kind, "set_name": name, "crop": 0, "channel": "rgb"}
-        measured.append(evaluate.evaluate(restorer, pairs, **facts))
-rows = pd.concat(measured, ignore_index=True)
-means, column = tables.means(rows), "psnr_rgb_crop0"
+model, label = study.best(profile, "nafnet-deblur", trained)
+restorers = evaluate.baseline("deblurring")
+restorers["nafnet", "this run"] = evaluate.with_model(trained)
+restorers["nafnet", label] = evaluate.with_model(model)
+rows = evaluate.sets(restorers, data, test_sets, recipes.SHAKE, measures.for_task("deblurring"))
+means = tables.means(rows)
+column = "psnr_rgb_crop0"
 tables.write(rows, output / "rows")
-tables.write(means, output / "means", best=column)
+tables.write(means, output / "means", tables.rank(means))
 means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
 
 # %%

@@ -33,7 +33,7 @@ import seaborn as sns
 import torch
 from torch.nn import functional as F
 
-from rvlib import complexity, evaluate, figures, metrics, tables
+from rvlib import complexity, evaluate, figures, measures, metrics, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import diffir, dirformer
 from rvlib.pairs import photo_pairs, set_pairs
@@ -295,9 +295,7 @@ print(
 # the paths differ most. The cross is stage 1's IPR, which is where they ought to end.
 
 # %%
-released = "diffir-x4" in study.released(profile)
-model = rvlib.load("diffir-x4") if released else stage_2
-label = "released weights" if released else "this run"
+model, label = study.best(profile, "diffir-x4", stage_2)
 degraded, reference = photo_pairs({"chelsea": photos.sample("chelsea")}, Bicubic(4))["chelsea"]
 x = to_tensor(degraded[: degraded.shape[0] // 8 * 8, : degraded.shape[1] // 8 * 8])
 starts = torch.randn(12, 256, generator=torch.Generator().manual_seed(seed))
@@ -424,32 +422,30 @@ figures.save(figure, output / "swapped")
 # Both stages of both tasks. Stage 1 is no method, since it needs the reference; it is what stage 2 can hope for.
 
 # %%
-measured, tested_on = [], {}
-for task, sets in (("x4", super_resolution_sets), ("deblur", deblurring_sets)):
-    first, second = stages[task]
-    crop, channel = (4, "y") if task == "x4" else (0, "rgb")
-    degradation = Bicubic(4) if task == "x4" else recipes.SHAKE
-    untouched = evaluate.bicubic(4) if task == "x4" else (lambda photo: photo)
-    kinds = {("bicubic", "bicubic input") if task == "x4" else ("blurry", "blurry input"): untouched}
-    kinds["diffir", "this run"] = evaluate.with_model(second)
-    if f"diffir-{task}" in study.released(profile):
-        kinds["diffir", "released weights"] = evaluate.with_model(rvlib.load(f"diffir-{task}"))
-    for name in sets:
-        pairs = tested_on[task, name] = set_pairs(data, name, degradation)
-        facts = {"set_name": f"{name}, {task}", "crop": crop, "channel": channel}
-        for (method, kind), restorer in kinds.items():
-            measured.append(evaluate.evaluate(restorer, pairs, method=method, label=kind, **facts))
-rows = pd.concat(measured, ignore_index=True)
+tasks = {
+    "x4": ("super-resolution", 4, Bicubic(4), super_resolution_sets),
+    "deblur": ("deblurring", 1, recipes.SHAKE, deblurring_sets),
+}
+parts = []
+for name, (task, scale, degradation, test_sets) in tasks.items():
+    trained = stages[name][1]
+    shown_model, shown_label = study.best(profile, f"diffir-{name}", trained)
+    restorers = evaluate.baseline(task, scale)
+    restorers["diffir", "this run"] = evaluate.with_model(trained)
+    restorers["diffir", shown_label] = evaluate.with_model(shown_model)
+    rows = evaluate.sets(restorers, data, test_sets, degradation, measures.for_task(task, scale))
+    parts.append(rows.assign(set=rows["set"] + f", {name}"))
 
 # %%
 bounds = []
-for (task, name), pairs in tested_on.items():
-    crop, channel = (4, "y") if task == "x4" else (0, "rgb")
-    for photo, (low, high) in pairs.items():
-        seen = rvlib.restore(stages[task][0], low, reference=high)
-        row = {"set": f"{name}, {task}", "photo": photo, "method": "diffir, stage 1", "label": "this run"}
-        bounds.append(row | {f"psnr_{channel}_crop{crop}": metrics.psnr(seen, high, channel=channel, crop=crop)})
-rows = pd.concat([rows, pd.DataFrame(bounds)], ignore_index=True)
+for name, (task, scale, degradation, test_sets) in tasks.items():
+    psnr = measures.for_task(task, scale)[0]
+    for tested in test_sets:
+        for photo, (low, high) in set_pairs(data, tested, degradation).items():
+            seen = rvlib.restore(stages[name][0], low, reference=high)
+            row = {"set": f"{tested}, {name}", "photo": photo, "method": "diffir, stage 1", "label": "this run"}
+            bounds.append(row | {psnr.key: psnr.compute(seen, high)})
+rows = pd.concat([*parts, pd.DataFrame(bounds)], ignore_index=True)
 means = tables.means(rows)
 tables.write(rows, output / "rows")
 tables.write(means, output / "means")
@@ -469,7 +465,7 @@ figures.save(figure, output / "strip")
 # not. Here the deblurring network gets a photo of which only the right half was shaken, whole and in halves.
 
 # %%
-deblur = rvlib.load("diffir-deblur") if "diffir-deblur" in study.released(profile) else stages["deblur"][1]
+deblur, _ = study.best(profile, "diffir-deblur", stages["deblur"][1])
 truth = photos.sample("astronaut")[32:224, 128:320]
 half = truth.copy()
 half[:, 96:] = recipes.SHAKE(truth, np.random.default_rng(3))[:, 96:]

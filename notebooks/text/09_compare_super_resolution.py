@@ -27,9 +27,9 @@ import seaborn as sns
 from IPython.display import Markdown
 
 import rvlib
-from rvlib import complexity, evaluate, figures, metrics, photos, recipes, study, tables
+from rvlib import complexity, evaluate, figures, measures, metrics, photos, recipes, study, tables
 from rvlib.degrade import Bicubic
-from rvlib.pairs import photo_pairs, set_pairs
+from rvlib.pairs import photo_pairs
 
 figures.theme()
 
@@ -76,15 +76,12 @@ pd.Series(
 
 # %%
 degradation = Bicubic(scale)
-restorers = {("", "bicubic", "bicubic input"): evaluate.bicubic(scale)}
-restorers |= {(n, n.split("-")[0], label): evaluate.with_model(m) for (n, label), m in models.items()}
-measured = []
-for name in test_sets:
-    pairs = set_pairs(data, name, degradation)
-    for (weights, method, label), restorer in restorers.items():
-        facts = {"method": method, "label": label, "set_name": name, "crop": scale, "perceptual": True}
-        measured.append(evaluate.evaluate(restorer, pairs, **facts).assign(weights=weights))
-rows = pd.concat(measured, ignore_index=True)
+chosen = measures.for_task("super-resolution", scale, perceptual=True)
+restorers = evaluate.baseline("super-resolution", scale)
+restorers |= {(name, label): evaluate.with_model(model) for (name, label), model in models.items()}
+rows = evaluate.sets(restorers, data, test_sets, degradation, chosen)
+rows["weights"] = rows["method"].where(~rows["label"].str.endswith("input"), "")
+rows["method"] = rows["method"].str.split("-").str[0]
 means = tables.means(rows)
 
 # %% [markdown]
@@ -94,22 +91,23 @@ means = tables.means(rows)
 # second underlined. Claims and published values are shown for sets that they name, and not ranked: their protocols differ.
 
 # %%
-psnr_column, ssim_column = f"psnr_y_crop{scale}", f"ssim_y_crop{scale}"
-columns = [psnr_column, ssim_column, "lpips_alex"]
-claims = tables.claims(test_sets)
-together = pd.concat([means, claims[["set", "method", "label", *columns]]], ignore_index=True)
-compared = tables.compare(together, columns)
-Markdown(tables.markdown(compared))
+columns = [measure.key for measure in chosen]
+claims = tables.claims(test_sets).reindex(columns=["set", "method", "label", *columns])
+together = pd.concat([means, claims], ignore_index=True)
+compared, places = tables.compare(together, columns)
+Markdown(tables.markdown(compared, places))
 
 # %%
 output = study.output(profile, "09_compare_super_resolution")
 tables.write(rows, output / "rows")
 tables.write(together.drop(columns="seconds"), output / "table")
-tables.write(compared, output / "compared")
-best = {c: means.sort_values(c, ascending=c.startswith("lpips")).groupby("set")["method"].first() for c in columns}
-tables.write_json({column: winners.to_dict() for column, winners in best.items()}, output / "summary.json")
-print("nearest in PSNR:", best[psnr_column].to_dict(), "- most alike in LPIPS:", best["lpips_alex"].to_dict())
-assert (best[psnr_column] != "bicubic").all(), "no trained method may lose against bicubic"
+tables.write(compared, output / "compared", places)
+best = {column: tables.winners(means, column) for column in columns}
+tables.write_json(best, output / "summary.json")
+for measure in chosen:
+    print(f"best by {measure.title} {measure.arrow}:", best[measure.key])
+psnr_column = f"psnr_y_crop{scale}"
+assert "bicubic" not in best[psnr_column].values(), "no trained method may lose against bicubic"
 
 # %%
 figure = figures.bars(
@@ -173,12 +171,13 @@ winners.join(extremes.rename(columns={"gain": "its smallest gain"}), how="outer"
 # %%
 figure, axis = plt.subplots(figsize=(5.5, 3.6))
 shown = means[means["label"].isin([label, "bicubic input"])]
-sns.scatterplot(shown, x=psnr_column, y="lpips_alex", hue="method", style="set", palette=figures.COLORS, s=70, ax=axis)
+lpips_column = "lpips_alex_rgb_crop0"
+sns.scatterplot(shown, x=psnr_column, y=lpips_column, hue="method", style="set", palette=figures.COLORS, s=70, ax=axis)
 axis.set(xlabel="PSNR in dB (Y, crop 4): right is nearer", ylabel="LPIPS: down looks more alike")
 axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
 figures.save(figure, output / "plane")
-order = {column: shown.groupby("method")[column].mean() for column in (psnr_column, "lpips_alex")}
-agreement = order[psnr_column].corr(-order["lpips_alex"], method="spearman")
+order = {column: shown.groupby("method")[column].mean() for column in (psnr_column, lpips_column)}
+agreement = order[psnr_column].corr(-order[lpips_column], method="spearman")
 print(f"rank correlation of the two measures over {len(shown)} rows: {agreement:.2f}")
 
 # %% [markdown]
@@ -190,8 +189,9 @@ print(f"rank correlation of the two measures over {len(shown)} rows: {agreement:
 #
 # ## Try it
 #
-# 1. Crop nothing instead of 4 pixels. Do all methods move by the same amount?
-# 2. Measure on RGB (`channel="rgb"`). Which method loses most, and why is it the one that works on luminance?
+# 1. Crop nothing instead of 4 pixels (`scale=0` in `measures.for_task`). Do all methods move by the same amount?
+# 2. Measure on RGB (`measures.for_task("deblurring")`). Which method loses most, and why is it the one that works on
+#    luminance?
 # 3. Give a folder of your own photos to `test_sets` (a name with a slash is a path), and check that it was measured:
 
 # %%

@@ -28,9 +28,9 @@ import seaborn as sns
 from IPython.display import Markdown
 
 import rvlib
-from rvlib import complexity, evaluate, figures, metrics, photos, recipes, study, tables
+from rvlib import complexity, evaluate, figures, measures, metrics, photos, recipes, study, tables
 from rvlib.degrade import MotionBlur
-from rvlib.pairs import photo_pairs, set_pairs
+from rvlib.pairs import photo_pairs
 
 figures.theme()
 
@@ -86,15 +86,12 @@ pd.DataFrame(scores).T.style.format(precision=4)
 # ## The measurement
 
 # %%
-restorers = {("", "blurry", "blurry input"): lambda blurry: blurry}
-restorers |= {(n, n.split("-")[0], label): evaluate.with_model(m) for (n, label), m in models.items()}
-measured = []
-for name in test_sets:
-    pairs = set_pairs(data, name, degradation)
-    for (weights, method, label), restorer in restorers.items():
-        facts = {"method": method, "label": label, "set_name": name, "crop": 0, "channel": "rgb", "perceptual": True}
-        measured.append(evaluate.evaluate(restorer, pairs, **facts).assign(weights=weights))
-rows = pd.concat(measured, ignore_index=True)
+chosen = measures.for_task("deblurring", perceptual=True)
+restorers = evaluate.baseline("deblurring")
+restorers |= {(name, label): evaluate.with_model(model) for (name, label), model in models.items()}
+rows = evaluate.sets(restorers, data, test_sets, degradation, chosen)
+rows["weights"] = rows["method"].where(~rows["label"].str.endswith("input"), "")
+rows["method"] = rows["method"].str.split("-").str[0]
 means = tables.means(rows)
 
 # %% [markdown]
@@ -106,21 +103,20 @@ means = tables.means(rows)
 # which lets DiffIR win by PSNR, has it the wrong way round.
 
 # %%
-psnr_column, ssim_column = "psnr_rgb_crop0", "ssim_rgb3d_crop0"
-columns = [psnr_column, ssim_column, "lpips_alex"]
-claims = tables.claims(["GoPro"])
-together = pd.concat([means, claims[["set", "method", "label", *columns]]], ignore_index=True)
-compared = tables.compare(together, columns)
-Markdown(tables.markdown(compared))
+columns = [measure.key for measure in chosen]
+claims = tables.claims(["GoPro"]).reindex(columns=["set", "method", "label", *columns])
+together = pd.concat([means, claims], ignore_index=True)
+compared, places = tables.compare(together, columns)
+Markdown(tables.markdown(compared, places))
 
 # %%
 output = study.output(profile, "10_compare_deblurring")
 tables.write(rows, output / "rows")
 tables.write(together.drop(columns="seconds"), output / "table")
-tables.write(compared, output / "compared")
+tables.write(compared, output / "compared", places)
 label = "this run" if runs else next(iter(models))[1]
 of_label = means[means["label"].isin([label, "blurry input"])]
-gain = of_label.pivot(index="set", columns="method", values=psnr_column)
+gain = of_label.pivot(index="set", columns="method", values="psnr_rgb_crop0")
 gain = gain.sub(gain["blurry"], axis=0).drop(columns="blurry")
 tables.write_json({"gain_db": gain.to_dict(orient="index")}, output / "summary.json")
 print("gain over the blurry input in dB:", gain.round(2).to_dict(orient="index"))

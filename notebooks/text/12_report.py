@@ -27,7 +27,7 @@ from IPython.display import Markdown
 from safetensors import safe_open
 
 import rvlib
-from rvlib import photos, report, study, tables
+from rvlib import measures, photos, report, study, tables
 
 # %% tags=["parameters"]
 profile = "demo"  # whose results are rendered
@@ -89,13 +89,13 @@ if there("04_fsrcnn/table-1.csv"):  # where the report's runtimes are noted
     table_1 = pd.read_csv(folder / "04_fsrcnn/table-1.csv")[["set", "label", "seconds"]]
     claims = claims.merge(table_1[table_1["label"].str.startswith("report")], "left", ["set", "label"])
 layouts = {name: tables.audited(name, rows, tables.put_right(claims)) for name, rows in measured.items()}
-Markdown(tables.markdown(layouts["table 3"]))
+Markdown(tables.markdown(*layouts["table 3"]))
 
 # %% [markdown]
 # Table 4 is printed with its axes exchanged. Put right, its claims are the published values, digit by digit:
 
 # %%
-Markdown(tables.markdown(layouts["table 4"]))
+Markdown(tables.markdown(*layouts["table 4"]))
 
 # %% [markdown]
 # ### Table 2: how SRGAN was trained
@@ -129,12 +129,13 @@ lines = [
     ("photos", "DIV2K, Flickr2K", "350,000 of ImageNet", game.get("data")),
 ]
 table_2 = pd.DataFrame(lines, columns=["parameter", "report's claim", "SRGAN paper", "this run"])
-layouts["table 2"] = table_2.astype(object).fillna("not measured").astype(str)
-layouts["table 2"]
+table_2 = table_2.astype(object).fillna(tables.NOT_MEASURED).astype(str)
+layouts["table 2"] = (table_2, None)
+table_2
 
 # %%
-for name, table in layouts.items():
-    tables.write(table, output / name.replace(" ", "-"))
+for name, (cells, places) in layouts.items():
+    tables.write(cells, output / name.replace(" ", "-"), places)
 
 # %% [markdown]
 # ## The audit: a verdict per number
@@ -163,21 +164,24 @@ counts.to_frame("numbers")
 
 # %%
 def winners(rows: pd.DataFrame, column: str) -> str:
-    """Per set: the best measured method by PSNR, its gain over the input, and the best by LPIPS."""
+    """Per set: the best measured method by PSNR, its gain over the input, and the best by each perceptual measure."""
+    main = measures.find(column)
+    perceptual = [measure for measure in measures.MEASURES if measure.perceptual and measure.key in rows]
     parts = []
     for name, part in rows.groupby("set", sort=False):
-        own = part[part["label"].isin(tables.MEASURED)].dropna(subset=column)
-        if own.empty:
+        own = part[part["label"].isin(tables.MEASURED)].assign(title=part["method"].replace(tables.NAMES))
+        values = main.ordered(own.set_index("title")[column])
+        if values.empty:
             continue
-        gain = own[column].max() - part.loc[part["label"].str.endswith("input"), column].max()
-        best = own.loc[own[column].idxmax(), "method"]
-        parts.append(
-            f"{tables.NAMES.get(best, best)} with {own[column].max():.2f} dB on {name} ({gain:+.2f} dB against the input"
-        )
-        if own["lpips_alex"].notna().any():
-            best = own.loc[own["lpips_alex"].idxmin(), "method"]
-            parts[-1] += f"; most alike by LPIPS: {tables.NAMES.get(best, best)}, {own['lpips_alex'].min():.3f}"
-    return "), ".join(parts) + ")" if parts else "not measured"
+        gain = values.iloc[0] - part.loc[part["label"].str.endswith("input"), column].max()
+        text = f"{values.index[0]} with {main.text(values.iloc[0])} {main.unit} on {name}"
+        text += f" ({gain:+.{main.digits}f} {main.unit} against the input"
+        for measure in perceptual:
+            values = measure.ordered(own.set_index("title")[measure.key])
+            if len(values):
+                text += f"; best by {measure.title}: {values.index[0]}, {measure.text(values.iloc[0])}"
+        parts.append(f"{text})")
+    return ", ".join(parts) or tables.NOT_MEASURED
 
 
 # %%
@@ -208,15 +212,15 @@ ranking = (
     "Bold and underlined: best and second among rows measured here; claims and published values have other protocols."
 )
 source = f"{ranking} Profile {profile}, commit {commit}."
-enlarged = "MATLAB bicubic input, scale 4; PSNR and SSIM on luminance, 4 pixels cropped; LPIPS-Alex on RGB. " + source
-shaken = "RGB, nothing cropped, 3-D SSIM. " + source
+protocols = {name: f"{report.protocol(name)}. {source}" for name in measured}
 captions = {
-    "table 1": "Table 1: FSRCNN by test set. Seconds per photo belong to their machine. " + enlarged,
+    "table 1": "Table 1: FSRCNN by test set. Seconds per photo belong to their machine. MATLAB bicubic input, scale 4; ",
     "table 2": f"Table 2: how SRGAN was trained. Profile {profile}, commit {commit}.",
-    "table 3": "Table 3: super-resolution by 4. " + enlarged,
-    "table 4": "Table 4: deblurring, with the axes put right. " + shaken,
+    "table 3": "Table 3: super-resolution. MATLAB bicubic input, scale 4; ",
+    "table 4": "Table 4: deblurring, with the axes put right. ",
 }
-html = {name: report.table_html(layouts[name], caption=caption) for name, caption in captions.items()}
+captions = {name: caption + protocols.get(name, "") for name, caption in captions.items()}
+html = {name: report.table_html(*layouts[name], caption=caption) for name, caption in captions.items()}
 
 # %%
 strips = {"chelsea": "Chelsea the cat, CC0", "astronaut": "Eileen Collins, NASA, public domain"}
@@ -225,12 +229,12 @@ cup = {"coffee": "coffee cup, CC0"}
 
 def sliders(place: str, texts: dict[str, str], what: str) -> list[str]:
     """A before/after slider for each photo of which a comparison has kept both."""
-    made = []
+    sliders = []
     for name, text in texts.items():
         files = [f"{place}/{kind}-{name}.png" for kind in ("before", "after")]
         if all(there(file) for file in files):
-            made.append(report.slider_html(*(photos.read(folder / file) for file in files), f"{what}: {text}"))
-    return made
+            sliders.append(report.slider_html(*(photos.read(folder / file) for file in files), f"{what}: {text}"))
+    return sliders
 
 
 # %%
@@ -289,7 +293,8 @@ for name, own in METHODS.items():
     if there(f"{name}/rows.csv"):
         title = tables.NAMES[name[3:]]
         means = tables.means(pd.read_csv(folder / name / "rows.csv"))
-        table = report.table_html(means, caption=f"{title}: means over the photos. Profile {profile}, commit {commit}.")
+        caption = f"{title}: means over the photos. Profile {profile}, commit {commit}."
+        table = report.table_html(means, tables.rank(means), caption=caption)
         figures = {f"{name}/{file}.png": f"{title}. {caption}" for file, caption in {**common, **own}.items()}
         section(title, "Trained in this run, measured on photos that were not trained on.", figures, (table,))
 

@@ -1,0 +1,183 @@
+"""A measure is one record: what it computes, which way is better, how it is written. Nothing else knows its name."""
+
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import rvlib
+from rvlib import evaluate, measures, metrics, recipes, report, study, tables
+from rvlib.degrade import Bicubic
+from rvlib.measures import Measure
+from rvlib.pairs import photo_pairs, set_pairs
+from rvlib.photos import sample, write
+
+SUPER_RESOLUTION = measures.for_task("super-resolution", 4, perceptual=True)
+DEBLURRING = measures.for_task("deblurring", perceptual=True)
+
+
+@pytest.fixture
+def pairs():
+    return photo_pairs({name: sample(name)[:64, :80] for name in ("astronaut", "coffee")}, Bicubic(2))
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """A sixth record, with other digits than all others and better when low."""
+
+    def function(restored, reference, *, crop):
+        assert crop == 0
+        return float(np.abs(restored.astype(float) - reference).mean())
+
+    record = Measure("mae_rgb", "MAE", better="low", digits=3, function=function, view="RGB", tolerance=0.5)
+    monkeypatch.setattr(measures, "MEASURES", (*measures.MEASURES, record))
+    return record
+
+
+def test_keys_name_the_measure_its_network_its_colours_and_its_crop():
+    keys = [measure.key for measure in (*SUPER_RESOLUTION, *DEBLURRING)]
+    assert keys[:3] == ["psnr_y_crop4", "ssim_y_crop4", "lpips_alex_rgb_crop0"]
+    assert keys[3:] == ["psnr_rgb_crop0", "ssim_rgb3d_crop0", "lpips_alex_rgb_crop0"]
+    assert [measure.key for measure in measures.for_task("super-resolution", 2)] == ["psnr_y_crop2", "ssim_y_crop2"]
+
+
+@pytest.mark.parametrize("measure", [*SUPER_RESOLUTION[:2], *DEBLURRING[:2]], ids=lambda measure: measure.key)
+def test_a_measure_computes_what_its_key_says(measure):
+    name, channel, crop = re.fullmatch(r"(psnr|ssim)_(\w+)_crop(\d+)", measure.key).groups()
+    reference = sample("coffee")[:40, :48]
+    restored = np.roll(reference, 1, axis=0)
+    expected = getattr(metrics, name)(restored, reference, channel=channel, crop=int(crop))
+    others = {getattr(metrics, name)(restored, reference, channel=c, crop=k) for c in ("y", "rgb") for k in (0, 4)}
+    assert measure.compute(restored, reference) == expected
+    assert len(others) == 4, "every convention gives another number, so that the right one is seen"
+
+
+@pytest.mark.parametrize("measure", [*SUPER_RESOLUTION, *DEBLURRING[:2]], ids=lambda measure: measure.key)
+def test_the_direction_is_that_of_the_numbers(measure):
+    reference = sample("coffee")[:96, :96]
+    noise = np.random.default_rng(0).normal(0, 1, reference.shape)
+    near, far = (np.clip(reference + sigma * noise, 0, 255).astype(np.uint8) for sigma in (5, 40))
+    try:
+        values = pd.Series({"far": measure.compute(far, reference), "near": measure.compute(near, reference)})
+    except rvlib.UserError as error:
+        pytest.skip(str(error))
+    assert list(measure.ordered(values).index) == ["near", "far"]
+    assert measure.arrow == ("↑" if values["near"] > values["far"] else "↓")
+
+
+def test_columns_are_found_by_key_and_by_title():
+    for column in ("psnr_y_crop4", "Set14 psnr_y_crop2", "PSNR", "Set5 PSNR", "psnr"):
+        assert measures.find(column).title == "PSNR"
+    assert measures.find("psnr_y_crop17").key == "psnr_y_crop17"
+    assert measures.find("lpips_alex_rgb_crop0") == SUPER_RESOLUTION[2]
+    assert measures.find("seconds") is measures.SECONDS
+    for column in ("psnr_lab_crop4", "psnr_y_crop²", "psnr_y_crop", "lpips_alex", "photos", "PSNR in dB", "", 7):
+        assert measures.find(column) is None, column
+
+
+def test_text_has_the_digits_of_the_measure():
+    assert [SUPER_RESOLUTION[0].text(value) for value in (30, 28.126, float("nan"), float("inf"))] == [
+        "30.00",
+        "28.13",
+        "–",
+        "inf",
+    ]
+    assert SUPER_RESOLUTION[2].text(0) == "0.0000"
+
+
+def test_an_unknown_task_is_named():
+    with pytest.raises(rvlib.UserError, match="unknown task 'colouring'.*deblurring"):
+        measures.for_task("colouring")
+
+
+def test_one_record_more_is_measured_ranked_formatted_and_shown(toy, pairs, tmp_path):
+    chosen = measures.for_task("super-resolution", 2)
+    assert [measure.key for measure in chosen] == ["psnr_y_crop2", "ssim_y_crop2", "mae_rgb_crop0"]
+    dark = lambda degraded: evaluate.bicubic(2)(degraded) // 2  # noqa: E731
+    restorers = evaluate.baseline("super-resolution", 2)
+    restorers |= {("good", "this run"): evaluate.bicubic(2), ("dark", "this run"): dark}
+    rows = evaluate.evaluate(restorers, pairs, set_name="two", measures=chosen)
+    means = tables.means(rows)
+    value = {method: toy.text(means.set_index("method")["mae_rgb_crop0"][method]) for method in ("good", "dark")}
+    assert float(value["good"]) < float(value["dark"])
+    assert tables.winners(means[means["label"] == "this run"], "mae_rgb_crop0") == {"two": "good"}
+
+    compared, places = tables.compare(means, [measure.key for measure in chosen])
+    assert dict(zip(compared["method"], places["two mae_rgb_crop0"], strict=True)) == {
+        "bicubic": 0,
+        "good": 1,
+        "dark": 2,
+    }
+    tables.write(compared, tmp_path / "compared", places)
+    assert re.search(rf"good .*\*\*{value['good']}\*\*", (tmp_path / "compared.md").read_text())
+    assert rf"\underline{{{value['dark']}}}" in (tmp_path / "compared.tex").read_text()
+
+    page = report.table_html(means, tables.rank(means))
+    assert "mae_rgb_crop0 ↓</th>" in page
+    assert f"<b>{value['good']}</b>" in page
+    assert f"<u>{value['dark']}</u>" in page
+
+
+def test_one_record_more_is_audited(toy, monkeypatch):
+    monkeypatch.setitem(tables.AUDITED, "table 4", (["nafnet"], ["GoPro"], ["psnr_rgb_crop0", "mae_rgb_crop0"]))
+    row = {"set": "GoPro", "method": "nafnet"}
+    claim = {
+        "label": "report's claim, table 4",
+        "source": "report",
+        "verdict": "contradicts",
+        "reason": "by far too low",
+    }
+    claims = pd.DataFrame([row | claim | {"mae_rgb_crop0": 1.5}])
+    for here, expected in ((1.9, "reproduced"), (2.1, "contradicts")):
+        means = pd.DataFrame([row | {"label": "this run", "mae_rgb_crop0": here}])
+        audit = tables.verdicts(means, claims).iloc[0]
+        assert audit[["measure", "measured here", "verdict"]].tolist() == ["MAE", f"{here:.3f}", expected]
+    assert report.protocol("table 4").endswith("MAE on RGB, nothing cropped")
+
+
+def test_rows_of_evaluate(pairs):
+    chosen = measures.for_task("super-resolution", 2)
+    rows = evaluate.evaluate(evaluate.baseline("super-resolution", 2), pairs, set_name="two", measures=chosen)
+    assert list(rows) == ["set", "photo", "method", "label", "psnr_y_crop2", "ssim_y_crop2", "seconds"]
+    assert rows["photo"].tolist() == ["astronaut", "coffee"]
+    assert set(zip(rows["set"], rows["method"], rows["label"], strict=True)) == {("two", "bicubic", "bicubic input")}
+    for photo, value in zip(rows["photo"], rows["psnr_y_crop2"], strict=True):
+        degraded, reference = pairs[photo]
+        assert value == metrics.psnr(evaluate.bicubic(2)(degraded), reference, crop=2)
+
+
+def test_a_perceptual_measure_without_its_network_is_empty_with_a_warning(pairs, monkeypatch):
+    def nowhere(restored, reference, *, crop):
+        raise rvlib.UserError("no route to host")
+
+    blind = Measure("blind", "BLIND", better="low", digits=1, function=nowhere, perceptual=True)
+    baseline = evaluate.baseline("super-resolution", 2)
+    with pytest.warns(UserWarning, match="BLIND is left empty: no route to host"):
+        rows = evaluate.evaluate(baseline, pairs, set_name="two", measures=[blind])
+    assert rows["blind_crop0"].isna().all()
+    strict = Measure("blind", "BLIND", better="low", digits=1, function=nowhere)
+    with warnings.catch_warnings(action="error"), pytest.raises(rvlib.UserError, match="no route"):
+        evaluate.evaluate(baseline, pairs, set_name="two", measures=[strict])
+
+
+def test_sets_are_measured_one_after_the_other(tmp_path):
+    for name, photo in (("one", "coffee"), ("two", "chelsea")):
+        write(tmp_path / "data" / name / "test" / "reference" / "a.png", sample(photo)[:48, :48])
+    restorers = evaluate.baseline("deblurring")
+    chosen = measures.for_task("deblurring")
+    rows = evaluate.sets(restorers, tmp_path / "data", ["two", "one"], recipes.SHAKE, chosen)
+    assert rows["set"].tolist() == ["two", "one"]
+    assert rows.index.tolist() == [0, 1]
+    blurred, reference = set_pairs(tmp_path / "data", "two", recipes.SHAKE)["a"]
+    assert rows["psnr_rgb_crop0"][0] == metrics.psnr(blurred, reference, channel="rgb")
+
+
+def test_the_best_weights_are_the_released_ones_where_a_profile_shows_them(monkeypatch):
+    trained, shipped = object(), object()
+    monkeypatch.setattr(rvlib, "released", lambda: ["srgan-x4"])
+    monkeypatch.setattr(rvlib, "load", lambda name: shipped)
+    assert study.best("laptop", "srgan-x4", trained) == (shipped, "released weights")
+    assert study.best("laptop", "srgan-x2", trained) == (trained, "this run")
+    assert study.best("release", "srgan-x4", trained) == (trained, "this run"), "it is what makes them"
