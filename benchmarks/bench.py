@@ -24,12 +24,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import rvlib
-from rvlib import backbones, complexity, degrade, evaluate, metrics, recipes, tables
+from rvlib import backbones, complexity, degrade, evaluate, losses, metrics, recipes, tables
 from rvlib.color import luminance
 from rvlib.degrade import Bicubic
 from rvlib.models.dirformer import Attention, LayerNorm
 from rvlib.models.fsrcnn import Deconvolution
 from rvlib.models.srgan import ToColors
+from rvlib.objectives import Pixelwise
 from rvlib.pairs import Patches, photo_pairs
 from rvlib.photos import sample
 from rvlib.restore import to_tensor
@@ -291,7 +292,7 @@ def overheads() -> dict[str, float]:
     ):
         model, spent = rvlib.create(method), []
         patches = Patches({"coffee": sample("coffee")}, Bicubic(4), patch_size=96, channels=model.channels)
-        objective = timed(recipes.mean_squared_error, spent)
+        objective = timed(Pixelwise(losses.mse), spent)
         with (
             mock.patch.object(torch.Tensor, "backward", timed(torch.Tensor.backward, spent)),
             mock.patch.object(torch.optim.Adam, "step", timed(torch.optim.Adam.step, spent)),

@@ -82,6 +82,7 @@ def card(name: str, weights: Path, run: Path, reports: Path, sets: list[str]) ->
     with safe_open(weights, framework="pt") as file:
         facts = json.loads(file.metadata()["rvlib"])
     model, log, training = rvlib.load(weights), pd.read_csv(run / "log.csv"), facts["training"]
+    data = training["data"]
     steps, seconds = int(log["step"].iloc[-1]), log["seconds"].iloc[-1]
     settings = ", ".join(f"{key} {value}" for key, value in training["settings"].items() if key != "validate_every")
     curve = log.dropna(subset=[log.columns[-1]]).iloc[[len(log) // 4, len(log) // 2, len(log) - 1]]
@@ -90,9 +91,9 @@ def card(name: str, weights: Path, run: Path, reports: Path, sets: list[str]) ->
         f"## {name}\n",
         f"- **Model**: {facts['name']}, {json.dumps(facts['arguments'])}; {complexity.parameters(model):,} parameters; "
         f"{model.task}, scale {model.scale}",
-        f"- **Data**: {training['data']}; patches of {training['patches']['patch_size'] * model.scale} pixels",
+        f"- **Data**: {data['photos']} photos, degraded: {data['degraded']}; patches of {data['patch_size']} pixels",
         f"- **Licences of the photos**: {licences(sets)}",
-        f"- **Training**: recipe {training['method']}, {settings}; {steps:,} steps in {seconds / 60:.0f} minutes "
+        f"- **Training**: recipe {training['method']}, {settings}; {steps:,} steps in {seconds / 60:.0f} minutes, commit {facts['commit']} "
         f"({platform.machine()}); the weights are those of step {facts['step']:,}",
         f"- **Learning curve** (validation photo): {shown}",
         f"- **Limits**: {LIMITS[model.task]}",

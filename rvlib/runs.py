@@ -159,7 +159,7 @@ class Run:
             self.restore()
         except _OtherArchitectureError:
             if not code:
-                raise UserError(f"{self.folder / 'state.pt'} is damaged: delete {self.folder} to start anew") from None
+                raise
             return "; the network's code changed, and its saved state does not fit it any more"
         if code:
             reason = self._prove(replay, only_first=longer)
@@ -283,8 +283,8 @@ class Run:
             for part, state in parts:
                 part.load_state_dict(state)
             self.optimizer.load_state_dict(saved["optimizer"])
-        except (RuntimeError, ValueError, KeyError):
-            raise _OtherArchitectureError from None
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):
+            raise _OtherArchitectureError(f"{file} is damaged: delete {self.folder} to start the run anew") from None
         try:
             self.step = self.saved_step = saved["step"]
             self.seconds, self.sums, self.rows = saved["seconds"], saved["sums"], saved["rows"]
@@ -357,8 +357,8 @@ class Run:
         save(self.weights, self.folder / file, commit=trained[-1] if trained else "unknown", **facts)
 
 
-class _OtherArchitectureError(Exception):
-    """A state whose tensors do not fit the model."""
+class _OtherArchitectureError(UserError):
+    """A state whose tensors do not fit the model: it is damaged, unless the network's code changed."""
 
 
 def record(folder: str | Path) -> dict:

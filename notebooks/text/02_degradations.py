@@ -182,7 +182,7 @@ assert all(abs(path.sum() - 1) < 1e-9 for path in paths)
 # %%
 sharp = photos.sample("astronaut")
 camera = blur(sharp, np.random.default_rng(seed))
-grey = MotionBlur(length=24, gamma=1.0)(sharp, np.random.default_rng(seed))
+grey = MotionBlur(length=24, linear=0.0)(sharp, np.random.default_rng(seed))
 shown = {"sharp": sharp, "light averaged": camera, "grey levels averaged": grey}
 figure = figures.zoom_strip(shown, box=(330, 330, 120, 160), context=sharp)
 print(f"mean grey level: light averaged {camera.mean():.2f}, grey levels averaged {grey.mean():.2f}")

@@ -34,7 +34,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from rvlib import complexity, evaluate, figures, measures, metrics, tables
+from rvlib import complexity, evaluate, figures, measures, metrics, objectives, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import fsrcnn
 from rvlib.pairs import photo_pairs, set_pairs
@@ -218,7 +218,7 @@ pd.DataFrame(compared).T.style.format(precision=1)
 # steps.
 
 # %%
-figures.show_source(recipes.mean_squared_error)
+figures.show_source(objectives.Pixelwise)
 
 # %% [markdown]
 # Where a finished run with exactly these parameters, photos and code exists, `train` returns it without a step.

@@ -35,7 +35,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from rvlib import complexity, evaluate, figures, losses, measures, metrics, tables
+from rvlib import complexity, evaluate, figures, losses, measures, metrics, objectives, tables
 from rvlib.backbones import vgg16_features
 from rvlib.degrade import Bicubic, GaussianBlur, Noise
 from rvlib.models import srgan
@@ -162,7 +162,7 @@ figures.show_source(srgan.Adversaries)
 # $$\ell = \ell_\mathrm{MSE} + 6\cdot10^{-3}\,\ell_\mathrm{VGG} + 10^{-3}\,\ell_\mathrm{adv} + 2\cdot10^{-8}\,\ell_\mathrm{TV}$$
 
 # %%
-figures.show_source(recipes.PerceptualAdversarial)
+figures.show_source(objectives.PerceptualAdversarial)
 
 # %% [markdown]
 # ### Content: what VGG16 sees
@@ -393,7 +393,7 @@ print(f"the discriminator has {sizes['discriminator'] / sizes['generator']:.1f} 
 #
 # ## Try it
 #
-# 1. Leave the content term out of `recipes.PerceptualAdversarial`. What does the discriminator alone make of a photo?
+# 1. Leave the content term out of `objectives.PerceptualAdversarial`. What does the discriminator alone make of a photo?
 # 2. Start the game from a fresh generator (`start=rvlib.create("srgan", **small)`) and watch the discriminator's loss.
 # 3. Find the mixture with the best LPIPS whose PSNR is at most 0.1 dB below SRResNet's, and check it:
 

@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from rvlib import complexity, evaluate, figures, measures, metrics, tables
+from rvlib import complexity, evaluate, figures, measures, metrics, objectives, tables
 from rvlib.degrade import Bicubic
 from rvlib.pairs import photo_pairs
 from rvlib.restore import to_array, to_tensor
@@ -205,7 +205,7 @@ figure = figures.flow(parts, shortcuts=[("conv", "norm, conv")])
 # squared error does, so that a few hard pixels do not rule the gradient.
 
 # %%
-figures.show_source(recipes.mean_absolute_error)
+figures.show_source(objectives.Pixelwise)
 
 # %% [markdown]
 # SwinIR has no path around the network, so that the official code spends its first steps on learning to interpolate.

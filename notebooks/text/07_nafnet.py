@@ -35,7 +35,7 @@ import seaborn as sns
 import torch
 from torch.nn import functional as F
 
-from rvlib import complexity, evaluate, figures, measures, metrics, tables
+from rvlib import complexity, evaluate, figures, losses, measures, metrics, tables
 from rvlib.models import nafnet
 from rvlib.pairs import photo_pairs
 
@@ -233,7 +233,7 @@ print(
 # $$\ell = \frac{1}{B} \sum_b \frac{10}{\ln 10} \ln\left(\mathrm{MSE}_b + 10^{-8}\right)$$
 
 # %%
-figures.show_source(recipes.negative_psnr)
+figures.show_source(losses.negative_psnr)
 
 # %% [markdown]
 # Why not squared error itself? The gradient of the logarithm is that of the error *divided by the error*: a patch of sky
@@ -260,8 +260,8 @@ trained, history = recipes.train("nafnet", train_photos, run=run / "nafnet", see
 # %%
 output, data = study.output(profile, "07_nafnet"), study.data(profile)
 checked = photo_pairs(photos.load_set(data, "samples", split="validation"), recipes.SHAKE)
-baseline = np.mean([metrics.psnr(*pair) for pair in checked.values()])
-figure = figures.curves(history, columns=["loss", "psnr_y_crop0"], baseline={"psnr_y_crop0": baseline})
+baseline = np.mean([metrics.psnr(*pair, channel="rgb") for pair in checked.values()])
+figure = figures.curves(history, columns=["loss", "psnr_rgb_crop0"], baseline={"psnr_rgb_crop0": baseline})
 figure.axes[1].get_legend().get_texts()[0].set_text("blurred input")
 figures.save(figure, output / "training")
 
@@ -290,7 +290,7 @@ found = pd.DataFrame(
             "network": label,
             "seed": number,
             "parameters": complexity.parameters(net),
-            "PSNR": log["psnr_y_crop0"].iloc[-1],
+            "PSNR": log["psnr_rgb_crop0"].iloc[-1],
         }
         for (label, number), (net, log) in experiment.items()
     ]

@@ -33,7 +33,7 @@ import seaborn as sns
 import torch
 from torch.nn import functional as F
 
-from rvlib import complexity, evaluate, figures, measures, metrics, tables
+from rvlib import complexity, evaluate, figures, measures, metrics, objectives, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import diffir, dirformer
 from rvlib.pairs import photo_pairs, set_pairs
@@ -194,7 +194,7 @@ figures.show_source(dirformer.FeedForward)
 # $$\mathcal L_\mathrm{rec} = \lVert \hat y - y \rVert_1$$
 
 # %%
-figures.show_source(recipes.with_reference)
+figures.show_source(objectives.WithReference)
 
 # %% [markdown]
 # ## Stage 2
@@ -207,14 +207,14 @@ figures.show_source(recipes.with_reference)
 # $$\mathcal L = \mathcal L_\mathrm{rec} + \frac{1}{256}\sum_i |\hat z_i - z_i|$$
 
 # %%
-figures.show_source(recipes.JointDiffusion)
+figures.show_source(objectives.JointDiffusion)
 
 # %% [markdown]
 # The usual way is the other one: draw one $t$, diffuse $z$ to it, ask for one step, never run the whole chain in training,
 # and never let the restoring network adapt to what the chain really produces.
 
 # %%
-figures.show_source(recipes.SeparateDiffusion)
+figures.show_source(objectives.SeparateDiffusion)
 
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")

@@ -197,7 +197,7 @@ print(f"{worst['photo']}, shake of {max(lengths)} pixels: {worst['gain']:+.2f} d
 # ## Try it
 #
 # 1. Add noise after the blur (`Chain(SHAKE, Noise(5))`). How much of the gain is left?
-# 2. Undo the gamma (`MotionBlur(length=15, gamma=1.0)`): does a network that learned light restore grey levels?
+# 2. Undo the gamma (`MotionBlur(length=15, linear=0.0)`): does a network that learned light restore grey levels?
 # 3. Blur twice, restore twice: check whether the second pass still helps.
 
 # %%

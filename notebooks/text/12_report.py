@@ -111,12 +111,12 @@ def training(name: str) -> dict:
         return {}
     with safe_open(file, framework="pt") as weights:
         facts = json.loads(weights.metadata()["rvlib"])["training"]
-    return {**facts["settings"], **facts["patches"], "data": facts["data"]}
+    return {**facts["settings"], **facts["data"]}
 
 
 # %%
 game, warmup = training("srgan"), training("srresnet")
-side = game["patch_size"] * game["scale"] if game else None
+side = game["patch_size"] if game else None
 lines = [
     ("learning rate", "0.0001", "0.0001, then 0.00001", f"{game['learning_rate']:g}" if game else None),
     ("training", "400 epochs", "200,000 steps", f"{game['steps']:,} steps" if game else None),
@@ -126,7 +126,7 @@ lines = [
     ("scale", "4", "4", game.get("scale")),
     ("high-resolution patch", "96 × 96", "96 × 96", f"{side} × {side}" if game else None),
     ("low-resolution patch", "24 × 24", "24 × 24", f"{side // 4} × {side // 4}" if game else None),
-    ("photos", "DIV2K, Flickr2K", "350,000 of ImageNet", game.get("data")),
+    ("photos", "DIV2K, Flickr2K", "350,000 of ImageNet", f"{game['photos']} photos" if game else None),
 ]
 table_2 = pd.DataFrame(lines, columns=["parameter", "report's claim", "SRGAN paper", "this run"])
 table_2 = table_2.astype(object).fillna(tables.NOT_MEASURED).astype(str)

@@ -14,7 +14,7 @@ from test_fetch import CONTENT, PAIRS, files, get, lists, row, zipped
 import rvlib
 from rvlib import cli, notebooks, photos, recipes
 from rvlib import fetch as fetching
-from rvlib.train import RunState
+from rvlib.runs import Run
 
 SMALL = {"arguments": {"d": 4, "s": 3, "m": 1}, "patch_size": 16, "batch_size": 2}
 
@@ -102,7 +102,9 @@ def test_training_state(run, tally, times):
     def read():
         model = rvlib.create("fsrcnn", **SMALL["arguments"])
         slow, usual = list(model.last_part.parameters()), [*model.first_part.parameters(), *model.mid_part.parameters()]
-        state = RunState(folder, model, torch.optim.Adam([{"params": usual}, {"params": slow}]), is_main=True)
+        state = Run(
+            folder, model, copy.deepcopy(model), torch.optim.Adam([{"params": usual}, {"params": slow}]), is_main=True
+        )
         state.restore()
         return state
 
