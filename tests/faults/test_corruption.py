@@ -1,5 +1,6 @@
 """Flipped bits and cut files: detected with the file named, or without any effect, or mended; never used in silence."""
 
+import copy
 import hashlib
 import shutil
 import sys
@@ -102,9 +103,8 @@ def test_training_state(run, tally, times):
     def read():
         model = rvlib.create("fsrcnn", **SMALL["arguments"])
         slow, usual = list(model.last_part.parameters()), [*model.first_part.parameters(), *model.mid_part.parameters()]
-        state = Run(
-            folder, model, copy.deepcopy(model), torch.optim.Adam([{"params": usual}, {"params": slow}]), is_main=True
-        )
+        optimizer = torch.optim.Adam([{"params": usual}, {"params": slow}])
+        state = Run(folder, model, copy.deepcopy(model), optimizer)
         state.restore()
         return state
 
