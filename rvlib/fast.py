@@ -75,8 +75,10 @@ def cosines(x: Tensor, y: Tensor) -> Tensor:
 
 def _lengths(x: Tensor) -> Tensor:
     """√(Σ x²) along the last axis, at least 10⁻¹² as in `F.normalize`: (... n) -> (... 1)."""
+    if x.dtype.itemsize < 4:
+        x = x.float()  # half precision cannot hold such sums
     # this sum reads memory in the order it has; `vector_norm` jumps from pixel to pixel, five times as slow
-    return x.float().square().sum(dim=-1, keepdim=True).clamp_min(1e-24).sqrt()
+    return x.square().sum(dim=-1, keepdim=True).clamp_min(1e-24).sqrt()
 
 
 def plain_deconvolution(x: Tensor, weight: Tensor, bias: Tensor, *, scale: int) -> Tensor:
