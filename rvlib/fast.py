@@ -63,6 +63,16 @@ def channel_scale(x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
     return x * torch.rsqrt(variance + eps) * weight[:, None, None]
 
 
+def plain_add_scaled(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """x + w · y, as at the end of a residual branch: (b c h w), (b c h w), (1 c 1 1) -> (b c h w)."""
+    return x + weight * y
+
+
+def add_scaled(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """`plain_add_scaled` in one pass over memory."""
+    return torch.addcmul(x, y, weight)
+
+
 def plain_cosines(x: Tensor, y: Tensor) -> Tensor:
     """Cosines of the angles between rows: (... k n), (... m n) -> (... k m)."""
     return F.normalize(x, dim=-1) @ F.normalize(y, dim=-1).transpose(-2, -1)
@@ -132,6 +142,7 @@ TWINS = {
     "few_at_a_time": plain_few_at_a_time,
     "channel_norm": plain_channel_norm,
     "channel_scale": plain_channel_scale,
+    "add_scaled": plain_add_scaled,
     "cosines": plain_cosines,
     "deconvolution": plain_deconvolution,
     "convolution_to_few": plain_convolution_to_few,

@@ -12,6 +12,7 @@ from rvlib import fast
 NETWORKS = {
     "swinir": ("swinir", {"embed": 12, "depths": (2,), "heads": (2,), "window": 4}, "few_at_a_time"),
     "nafnet": ("nafnet", {"width": 8, "encoder": (1,), "middle": 1, "decoder": (1,)}, "channel_norm"),
+    "nafnet, block": ("nafnet", {"width": 8, "encoder": (1,), "middle": 1, "decoder": (1,)}, "add_scaled"),
     "diffir": ("diffir", {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1, "encoder": 1}, "channel_scale"),
     "diffir, attention": ("diffir", {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1, "encoder": 1}, "cosines"),
     "fsrcnn": ("fsrcnn", {}, "deconvolution"),
@@ -48,7 +49,7 @@ def test_every_function_has_a_twin_of_its_parameters():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 7, 5, 3), (1, 16, 1, 9)])
-class TestNorms:
+class TestPixelByPixel:
     def test_channel_norm(self, shape, layout):
         x = (3 + random(*shape)).to(memory_format=LAYOUTS[layout])
         assert_twins("channel_norm", x, random(shape[1]), random(shape[1] + 1)[1:], eps=1e-6)
@@ -56,6 +57,10 @@ class TestNorms:
     def test_channel_scale(self, shape, layout):
         x = (3 + random(*shape)).to(memory_format=LAYOUTS[layout])
         assert_twins("channel_scale", x, random(shape[1]), eps=1e-5)
+
+    def test_add_scaled(self, shape, layout):
+        x, y = (each.to(memory_format=LAYOUTS[layout]) for each in (random(*shape), random(*shape, 2)[..., 1]))
+        assert_twins("add_scaled", x, y, random(1, shape[1], 1, 1))
 
 
 @pytest.mark.parametrize(("k", "m", "n"), [(1, 1, 1), (3, 5, 7), (8, 8, 121)])
