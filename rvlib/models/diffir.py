@@ -75,6 +75,18 @@ class CPEN(nn.Module):
         return self.mlp(self.describe(x))
 
 
+class HiddenLayer(nn.Module):
+    """A linear layer and LeakyReLU; official checkpoints name it a residual MLP, but it has no shortcut."""
+
+    def __init__(self):
+        super().__init__()
+        self.resmlp = nn.Sequential(nn.Linear(PRIOR, PRIOR), nn.LeakyReLU(0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, 256) -> (b, 256)."""
+        return self.resmlp(x)
+
+
 class Denoiser(nn.Module):
     """Predicts the clean IPR: ẑ_0 = f(c, t / 10T, z_t).
 
@@ -91,18 +103,6 @@ class Denoiser(nn.Module):
         """z_t and the condition, (b, 256) each, at step t, counted from 0 -> ẑ_0 (b, 256)."""
         time = torch.full_like(z[:, :1], t / self.period)  # (b, 1)
         return self.resmlp(torch.cat([condition, time, z], dim=1))
-
-
-class HiddenLayer(nn.Module):
-    """A linear layer and LeakyReLU; official checkpoints name it a residual MLP, but it has no shortcut."""
-
-    def __init__(self):
-        super().__init__()
-        self.resmlp = nn.Sequential(nn.Linear(PRIOR, PRIOR), nn.LeakyReLU(0.1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, 256) -> (b, 256)."""
-        return self.resmlp(x)
 
 
 class DDPM(nn.Module):

@@ -78,7 +78,7 @@ def window_order(image: Tensor, side: int, shift: int) -> Windows:
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, bias: Tensor) -> Tensor:
     """softmax(Q Kᵀ / √d + B) V (SwinIR eq. 4): q, k, v (b windows heads n d), bias (heads n n) -> like v."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (b windows heads n n)
-    scores += bias
+    scores += bias  # in place: fresh memory costs more than the sums
     if mask is not None:
         scores += mask
     return scores.softmax(dim=-1) @ v
@@ -223,19 +223,12 @@ class SwinIR(RestorationModel):
         # in official checkpoints the norm of the tokens is called patch_embed.norm
         self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(embed)} if patch_norm else {})
         rates = torch.linspace(0, drop_path, sum(depths), device="cpu").tolist()  # deeper layers drop more often
+        make_layer = partial(SwinLayer, embed, side=window, hidden=int(embed * mlp_ratio), qkv_bias=qkv_bias)
         self.layers = nn.ModuleList()
         for block, (depth, number) in enumerate(zip(depths, heads, strict=True)):
             first = sum(depths[:block])
             layers = [
-                SwinLayer(
-                    embed,
-                    side=window,
-                    shift=window // 2 if index % 2 else 0,
-                    heads=number,
-                    hidden=int(embed * mlp_ratio),
-                    qkv_bias=qkv_bias,
-                    drop_path=rates[first + index],
-                )
+                make_layer(heads=number, shift=window // 2 if index % 2 else 0, drop_path=rates[first + index])
                 for index in range(depth)
             ]
             self.layers.append(RSTB(layers, body_convolution(embed, body)))
@@ -260,10 +253,10 @@ class SwinIR(RestorationModel):
         self.conv_last = nn.Conv2d(FEATURES, self.channels, 3, padding=1)
 
     def forward(self, degraded: Tensor) -> Tensor:
-        """Shallow features, deep features, upsampling (SwinIR eq. 1-2)."""
+        """Shallow features, deep features, upsampling (eq. 1-2): (b c h w) -> (b c scale·h scale·w)."""
         height, width = degraded.shape[-2:]
         x = (pad_to_windows(degraded, self.window) - self.mean) * self.img_range
-        shallow = self.conv_first(x)
+        shallow = self.conv_first(x)  # (b embed h w), padded
         restored = self._enlarge(shallow + self.conv_after_body(self._deep_features(shallow)))
         restored = restored / self.img_range + self.mean
         return restored[..., : height * self.scale, : width * self.scale]
