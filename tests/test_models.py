@@ -7,7 +7,9 @@ import rvlib
 from rvlib.complexity import multiply_adds
 from rvlib.errors import UserError
 from rvlib.models import MODELS, family
-from rvlib.models.swinir import interpolating
+from rvlib.models.base import RestorationModel
+from rvlib.models.srgan import Adversaries, Discriminator
+from rvlib.models.swinir import start_as_interpolation_
 from rvlib.restore import run
 
 SMALL_UNET = {"width": 8, "encoder": (1, 2), "middle": 1, "decoder": (1, 1)}
@@ -75,9 +77,27 @@ class TestEveryModel:
 
     def test_says_what_it_does(self, name):
         model = build(name)
+        assert isinstance(model, RestorationModel)
         assert model.task in ("super-resolution", "deblurring")
         assert model.scale == 1 or model.task == "super-resolution"
         assert not model.training
+        assert model.restorer() is model
+        own = {id(parameter) for parameter in model.parameters()}
+        assert {id(parameter) for parameter in model.slow_parameters()} < own
+
+    def test_forward_takes_what_it_announces(self, name):
+        """Sides of `multiple_of`, noise and a description by keyword; the photo's own description changes nothing."""
+        model = build(name)
+        side = 2 * model.multiple_of
+        degraded = image(model, side, side)
+        given = {"noise": torch.ones(1, model.noise_size)} if model.noise_size else {}
+        with torch.no_grad():
+            restored = model(degraded, **given)
+            if model.needs_description:
+                again = model(degraded, **given, description=model.describe(degraded))
+                assert torch.equal(again, restored)
+                assert not torch.equal(model(degraded, **given, description=model.describe(0 * degraded)), restored)
+        assert restored.shape == (1, model.channels, model.scale * side, model.scale * side)
 
     def test_official_files_rebuild_it(self, name, tmp_path):
         model = build(name)
@@ -119,6 +139,23 @@ def test_diffir_stage_1_rebuilds_too(tmp_path):
     degraded, reference = torch.rand(1, 3, 8, 16), torch.rand(1, 3, 32, 64)
     with torch.no_grad():
         torch.testing.assert_close(again(degraded, reference), model(degraded, reference), atol=1e-6, rtol=0)
+
+
+def test_only_stage_1_needs_a_reference_and_gives_a_prior():
+    model = rvlib.create("diffir", stage=1, **SMALL_DIFFIR)
+    assert model.needs_reference
+    degraded, reference = torch.rand(2, 3, 8, 16), torch.rand(2, 3, 32, 64)
+    with torch.no_grad():
+        assert model.prior(degraded, reference).shape == (2, 256)
+        assert model(degraded, reference=reference).shape == reference.shape
+    assert not any(build(name).needs_reference for name in SMALL)
+
+
+def test_of_two_adversaries_the_generator_restores():
+    generator = build("srgan")
+    both = Adversaries(generator, Discriminator(features=2))
+    assert both.restorer() is generator
+    assert (both.task, both.scale, both.channels) == (generator.task, generator.scale, generator.channels)
 
 
 def test_diffir_is_deterministic_in_its_seed():
@@ -200,9 +237,9 @@ def test_swinir_computes_the_same_however_many_windows_at_once(at_once, monkeypa
 
 
 def test_swinir_starts_as_bilinear_interpolation():
-    model, image = interpolating(rvlib.create("swinir", **SMALL_SWIN)), torch.rand(1, 3, 16, 24)
+    model, image = start_as_interpolation_(rvlib.create("swinir", **SMALL_SWIN)), torch.rand(1, 3, 16, 24)
     expected = torch.nn.functional.interpolate(image, scale_factor=4, mode="bilinear", align_corners=False)
     inside = (..., slice(4, -4), slice(4, -4))  # at the border, one pads with zeros and the other repeats
     assert torch.allclose(model(image)[inside], expected[inside], atol=1e-5)
     with pytest.raises(UserError, match="pixelshuffledirect"):
-        interpolating(rvlib.create("swinir", **SMALL_SWIN, upsampler="pixelshuffle"))
+        start_as_interpolation_(rvlib.create("swinir", **SMALL_SWIN, upsampler="pixelshuffle"))

@@ -34,7 +34,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from rvlib import complexity, evaluate, figures, measures, metrics, objectives, tables
+from rvlib import complexity, evaluate, fast, figures, measures, metrics, objectives, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import fsrcnn
 from rvlib.pairs import photo_pairs, set_pairs
@@ -193,7 +193,7 @@ table
 # cell at once, and a shuffle lays them out. Some of its weights are zero, so it multiplies more, and yet:
 
 # %%
-figures.show_source(fsrcnn.Deconvolution)
+figures.show_source(fast.deconvolution)
 
 # %%
 gather = model.last_part

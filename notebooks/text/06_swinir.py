@@ -91,13 +91,13 @@ assert abs(counted[64] / counted[32] - 4) < 0.01
 # they are the photo:
 
 # %%
-figures.show_source(swinir.cut)
+figures.show_source(swinir.window_order)
 
 # %%
 photo = photos.sample("chelsea")[40:104, 100:196]
 image = to_tensor(photo)
 tokens = image.flatten(2).transpose(1, 2)
-windows = swinir.cut(image, 8, 0)
+windows = swinir.window_order(image, 8, 0)
 assert torch.equal(tokens[:, windows.order].flatten(1, 2)[:, windows.place], tokens)
 print(f"{tuple(tokens.shape)} -> {tuple(tokens[:, windows.order].shape)}: (photo, windows, tokens, channels)")
 
@@ -110,7 +110,7 @@ print(f"{tuple(tokens.shape)} -> {tuple(tokens[:, windows.order].shape)}: (photo
 
 # %%
 rolled = torch.from_numpy(photo.copy()).roll((-4, -4), dims=(0, 1)).numpy()
-mask = swinir.cut(image, 8, 4).mask
+mask = swinir.window_order(image, 8, 4).mask[:, 0]
 figure, axes = plt.subplots(1, 4, figsize=(12, 2.9), width_ratios=[1.5, 1.5, 1, 1])
 for axis, picture, title in zip(axes, (photo, rolled), ("windows", "rolled by 4, cut again"), strict=False):
     axis.imshow(picture)
@@ -136,11 +136,14 @@ plt.show()
 #   \mathrm{Attention}(Q, K, V) = \mathrm{SoftMax}\!\left(\frac{Q K^\top}{\sqrt d} + B\right) V$$
 
 # %%
+figures.show_source(swinir.attention)
+
+# %%
 figures.show_source(swinir.WindowAttention)
 
 # %% [markdown]
-# The equation stands in `_attend`; `forward` hands it a few windows at a time where a CPU computes, whose cache holds what
-# they need. Written out for all windows of a photo, it gives the same numbers:
+# On a CPU, `forward` calls `attention` for a few windows at a time, so their intermediate results stay in the cache. Written
+# out for all windows of a photo, it gives the same numbers:
 
 # %%
 attention = model.layers[0].residual_group.blocks[0].attn
@@ -213,14 +216,14 @@ figures.show_source(objectives.Pixelwise)
 # last convolution starts as bilinear interpolation, to which the rest adds nothing yet:
 
 # %%
-figures.show_source(swinir.interpolating)
+figures.show_source(swinir.start_as_interpolation_)
 
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = photos.load_set(study.data(profile), "samples", split="validation")
 run, common = study.run(profile, "06_swinir"), {"validation": validation, "processes": processes, "replace_run": True}
 torch.manual_seed(seed)
-start = swinir.interpolating(rvlib.create("swinir", **training["arguments"])) if from_interpolation else None
+start = swinir.start_as_interpolation_(rvlib.create("swinir", **training["arguments"])) if from_interpolation else None
 trained, history = recipes.train(
     "swinir", train_photos, run=run / "swinir", start=start, seed=seed, **training, **common
 )

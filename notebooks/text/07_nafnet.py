@@ -191,7 +191,7 @@ plt.show()
 
 # %%
 gated = torch.randn(1, 8, 16, 16)
-full, simple = nafnet.squeeze(8), nafnet.NAFBlock(8).sca
+full, simple = nafnet.channel_attention(8), nafnet.NAFBlock(8).sca
 with torch.no_grad():
     mean = gated.mean(dim=(2, 3))
     first, second = (layer.weight.flatten(1) for layer in (full[1], full[3]))

@@ -315,10 +315,11 @@ figures.save(figure, output / "ratios")
 # of a port that goes value by value, not so far of those that take a line or all at once.
 #
 # What it took: memory ordered by pixels, with all channels of a pixel together, and normalisation in one pass over it
-# (NAFNet, DiffIR); blocks that let go of what they do not need any more (NAFNet); lengths of queries and keys divided out
+# (NAFNet, DiffIR); blocks whose first half is freed before the second runs (NAFNet); lengths of queries and keys divided out
 # after their product (DiffIR); the deconvolution as a small convolution and a shuffle (FSRCNN); the last 9 × 9 convolution
 # row by row of its kernel (SRGAN); no subnormal numbers and few windows at a time (SwinIR); the Gaussian window of SSIM one
-# axis after the other; the matrix of the resize in bands. Each stands beside its equation in the library.
+# axis after the other; the matrix of the resize in bands. Those of the networks are in `rvlib.fast`, each next to the plain
+# form that defines it.
 #
 # ## A photo that does not fit
 #
