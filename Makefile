@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TF_CPP_MIN_LOG_LEVEL = 3
 WORKERS ?= 2
-# as many processes as there are cores, with one thread each: more threads than cores wait for each other
-TESTS := python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+# as many workers as there are cores, with one thread each: more threads than cores wait for each other; a worker runs
+# whole files, so that the cells of a notebook and the tests of one temporary clone stay together
+TESTS := python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 FOLDER := $(if $(filter laptop,$(PROFILE)),.,profiles/$(PROFILE))
 
 .DEFAULT_GOAL := help
@@ -41,7 +42,7 @@ check: setup  ## ruff and the quick tests, for every save (under 90 s on 2 cores
 test: setup  ## ruff, one case of every kind of test, and nbval over all notebooks (under 12 minutes on 2 cores)
 	ruff check .
 	ruff format --check .
-	$(TESTS) --nbval-lax --nbval-cell-timeout=120 tests notebooks
+	$(TESTS) --nbval-lax --nbval-cell-timeout=300 tests notebooks
 
 drill: setup  ## all cases: hours of kills, flipped bits and fuzzing (docs/faults.md); started again, it goes on; PART=word
 	RV_DRILL=1 python -m pytest $(if $(PART),-k "$(PART)") --timeout=0 -s

@@ -39,24 +39,23 @@ def is_wanted(item, quick):
     return not marked & ({"drill", "slow", "pipeline"} if quick else {"drill"})
 
 
-def group(item):
-    """What must run in one worker, in its order: the tests of the one tiny pipeline, and the cells of a notebook."""
-    if item.get_closest_marker("pipeline"):
-        return "pipeline"
-    return item.path.stem if item.path.suffix == ".ipynb" else None
-
-
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(config, items):
     """Deselect by marker rather than by `-m`, so that `-m "not pipeline"` does not start the drill."""
-    wanted = [item for item in items if is_wanted(item, config.getoption("quick"))]
-    config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
-    for item in wanted:
-        if group(item):
-            item.add_marker(pytest.mark.xdist_group(group(item)))
-    if hasattr(config, "workerinput"):  # the longest first, so that no worker is left alone with it at the end
-        wanted.sort(key=lambda item: (group(item) != "pipeline", group(item) is None))
-    items[:] = wanted
+    quick = config.getoption("quick")
+    config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item, quick)])
+    items[:] = [item for item in items if is_wanted(item, quick)]
+    if hasattr(config, "workerinput"):
+        items.sort(key=longest_first(items))
+
+
+def longest_first(items):
+    """An order for workers that take files in turn: none is left alone with the pipeline or a notebook at the end."""
+    files = {name: {item.path for item in items if item.get_closest_marker(name)} for name in ("pipeline", "slow")}
+    return lambda item: (
+        item.path not in files["pipeline"],
+        item.path.suffix != ".ipynb",
+        item.path not in files["slow"],
+    )
 
 
 def cpu_seconds():
