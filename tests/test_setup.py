@@ -164,7 +164,7 @@ def test_long(): pass
 """
 PIPELINE = """
 import pytest
-from test_tried import worker
+from test_one import worker
 
 @pytest.mark.pipeline
 @pytest.mark.parametrize("number", range(6))
@@ -177,7 +177,7 @@ def suite(pytester, monkeypatch):
     """A small suite with this project's conftest; `suite(options)` gives its result and the worker of each test."""
     pytester.makeconftest((ROOT / "tests/conftest.py").read_text())
     pytester.makeini("[pytest]\nmarkers = slow\n drill\n pipeline\nquick_seconds = 0.2\n")
-    pytester.makepyfile(test_tried=TRIED, test_clone=PIPELINE)
+    pytester.makepyfile(test_one=TRIED, test_two=PIPELINE)
     monkeypatch.setenv("SEEN", str(pytester.path / "seen"))
     monkeypatch.delenv("RV_DRILL", raising=False)
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
@@ -214,6 +214,7 @@ def test_a_quick_test_that_is_slow_fails(suite, pytester):
     suite("test_busy.py")[0].assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_files_and_add_up_what_they_counted(suite):
     words = commands("test")[2]
     result, seen = suite(*words[words.index("pytest") + 1 : words.index("--nbval-lax")], "--numprocesses=2")
