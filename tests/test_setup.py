@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import settings
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -187,7 +188,9 @@ def suite(pytester, monkeypatch):
         seen = pytester.path / "seen"
         return result, dict(line.split() for line in seen.read_text().splitlines()) if seen.exists() else {}
 
-    return run
+    profile = settings.get_current_profile_name()
+    yield run
+    settings.load_profile(profile)  # the small suite has chosen its own, in this process
 
 
 def test_quick_leaves_out_what_is_slow(suite):
