@@ -23,6 +23,7 @@ TRAININGS = {
 OFFICIAL = {"srresnet": 1_547_350, "swinir": 929_628, "nafnet": 17_111_907, "diffir-s1": 24_801_478}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", TRAININGS)
 def test_three_steps(method, tmp_path):
     settings = TRAININGS[method]

@@ -11,6 +11,7 @@ from rvlib import recipes
 from rvlib.errors import UserError
 from rvlib.photos import sample
 
+pytestmark = pytest.mark.slow  # processes that start processes
 # float64, so that only the order of sums can differ; rank 0 writes the weights
 PROGRAM = """
 import sys
@@ -39,7 +40,7 @@ fit(model, precise, patches, Settings(steps=20, batch_size=4, validate_every=20,
 """
 
 
-@pytest.mark.parametrize("method", ["fsrcnn", "nafnet"])
+@pytest.mark.parametrize("method", ["fsrcnn", pytest.param("nafnet", marks=pytest.mark.drill)])
 def test_two_processes_equal_one(tmp_path, method):
     (tmp_path / "program.py").write_text(PROGRAM)
     plain = [sys.executable, "program.py", method]

@@ -108,6 +108,7 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, photos, 
     pd.testing.assert_frame_equal(*logs)
 
 
+@pytest.mark.slow
 def test_survives_being_killed(tmp_path, photos):
     """SIGKILL at any moment leaves a run that goes on, and ends as if nothing had happened."""
     program = (
