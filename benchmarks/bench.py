@@ -24,13 +24,14 @@ from torch import nn
 from torch.nn import functional as F
 
 import rvlib
-from rvlib import backbones, complexity, degrade, evaluate, fast, losses, metrics, recipes, tables
+from rvlib import backbones, complexity, degrade, evaluate, fast, losses, metrics, recipes
 from rvlib.color import luminance
 from rvlib.degrade import Bicubic
 from rvlib.objectives import Pixelwise
 from rvlib.pairs import Patches, photo_pairs
 from rvlib.photos import sample
 from rvlib.restore import to_tensor
+from rvlib.study import tables
 from rvlib.train import Settings, fit
 
 TURNS = 5

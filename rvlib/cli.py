@@ -77,8 +77,8 @@ def fetch(
     target: Annotated[Path | None, typer.Option(help="Folder to fetch into.")] = None,
 ):
     """Fetch data sets, checked against the manifest; what is there already is kept."""
-    from rvlib.fetch import fetch
-    from rvlib.notebooks import read_parameters, section
+    from rvlib.study.fetch import fetch
+    from rvlib.study.notebooks import read_parameters, section
 
     content = {} if sets and target else read_parameters(params)
     names = sets or section(content, "fetch", params).get("sets", [])
@@ -148,10 +148,11 @@ def evaluate(
     photo: on RGB, nothing cropped, 3-D SSIM.
     """
     from rvlib import evaluate as evaluation
-    from rvlib import measures, tables
+    from rvlib import measures
     from rvlib.pairs import photo_pairs
     from rvlib.photos import folder, pair_folder, read
     from rvlib.recipes import degradation
+    from rvlib.study import tables
 
     network = rvlib.load(model, scale=scale)
     if degraded is not None:
@@ -179,7 +180,7 @@ def models():
     from rvlib import complexity
     from rvlib.checkpoint import OFFICIAL
     from rvlib.models import MODELS, family
-    from rvlib.tables import markdown
+    from rvlib.study.tables import markdown
 
     loaded = {name: rvlib.load(name) for name in rvlib.released()}
     facts = [
@@ -203,7 +204,7 @@ def notebook(
     only: Annotated[str | None, typer.Option(help="Run only the cells with this tag.")] = None,
 ):
     """Run a notebook from its text twin: with a profile's parameters, or to refresh its stored outputs."""
-    from rvlib import notebooks
+    from rvlib.study import notebooks
 
     if params is None:
         notebooks.refresh(name)
@@ -214,7 +215,7 @@ def notebook(
 @app.command()
 def release(params: Annotated[Path, typer.Option(help="Parameters of a profile.")] = Path("params.yaml")):
     """Copy the weights that a profile trained to their folder, with model cards."""
-    from rvlib.release import release
+    from rvlib.study.release import release
 
     release(params)
 

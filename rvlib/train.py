@@ -307,7 +307,7 @@ def _device(device: torch.device) -> str:
 def _live_curve() -> Callable[[pd.DataFrame], None] | None:
     if "JPY_SESSION_NAME" not in os.environ:  # set for kernels that a person's notebook has started
         return None
-    from rvlib.figures import live_curve
+    from rvlib.study.figures import live_curve
 
     return live_curve()
 

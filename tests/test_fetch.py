@@ -19,9 +19,9 @@ import yaml
 from PIL import Image
 
 import rvlib
-from rvlib import fetch as fetching
 from rvlib import photos
-from rvlib.fetch import fetch, manifest
+from rvlib.study import fetch as fetching
+from rvlib.study.fetch import fetch, manifest
 
 
 def photo(seed=0, side=300):

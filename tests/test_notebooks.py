@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import rvlib
-from rvlib import notebooks
+from rvlib.study import notebooks
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NAMES = notebooks.names()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rvlib.fetch import manifest
+from rvlib.study.fetch import manifest
 
 pytestmark = pytest.mark.timeout(1500)  # the whole pipeline runs once, on whatever machine
 ROOT = Path(__file__).parent.parent
@@ -125,7 +125,7 @@ def test_a_second_run_does_nothing(clone):
 
 @pytest.mark.pipeline
 def test_editing_a_figure_does_not_train_again(clone):
-    file = clone / "rvlib/figures.py"
+    file = clone / "rvlib/study/figures.py"
     before = file.read_text()
     try:
         file.write_text(before + "\n# another look\n")

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 import rvlib
-from rvlib import UserError, figures, report, tables
+from rvlib import UserError
+from rvlib.study import figures, report, tables
 
 SUPER_RESOLUTION, DEBLURRING = "09_compare_super_resolution", "10_compare_deblurring"
 

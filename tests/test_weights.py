@@ -13,9 +13,9 @@ import rvlib
 from rvlib import evaluate, measures, recipes
 from rvlib.checkpoint import WEIGHTS
 from rvlib.degrade import Bicubic
-from rvlib.fetch import fetch
 from rvlib.photos import sample
-from rvlib.release import sha256
+from rvlib.study.fetch import fetch
+from rvlib.study.release import sha256
 
 NAMES = rvlib.released()
 REPORT = Path(rvlib.ROOT) / "reports" / "release"

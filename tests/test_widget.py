@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import rvlib
-from rvlib import widget
+from rvlib.study import widget
 
 
 def uploaded(name, content):

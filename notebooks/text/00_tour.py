@@ -26,7 +26,9 @@ import pandas as pd
 from IPython.display import HTML
 
 import rvlib
-from rvlib import complexity, figures, metrics, photos, recipes, report, widget
+from rvlib import complexity, metrics, photos, recipes
+from rvlib.study import widget
+from rvlib.study import figures, report
 from rvlib.degrade import Bicubic, imresize
 
 figures.theme()

@@ -23,9 +23,10 @@
 import numpy as np
 import pandas as pd
 
-from rvlib import figures, photos, study, tables
-from rvlib.fetch import manifest
-from rvlib.leaks import find_leaks
+from rvlib import photos, study
+from rvlib.study import figures, tables
+from rvlib.study.fetch import manifest
+from rvlib.study.leaks import find_leaks
 
 figures.theme()
 

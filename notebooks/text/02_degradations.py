@@ -26,7 +26,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from rvlib import evaluate, figures, measures, metrics, photos, study, tables
+from rvlib import evaluate, measures, metrics, photos, study
+from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic, Chain, GaussianBlur, Jpeg, MotionBlur, Noise, imresize
 
 figures.theme()

@@ -28,7 +28,8 @@ import torch
 from PIL import Image
 
 import rvlib
-from rvlib import evaluate, figures, measures, metrics, photos, study, tables
+from rvlib import evaluate, measures, metrics, photos, study
+from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic, GaussianBlur, Jpeg, Noise, imresize, mod_crop
 
 figures.theme()

@@ -34,7 +34,8 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from rvlib import complexity, evaluate, fast, figures, measures, metrics, objectives, tables
+from rvlib import complexity, evaluate, fast, measures, metrics, objectives
+from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import fsrcnn
 from rvlib.pairs import photo_pairs, set_pairs

@@ -35,7 +35,8 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from rvlib import complexity, evaluate, figures, losses, measures, metrics, objectives, tables
+from rvlib import complexity, evaluate, losses, measures, metrics, objectives
+from rvlib.study import figures, tables
 from rvlib.backbones import vgg16_features
 from rvlib.degrade import Bicubic, GaussianBlur, Noise
 from rvlib.models import srgan

@@ -35,7 +35,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from rvlib import complexity, evaluate, figures, measures, metrics, objectives, tables
+from rvlib import complexity, evaluate, measures, metrics, objectives
+from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic
 from rvlib.pairs import photo_pairs
 from rvlib.restore import to_array, to_tensor

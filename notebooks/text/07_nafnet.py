@@ -35,7 +35,8 @@ import seaborn as sns
 import torch
 from torch.nn import functional as F
 
-from rvlib import complexity, evaluate, figures, losses, measures, metrics, tables
+from rvlib import complexity, evaluate, losses, measures, metrics
+from rvlib.study import figures, tables
 from rvlib.models import nafnet
 from rvlib.pairs import photo_pairs
 

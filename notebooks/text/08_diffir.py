@@ -33,7 +33,8 @@ import seaborn as sns
 import torch
 from torch.nn import functional as F
 
-from rvlib import complexity, evaluate, figures, measures, metrics, objectives, tables
+from rvlib import complexity, evaluate, measures, metrics, objectives
+from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import diffir, dirformer
 from rvlib.pairs import photo_pairs, set_pairs

@@ -27,7 +27,8 @@ import seaborn as sns
 from IPython.display import Markdown
 
 import rvlib
-from rvlib import complexity, evaluate, figures, measures, metrics, photos, recipes, study, tables
+from rvlib import complexity, evaluate, measures, metrics, photos, recipes, study
+from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic
 from rvlib.pairs import photo_pairs
 

@@ -37,7 +37,8 @@ from torch.profiler import profile as profile_torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import rvlib
-from rvlib import complexity, figures, study, tables
+from rvlib import complexity, study
+from rvlib.study import figures, tables
 from rvlib.models import swinir
 
 figures.theme()

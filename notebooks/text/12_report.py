@@ -27,7 +27,8 @@ from IPython.display import Markdown
 from safetensors import safe_open
 
 import rvlib
-from rvlib import measures, photos, report, study, tables
+from rvlib import measures, photos, study
+from rvlib.study import report, tables
 
 # %% tags=["parameters"]
 profile = "demo"  # whose results are rendered

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from test_fetch import CONTENT, lists, row, server  # noqa: F401  (a fixture)
 
-from rvlib import fetch as fetching
 from rvlib import photos
+from rvlib.study import fetch as fetching
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from rvlib import fetch as fetching
+from rvlib.study import fetch as fetching
 fetching.MANIFEST, fetching.GITHUB, fetching.CHUNK = Path(sys.argv[1]), sys.argv[2], 1000
 fetching.fetch(["toy"], sys.argv[3], progress=False)
 """

@@ -13,9 +13,10 @@ from conftest import damaged
 from test_fetch import CONTENT, PAIRS, files, get, lists, row, zipped
 
 import rvlib
-from rvlib import cli, notebooks, photos, recipes
-from rvlib import fetch as fetching
+from rvlib import cli, photos, recipes
 from rvlib.runs import Run
+from rvlib.study import fetch as fetching
+from rvlib.study import notebooks
 
 SMALL = {"arguments": {"d": 4, "s": 3, "m": 1}, "patch_size": 16, "batch_size": 2}
 

@@ -17,9 +17,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import rvlib
-from rvlib import fetch as fetching
-from rvlib import originals, photos, report, tables
+from rvlib import originals, photos
 from rvlib.models import MODELS
+from rvlib.study import fetch as fetching
+from rvlib.study import report, tables
 
 RGB = photos.sample("coffee")[:12, :16]
 

@@ -16,7 +16,7 @@ import rvlib
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
 from rvlib.measures import find
-from rvlib.tables import (
+from rvlib.study.tables import (
     AUDITED,
     NOT_MEASURED,
     audited,

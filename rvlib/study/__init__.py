@@ -12,7 +12,7 @@ def data(profile: str) -> Path:
     """The profile's data folder; the demo's sample photos are fetched on the spot, the others are DVC's."""
     folder = rvlib.ROOT / "data" / profile
     if profile == "demo":
-        from rvlib.fetch import fetch  # here, so that no other profile's result depends on how fetching works
+        from rvlib.study.fetch import fetch  # here, so that no other profile's result depends on how fetching works
 
         fetch(["samples"], folder, progress=False)
     if not folder.is_dir():

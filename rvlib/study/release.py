@@ -12,10 +12,10 @@ from safetensors import safe_open
 import rvlib
 from rvlib import complexity
 from rvlib.errors import UserError
-from rvlib.fetch import manifest
 from rvlib.files import write_atomically
-from rvlib.notebooks import read_parameters
-from rvlib.tables import markdown, write_json
+from rvlib.study.fetch import manifest
+from rvlib.study.notebooks import read_parameters
+from rvlib.study.tables import markdown, write_json
 
 COMPARISONS = ("09_compare_super_resolution", "10_compare_deblurring")
 LIMITS = {
@@ -93,8 +93,8 @@ def card(name: str, weights: Path, run: Path, reports: Path, sets: list[str]) ->
         f"{model.task}, scale {model.scale}",
         f"- **Data**: {data['photos']} photos, degraded: {data['degraded']}; patches of {data['patch_size']} pixels",
         f"- **Licences of the photos**: {licences(sets)}",
-        f"- **Training**: recipe {training['method']}, {settings}; {steps:,} steps in {seconds / 60:.0f} minutes, commit {facts['commit']} "
-        f"({platform.machine()}); the weights are those of step {facts['step']:,}",
+        f"- **Training**: recipe {training['method']}, {settings}; {steps:,} steps in {seconds / 60:.0f} minutes "
+        f"({platform.machine()}), commit {facts['commit']}; the weights are those of step {facts['step']:,}",
         f"- **Learning curve** (validation photo): {shown}",
         f"- **Limits**: {LIMITS[model.task]}",
         f"- **sha256**: `{sha256(weights)}`\n",

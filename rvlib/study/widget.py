@@ -8,8 +8,9 @@ import ipywidgets
 import numpy as np
 
 import rvlib
-from rvlib import photos, report
+from rvlib import photos
 from rvlib.errors import UserError
+from rvlib.study import report
 
 LARGEST = 384  # pixels of the side that is restored: a few seconds with the slowest model
 
