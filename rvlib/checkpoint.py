@@ -33,13 +33,16 @@ WRAPPERS = ("params_ema", "params", "ema_state_dict", "state_dict")  # first fou
 PREFIXES = ("module.", "_orig_mod.")  # left by DataParallel and by torch.compile
 
 
-def save(model: nn.Module, path: str | Path, **facts) -> None:
+def save(model: nn.Module, path: str | Path, *, half: bool = False, **facts) -> None:
     """Write a model's weights as safetensors with its name, arguments and `facts` in the metadata, atomically.
 
-    A hash of all that is in the metadata too: safetensors itself would not notice a flipped bit.
+    `half=True` stores parameters in half precision, which halves the file. A hash of everything is in the metadata too:
+    safetensors itself would not notice a flipped bit.
     """
     path = Path(path)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if half:  # statistics and schedules stay as they are: a network reacts to them more than to a weight
+        state |= {key: state[key].half() for key, _ in model.named_parameters()}
     recipe = json.loads(json.dumps({**model.recipe, **facts}))  # as it is read again: tuples become lists
     recipe["sha256"] = _digest(state, recipe)
     metadata = {"rvlib": json.dumps(recipe, sort_keys=True)}  # one key alone: several come in random order

@@ -1,0 +1,62 @@
+"""What a training stage depends on: its cells and the code that they use, cut out of everything else.
+
+DVC compares files. A training depends on a file made here, which changes with what the training computes and not with a
+notebook's prose, a figure, a colour or a docstring: DVC and `rvlib.runs` agree on what is the same run.
+"""
+
+import ast
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import rvlib
+from rvlib import fingerprint
+from rvlib.files import write_atomically
+from rvlib.losses import PIXEL_LOSSES
+from rvlib.pairs import Patches
+from rvlib.recipes import RECIPES, degradation
+from rvlib.study import notebooks
+from rvlib.train import Training
+
+
+def write(parameters: Path) -> None:
+    """Write for each method `<method>.json`, what its training computes, and `<method>.py`, its notebook's text."""
+    content = notebooks.read_parameters(parameters)
+    folder = rvlib.ROOT / "runs" / content["profile"] / "cells"
+    for name in content["methods"]:
+        twin = notebooks.NOTEBOOKS / "text" / f"{notebooks.find(name)}.py"
+        text = json.dumps(computed(name, content["methods"][name] or {}), indent=1, sort_keys=True)
+        write_atomically(folder / f"{name}.json", lambda path, text=text: Path(path).write_text(text))
+        write_atomically(folder / f"{name}.py", lambda path, twin=twin: Path(path).write_text(twin.read_text()))
+
+
+def computed(name: str, section: dict) -> dict:
+    """What the training cells of a notebook compute with a section of parameters: themselves, and recipes they name."""
+    tagged = (
+        {"training", "parameters"} & set(cell.metadata.get("tags", [])) for cell in notebooks.read_twin(name).cells
+    )
+    cells = [cell for cell, is_used in zip(notebooks.read_twin(name).cells, tagged, strict=True) if is_used]
+    tree = ast.parse("\n".join(cell.source for cell in cells))
+    words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return {
+        "cells": fingerprint.digest(tree),
+        "recipes": {each: recipe(each) for each in sorted(words & RECIPES.keys())},
+    }
+
+
+def recipe(method: str, losses: set[str]) -> dict:
+    """A recipe's settings and the digests of all code that a run of it uses, with these losses or its own."""
+    chosen = RECIPES[method]
+    model = rvlib.create(chosen.model, **chosen.arguments)
+    networks = {type(module) for module in model.modules() if type(module).__module__.startswith("rvlib")}
+    blur = type(degradation(model.task, model.scale, training=True))
+    roots = [
+        Training,
+        Patches,
+        blur,
+        *networks,
+        chosen.prepare,
+        *(PIXEL_LOSSES[each] for each in {chosen.loss, *losses}),
+    ]
+    settings = {"settings": asdict(chosen.settings), "loss": chosen.loss, "patch_size": chosen.patch_size}
+    return settings | {"arguments": chosen.arguments, "code": fingerprint.code(*roots)}
