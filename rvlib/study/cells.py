@@ -32,31 +32,26 @@ def write(parameters: Path) -> None:
 
 def computed(name: str, section: dict) -> dict:
     """What the training cells of a notebook compute with a section of parameters: themselves, and recipes they name."""
-    tagged = (
-        {"training", "parameters"} & set(cell.metadata.get("tags", [])) for cell in notebooks.read_twin(name).cells
-    )
-    cells = [cell for cell, is_used in zip(notebooks.read_twin(name).cells, tagged, strict=True) if is_used]
+    wanted = {"training", "parameters"}
+    cells = [cell for cell in notebooks.read_twin(name).cells if wanted & set(cell.metadata.get("tags", []))]
     tree = ast.parse("\n".join(cell.source for cell in cells))
     words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return {
-        "cells": fingerprint.digest(tree),
-        "recipes": {each: recipe(each) for each in sorted(words & RECIPES.keys())},
-    }
+    recipes = {each: recipe(each, losses(section)) for each in sorted(words & RECIPES.keys())}
+    return {"cells": fingerprint.digest(tree), "recipes": recipes}
+
+
+def losses(section: dict) -> set[str]:
+    """The pixel losses that a section of parameters names, at any depth."""
+    found = {section["loss"]} & PIXEL_LOSSES.keys() if isinstance(section.get("loss"), str) else set()
+    return found.union(*(losses(value) for value in section.values() if isinstance(value, dict)))
 
 
 def recipe(method: str, losses: set[str]) -> dict:
     """A recipe's settings and the digests of all code that a run of it uses, with these losses or its own."""
     chosen = RECIPES[method]
     model = rvlib.create(chosen.model, **chosen.arguments)
-    networks = {type(module) for module in model.modules() if type(module).__module__.startswith("rvlib")}
-    blur = type(degradation(model.task, model.scale, training=True))
-    roots = [
-        Training,
-        Patches,
-        blur,
-        *networks,
-        chosen.prepare,
-        *(PIXEL_LOSSES[each] for each in {chosen.loss, *losses}),
-    ]
+    roots = [type(module) for module in model.modules() if type(module).__module__.startswith("rvlib")]
+    roots += [PIXEL_LOSSES[each] for each in {chosen.loss, *losses}]
+    roots += [Training, Patches, chosen.prepare, type(degradation(model.task, model.scale, training=True))]
     settings = {"settings": asdict(chosen.settings), "loss": chosen.loss, "patch_size": chosen.patch_size}
     return settings | {"arguments": chosen.arguments, "code": fingerprint.code(*roots)}
