@@ -69,12 +69,6 @@ def total_variation(image: Tensor) -> Tensor:
     return length.sum(dim=(1, 2, 3)).mean() / (image.shape[-2] * image.shape[-1])
 
 
-def squared_total_variation(image: Tensor) -> Tensor:
-    """Anisotropic and squared: 2 (Σ Δ_down² / C(H-1)W + Σ Δ_across² / CH(W-1)) / B, leftthomas' reading."""
-    down, across = image[..., 1:, :] - image[..., :-1, :], image[..., :, 1:] - image[..., :, :-1]
-    return 2 * (down.pow(2).mean() + across.pow(2).mean())
-
-
 def generator_adversarial(fake: Tensor) -> Tensor:
     """Mean -log D(G(x)) from logits (SRGAN eq. 6); D = σ(logit)."""
     return F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
@@ -84,16 +78,6 @@ def discriminator_adversarial(fake: Tensor, real: Tensor) -> Tensor:
     """Mean -log D(y) + mean -log(1 - D(G(x))) from logits (SRGAN eq. 2)."""
     to_real = F.binary_cross_entropy_with_logits(real, torch.ones_like(real))
     return to_real + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
-
-
-def generator_score(fake: Tensor) -> Tensor:
-    """Mean 1 - D(G(x)), from probabilities: leftthomas' generator loss."""
-    return (1 - fake).mean()
-
-
-def discriminator_score(fake: Tensor, real: Tensor) -> Tensor:
-    """1 - mean D(y) + mean D(G(x)), from probabilities: leftthomas' discriminator loss."""
-    return 1 - real.mean() + fake.mean()
 
 
 def prior_distance(guessed: Tensor, prior: Tensor) -> Tensor:
