@@ -104,7 +104,7 @@ _NAFNET = Settings(
     optimizer="adamw",
     betas=(0.9, 0.9),
     weight_decay=1e-3,
-    clip_norm=0.5,  # the official 0.01 is for batches of 32 and patches of 256: here it costs a twentieth of a decibel
+    clip_norm=0.5,  # the official 0.01 is for batches of 32 patches of 256 pixels
     channels_last=True,
 )
 _DIFFIR = Settings(
