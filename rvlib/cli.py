@@ -9,6 +9,7 @@ import typer
 
 import rvlib
 from rvlib.errors import UserError
+from rvlib.models import METHODS, MODELS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -87,7 +88,7 @@ def fetch(
 
 @app.command()
 def train(
-    method: Annotated[str, typer.Argument(help="fsrcnn, srresnet, srgan, swinir, nafnet, diffir-s1, ...")],
+    method: Annotated[str, typer.Argument(help=", ".join(name for each in METHODS.values() for name in each.recipes))],
     photos: Annotated[Path, typer.Option(help="A folder of photos to train on.")],
     run: Annotated[Path, typer.Option(help="The folder of this run; started again, it goes on where it was.")],
     degraded: Annotated[Path | None, typer.Option(help="Their degraded versions, by name; else made anew.")] = None,
@@ -149,6 +150,7 @@ def evaluate(
     """
     from rvlib import evaluate as evaluation
     from rvlib import measures
+    from rvlib.checkpoint import RENAMED
     from rvlib.pairs import photo_pairs
     from rvlib.photos import folder, pair_folder, read
     from rvlib.recipes import degradation
@@ -161,10 +163,8 @@ def evaluate(
         photos = {path.name: read(path) for path in folder(reference)}
         pairs = photo_pairs(photos, degradation(network.task, network.scale))
     restorers = evaluation.baseline(network.task, network.scale)
-    if model in rvlib.released():
-        restorers[model, "released weights"] = evaluation.with_model(network)
-    else:
-        restorers[network.recipe["name"], "this run"] = evaluation.with_model(network)
+    label = "released weights" if model in (*rvlib.released(), *RENAMED) else "this run"
+    restorers[network.method or network.spec["name"], label] = evaluation.with_model(network)
     chosen = measures.for_task(network.task, network.scale, perceptual=perceptual)
     rows = evaluation.evaluate(restorers, pairs, set_name=reference.name, measures=chosen)
     typer.echo(tables.markdown(tables.means(rows)))
@@ -179,7 +179,6 @@ def models():
 
     from rvlib import complexity
     from rvlib.checkpoint import OFFICIAL
-    from rvlib.models import MODELS, family
     from rvlib.study.tables import markdown
 
     loaded = {name: rvlib.load(name) for name in rvlib.released()}
@@ -190,9 +189,8 @@ def models():
     licence = "Apache-2.0; weights/README.md names the photos they were trained on, and whose licences those have\n"
     typer.echo(f"{markdown(pd.DataFrame(facts))}\n{licence}" if facts else "no weights are released yet\n")
     typer.echo(f"{markdown(pd.read_csv(OFFICIAL))}\n\nmodels of `rvlib.create` and their variants:")
-    for name, (file, _) in MODELS.items():
-        variants = ", ".join(getattr(family(file), "VARIANTS", {}).get(name, {}))
-        typer.echo(f"{name:10} {variants}")
+    for name, method in MODELS.items():
+        typer.echo(f"{name:10} {', '.join(method.variants)}")
 
 
 @app.command()

@@ -25,13 +25,13 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
 from tqdm import tqdm
 
 import rvlib
 from rvlib.checkpoint import WEIGHTS, check_archive, read_metadata, save
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
+from rvlib.models.base import RestorationModel
 
 REPLAYED = 3
 """Steps after each saved state whose numbers are kept, for the proof that changed code computes the same."""
@@ -81,8 +81,8 @@ class Run:
     def __init__(
         self,
         folder: str | Path,
-        model: nn.Module,
-        average: nn.Module,
+        model: RestorationModel,
+        average: RestorationModel,
         optimizer: torch.optim.Optimizer,
         *,
         is_main: bool = True,
@@ -98,9 +98,9 @@ class Run:
         self.identity, self.history = {}, []
 
     @property
-    def weights(self) -> nn.Module:
+    def weights(self) -> RestorationModel:
         """What is validated, saved and released: the averaged weights, of the generator alone where there is a game."""
-        return getattr(self.average, "generator", self.average)
+        return self.average.restorer()
 
     def open(self, identity: dict, *, replace: bool = False, replay=None) -> None:
         """Take up the run in the folder, or begin one.
@@ -156,7 +156,7 @@ class Run:
             self._take_weights(metadata)
             return None
         try:
-            self.restore()
+            self.reload()
         except _OtherArchitectureError:
             if not code:
                 raise
@@ -165,7 +165,7 @@ class Run:
             reason = self._prove(replay, only_first=longer)
             if reason is not None:
                 return f"; {reason}"
-            self.restore()
+            self.reload()
             self._note("carried over changed code, whose numbers are the same", code=code)
         if longer:
             self._note(f"lengthened from {before['settings']['steps']} to {self.identity['settings']['steps']} steps")
@@ -208,7 +208,7 @@ class Run:
     def _take_weights(self, metadata: dict) -> None:
         weights = rvlib.load(self.folder / "last.safetensors").state_dict()
         self.weights.load_state_dict(weights)
-        getattr(self.model, "generator", self.model).load_state_dict(weights)
+        self.model.restorer().load_state_dict(weights)
         self.step = self.saved_step = metadata["step"]
         self.scores = metadata.get("scores", {})
         log = self.folder / "log.csv"
@@ -270,7 +270,7 @@ class Run:
         content = json.dumps({"identity": self.identity, "history": self.history}, indent=1, sort_keys=True)
         write_atomically(self.folder / "run.json", lambda path: Path(path).write_text(content))
 
-    def restore(self) -> None:
+    def reload(self) -> None:
         """Set model, average, optimizer and log to what `save` wrote."""
         file = self.folder / "state.pt"
         try:

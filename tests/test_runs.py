@@ -102,7 +102,7 @@ EDITS = {
         "stretch = min(0.9 * factor, 1.0)",
         {"fsrcnn", "swinir"},
     ),
-    "default": ("train.py", "ema: float = 0.999", "ema: float = 0.99", {"fsrcnn", "swinir", "nafnet"}),
+    "default": ("settings.py", "ema: float = 0.999", "ema: float = 0.99", {"fsrcnn", "swinir", "nafnet"}),
 }
 
 

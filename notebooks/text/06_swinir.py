@@ -244,7 +244,7 @@ figures.save(figure, output / "training")
 # still mostly the noise that it began with; after a long one, heads have divided the labour by distance and direction.
 
 # %%
-model, label = study.best(profile, f"swinir-light-x{scale}", trained)
+model, label = study.best(profile, f"swinir-small-x{scale}", trained)
 table = model.layers[0].residual_group.blocks[0].attn.relative_position_bias_table.detach()
 side = int(len(table) ** 0.5)
 limit = table.abs().max()

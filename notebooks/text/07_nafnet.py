@@ -367,7 +367,7 @@ figure = figures.images({name: value.cpu().numpy() for name, value in halves.ite
 figures.show_source(nafnet.Pool)
 
 # %%
-local = rvlib.create(**{"name": "nafnet", **model.recipe["arguments"], "local": True, "train_size": [96, 96]})
+local = rvlib.create(**{"name": "nafnet", **model.spec["arguments"], "local": True, "train_size": [96, 96]})
 local.load_state_dict(model.state_dict())
 local.eval()
 values = torch.rand(1, 1, 96, 128).cumsum(dim=-1)
