@@ -25,7 +25,7 @@ PLACES = [Path(__file__).resolve().parent / "weights", Path(__file__).resolve().
 WEIGHTS = next((place for place in PLACES if place.is_dir()), PLACES[-1])
 """The released weights, `<name>.safetensors`, and their cards: in an installed package, or in a checkout."""
 
-OFFICIAL = Path(__file__).parent / "official.csv"
+OFFICIAL_TABLE = Path(__file__).parent / "official.csv"
 """Officially published checkpoints that `load` reads, and where they come from."""
 
 RENAMED = {"swinir-light-x4": "swinir-small-x4"}
@@ -38,15 +38,15 @@ DICTIONARIES = ("params_ema", "params", "ema_state_dict", "state_dict")  # first
 PREFIXES = tuple(f"{wrapper}." for wrapper in WRAPPERS)  # left by DataParallel and by torch.compile
 
 
-def save(model: RestorationModel, path: str | Path, **facts) -> None:
-    """Write a model's weights as safetensors with its name, arguments, method and `facts` in the metadata, atomically.
+def save(model: RestorationModel, path: str | Path, **details) -> None:
+    """Write a model's weights as safetensors, atomically; the metadata get its name, arguments, method and `details`.
 
     A hash of all that is in the metadata too: safetensors itself would not notice a flipped bit.
     """
     path = Path(path)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     method = {} if model.method is None else {"method": model.method}
-    described = json.loads(json.dumps({**model.spec, **method, **facts}))  # as it is read again: tuples become lists
+    described = json.loads(json.dumps({**model.spec, **method, **details}))  # as it is read again: tuples become lists
     described["sha256"] = _digest(state, described)
     metadata = {"rvlib": json.dumps(described, sort_keys=True)}  # one key alone: several come in random order
     write_atomically(path, lambda temporary: save_file(state, temporary, metadata=metadata))

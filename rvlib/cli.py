@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -178,17 +179,17 @@ def models():
     import pandas as pd
 
     from rvlib import complexity
-    from rvlib.checkpoint import OFFICIAL
+    from rvlib.checkpoint import OFFICIAL_TABLE
     from rvlib.study.tables import markdown
 
     loaded = {name: rvlib.load(name) for name in rvlib.released()}
-    facts = [
+    rows = [
         {"released": n, "task": m.task, "scale": m.scale, "parameters": complexity.parameters(m)}
         for n, m in loaded.items()
     ]
     licence = "Apache-2.0; weights/README.md names the photos they were trained on, and whose licences those have\n"
-    typer.echo(f"{markdown(pd.DataFrame(facts))}\n{licence}" if facts else "no weights are released yet\n")
-    typer.echo(f"{markdown(pd.read_csv(OFFICIAL))}\n\nmodels of `rvlib.create` and their variants:")
+    typer.echo(f"{markdown(pd.DataFrame(rows))}\n{licence}" if rows else "no weights are released yet\n")
+    typer.echo(f"{markdown(pd.read_csv(OFFICIAL_TABLE))}\n\nmodels of `rvlib.create` and their variants:")
     for name, method in MODELS.items():
         typer.echo(f"{name:10} {', '.join(method.variants)}")
 
@@ -218,8 +219,13 @@ def release(params: Annotated[Path, typer.Option(help="Parameters of a profile."
     release(params)
 
 
+def _one_line(message: Warning | str, *_, **__) -> str:
+    return f"warning: {message}\n"
+
+
 def main() -> None:
     """Run the command line; what the user can mend is said in one line, without a traceback."""
+    warnings.formatwarning = _one_line
     try:
         sys.exit(app(standalone_mode=False))  # 130 after Ctrl-C
     except UserError as error:

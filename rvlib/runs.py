@@ -242,17 +242,17 @@ class Run:
         os.replace(self.folder, aside)
         tqdm.write(f"{self.folder} held another run: it is kept as {aside.name}", file=sys.stderr)
 
-    def note_resumed(self, **facts) -> None:
+    def note_resumed(self, **machine) -> None:
         """Add to the history that training goes on, and on what."""
         if self.step:
-            self._note("resumed", **facts)
+            self._note("resumed", **machine)
         else:
-            self.history[-1] |= facts
+            self.history[-1] |= machine
         self._write()
 
-    def _note(self, event: str, **facts) -> None:
+    def _note(self, event: str, **details) -> None:
         date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-        self.history.append({"event": event, "step": self.step, "date": date, "commit": commit(), **facts})
+        self.history.append({"event": event, "step": self.step, "date": date, "commit": commit(), **details})
 
     def _read(self) -> dict | None:
         file = self.folder / "run.json"
@@ -317,10 +317,10 @@ class Run:
             content = json.dumps({"step": self.saved_step, "numbers": self.replayed})
             write_atomically(self.folder / "replay.json", lambda path: Path(path).write_text(content))
 
-    def log(self, facts: dict, scores: dict) -> None:
+    def log(self, columns: dict, scores: dict) -> None:
         """Add a row (means since the last one), write weights and state; keep the best by the first score."""
         count = self.sums.pop("count")
-        row = {"step": self.step, **{name: total / count for name, total in self.sums.items()}, **facts, **scores}
+        row = {"step": self.step, **{name: total / count for name, total in self.sums.items()}, **columns, **scores}
         self.sums, self.scores = {}, scores
         self.rows.append(row)
         if not self.is_main:
@@ -353,8 +353,8 @@ class Run:
 
     def _save_weights(self, file: str) -> None:
         trained = [each["commit"] for each in self.history if each["event"] in ("begun", "resumed")]
-        facts = {"step": self.step, "scores": self.scores, "training": self.identity}
-        save(self.weights, self.folder / file, commit=trained[-1] if trained else "unknown", **facts)
+        details = {"step": self.step, "scores": self.scores, "training": self.identity}
+        save(self.weights, self.folder / file, commit=trained[-1] if trained else "unknown", **details)
 
 
 class _OtherArchitectureError(UserError):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import rvlib
+from rvlib import losses
 from rvlib.complexity import multiply_adds
 from rvlib.errors import UserError
 from rvlib.models import METHODS, MODELS
@@ -35,6 +36,7 @@ SMALL = {
     "diffir-x1": ("diffir", SMALL_DIFFIR | {"scale": 1, "denoiser": 3, "heads": (1, 1, 2, 4)}),
     "diffir-deblurring": ("diffir", SMALL_DIFFIR | {"task": "deblurring", "dim": 12}),
 }
+SMALL |= {name: (name, {}) for name in MODELS if name not in {network for network, _ in SMALL.values()}}
 HINTS = ("local", "train_size")
 
 
@@ -51,8 +53,24 @@ def image(model, height, width):
     return torch.rand(1, model.channels, height, width, generator=torch.Generator().manual_seed(1))
 
 
-def test_every_model_is_looked_at():
-    assert {method for method, _ in SMALL.values()} == set(MODELS)
+def test_names_and_colours_tell_methods_apart():
+    assert list(MODELS) == list(dict.fromkeys(method.network for method in METHODS.values()))
+    for each in ("key", "title", "colour"):
+        values = [getattr(method, each) for method in METHODS.values()]
+        assert len(set(values)) == len(values), each
+    recipes = [name for method in METHODS.values() for name in method.recipes]
+    assert len(set(recipes)) == len(recipes)
+
+
+@pytest.mark.parametrize("key", METHODS)
+def test_a_record_says_what_its_network_is(key):
+    method = METHODS[key]
+    with torch.device("meta"):
+        networks = [rvlib.create(method.network, variant=variant) for variant in (None, *method.variants)]
+    assert all(network.spec["name"] == method.network for network in networks)
+    assert {network.task for network in networks} <= set(method.tasks)
+    assert method.notes.keys() <= method.variants.keys()
+    assert all(recipe.loss in losses.PIXEL_LOSSES for recipe in method.recipes.values())
 
 
 @pytest.mark.parametrize("name", SMALL)

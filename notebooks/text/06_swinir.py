@@ -222,7 +222,8 @@ figures.show_source(swinir.start_as_interpolation_)
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = photos.load_set(study.data(profile), "samples", split="validation")
-run, common = study.run(profile, "06_swinir"), {"validation": validation, "processes": processes, "replace_run": True}
+run = study.run_folder(profile, "06_swinir")
+common = {"validation": validation, "processes": processes, "replace_run": True}
 torch.manual_seed(seed)
 start = swinir.start_as_interpolation_(rvlib.create("swinir", **training["arguments"])) if from_interpolation else None
 trained, history = recipes.train(

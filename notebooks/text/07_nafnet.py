@@ -255,7 +255,7 @@ train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = photos.load_set(study.data(profile), "samples", split="validation")
 blurred_photos = photos.load_sets(study.data(profile), train_sets, split="train", role="degraded")  # GoPro has them
 common = {"validation": validation, "degraded": blurred_photos or None, "processes": processes, "replace_run": True}
-run = study.run(profile, "07_nafnet")
+run = study.run_folder(profile, "07_nafnet")
 trained, history = recipes.train("nafnet", train_photos, run=run / "nafnet", seed=seed, **training, **common)
 
 # %%

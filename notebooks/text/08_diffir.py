@@ -220,7 +220,8 @@ figures.show_source(objectives.SeparateDiffusion)
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = photos.load_set(study.data(profile), "samples", split="validation")
-run, common = study.run(profile, "08_diffir"), {"validation": validation, "processes": processes, "replace_run": True}
+run = study.run_folder(profile, "08_diffir")
+common = {"validation": validation, "processes": processes, "replace_run": True}
 stages, histories = {}, {}
 for task, settings in (("x4", super_resolution), ("deblur", deblurring)):
     stage_1, histories[task, 1] = recipes.train(

@@ -45,9 +45,7 @@ def create(name: str, *, variant: str | None = None, **arguments) -> Restoration
     if variant is not None and variant not in variants:
         known = ", ".join(variants) or "none"
         raise UserError(f"{name} has no variant {variant!r}: its variants are {known}")
-    levels = inspect.getmro(build) if inspect.isclass(build) else [build]  # a class passes on what its base takes
-    named = [each for level in levels for each in inspect.signature(level).parameters.values()]
-    accepted = dict.fromkeys(each.name for each in named if each.kind is inspect.Parameter.KEYWORD_ONLY)
+    accepted = _keywords(build)
     for argument in arguments:
         if argument not in accepted:
             raise UserError(f"{name} has no argument {argument!r}: it takes {', '.join(accepted)}")
@@ -55,3 +53,14 @@ def create(name: str, *, variant: str | None = None, **arguments) -> Restoration
     model = build(**arguments).eval()
     model.spec = {"name": name, "arguments": arguments}  # what `save` writes and `load` rebuilds from
     return model
+
+
+def _keywords(build: Callable[..., RestorationModel]) -> list[str]:
+    """The keyword-only arguments of a function, or of a class and of its bases, to which it passes the others on."""
+    functions = inspect.getmro(build) if inspect.isclass(build) else [build]
+    names = []
+    for function in functions:
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                names.append(parameter.name)
+    return names

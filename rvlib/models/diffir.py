@@ -23,7 +23,7 @@ from rvlib.models.method import Method
 from rvlib.objectives import JointDiffusion, SeparateDiffusion, WithReference
 from rvlib.settings import Loss, Objective, Prepare, Recipe, Settings, alone
 
-OFFICIAL = {  # sizes by task
+OFFICIAL_SIZES = {  # sizes by task
     "super-resolution": {"dim": 64, "blocks": (13, 1, 1, 1), "refinement": 13, "factor": 2.2, "encoder": 9},
     "deblurring": {"dim": 48, "blocks": (3, 5, 6, 6), "refinement": 4, "factor": 2.0, "encoder": 5},
 }
@@ -274,11 +274,11 @@ def diffir(
     `hidden` gives the DGFN's channels per level instead of ⌊channels · factor⌋, `betas` a noise schedule instead of the
     linear one, `norm_bias` the kind of LayerNorm (None: with bias for deblurring).
     """
-    if task not in OFFICIAL:
+    if task not in OFFICIAL_SIZES:
         raise UserError(f"unknown task {task!r}: choose super-resolution or deblurring")
     scale = max(SCALES[task]) if scale is None else scale
     given = {"dim": dim, "blocks": blocks, "refinement": refinement, "factor": factor, "encoder": encoder}
-    sizes = OFFICIAL[task] | {name: value for name, value in given.items() if value is not None}
+    sizes = OFFICIAL_SIZES[task] | {name: value for name, value in given.items() if value is not None}
     factor = sizes.pop("factor")
     if hidden is None:
         hidden = tuple(int(2**level * sizes["dim"] * factor) for level in range(4))

@@ -40,6 +40,9 @@ class Method:
     variants: dict[str, dict] = field(default_factory=dict)
     """Arguments of the official configurations, by the name that `create` takes as `variant`."""
 
+    notes: dict[str, str] = field(default_factory=dict)
+    """What the card of a variant's weights must say, where the method's name alone would mislead: by variant."""
+
     recipes: dict[str, Recipe] = field(default_factory=dict)
     """How it is trained, by the name that `recipes.train` takes: usually one recipe of the method's own name."""
 

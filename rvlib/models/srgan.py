@@ -311,6 +311,7 @@ def against_discriminator(
 
 
 _VARIANTS = {style: {"style": style} for style in ("paper", "compact", "msrresnet")}
+_NOTES = {"msrresnet": "this is the generator without BatchNorm, as BasicSR trains it (MSRResNet)"}
 SRRESNET_METHOD = Method(
     key="srresnet",
     title="SRResNet",
@@ -319,6 +320,7 @@ SRRESNET_METHOD = Method(
     network="srgan",
     builder=srgan,
     variants=_VARIANTS,
+    notes=_NOTES,
     recognise=recognise,
     recipes={
         "srresnet": Recipe(
@@ -336,6 +338,7 @@ SRGAN_METHOD = Method(
     tasks=("super-resolution",),
     builder=srgan,
     variants=_VARIANTS,
+    notes=_NOTES,
     recognise=recognise,
     recipes={
         "srgan": Recipe(
