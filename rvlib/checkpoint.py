@@ -38,13 +38,16 @@ DICTIONARIES = ("params_ema", "params", "ema_state_dict", "state_dict")  # first
 PREFIXES = tuple(f"{wrapper}." for wrapper in WRAPPERS)  # left by DataParallel and by torch.compile
 
 
-def save(model: RestorationModel, path: str | Path, **details) -> None:
+def save(model: RestorationModel, path: str | Path, *, half: bool = False, **details) -> None:
     """Write a model's weights as safetensors, atomically; the metadata get its name, arguments, method and `details`.
 
-    A hash of all that is in the metadata too: safetensors itself would not notice a flipped bit.
+    `half=True` stores parameters in half precision, which halves the file. A hash of everything is in the metadata too:
+    safetensors itself would not notice a flipped bit.
     """
     path = Path(path)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if half:  # statistics and schedules stay as they are: a network reacts to them more than to a weight
+        state |= {key: state[key].half() for key, _ in model.named_parameters()}
     method = {} if model.method is None else {"method": model.method}
     described = json.loads(json.dumps({**model.spec, **method, **details}))  # as it is read again: tuples become lists
     described["sha256"] = _digest(state, described)

@@ -195,6 +195,14 @@ def models():
 
 
 @app.command()
+def cells(params: Annotated[Path, typer.Option(help="Parameters of a profile.")] = Path("params.yaml")):
+    """Cut the training cells and the code that they use out of everything else, for the pipeline."""
+    from rvlib.study import cells
+
+    cells.write(params)
+
+
+@app.command()
 def notebook(
     name: Annotated[str, typer.Argument(help="Such as 04_fsrcnn.")],
     params: Annotated[

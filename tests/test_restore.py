@@ -141,3 +141,22 @@ def test_half_precision_is_asked_for_and_close(photo):
     model = rvlib.create("srgan", features=16, blocks=2).eval()
     plain, half = (rvlib.restore(model, photo, precision=precision).astype(int) for precision in ("fp32", "bf16"))
     assert 0 < np.abs(plain - half).max() <= 6
+
+
+@pytest.mark.parametrize("size", [(100, 100), (97, 131), (33, 64)])
+def test_borders_of_odd_sizes_see_the_photo_and_no_zeros(size):
+    """The reflected photo is what the forward sees."""
+    torch.manual_seed(0)
+    model = rvlib.create("nafnet", width=8, encoder=(1, 1, 1), middle=1, decoder=(1, 1, 1))
+    for parameter in model.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    photo = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    bottom, right = (-side % 8 for side in size)
+    reflected = np.pad(photo, ((0, bottom), (0, right), (0, 0)), mode="reflect")
+    expected = rvlib.restore(model, reflected)[: size[0], : size[1]]
+    assert np.array_equal(rvlib.restore(model, photo), expected)
+
+
+def test_a_flat_photo_stays_flat_to_its_border():
+    restored = rvlib.restore(rvlib.load("nafnet-deblur"), np.full((100, 100, 3), 128, np.uint8)).astype(int)
+    assert np.abs(restored - 128).max() <= 12

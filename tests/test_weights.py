@@ -59,7 +59,7 @@ def benchmarks(tmp_path_factory):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("x4")])
 def test_set5_is_as_committed(name, benchmarks):
-    committed = pd.read_csv(REPORT / "09_compare_super_resolution" / "rows.csv")
+    committed = pd.read_csv(REPORT / "compare_super_resolution" / "rows.csv")
     committed = committed[(committed["set"] == "Set5") & (committed["weights"] == name)].set_index("photo")
     restorers = {(name, "released weights"): evaluate.with_model(rvlib.load(name))}
     chosen = measures.for_task("super-resolution", 4)

@@ -141,7 +141,7 @@ assert len(planted) == 1
 planted
 
 # %%
-output = study.output(profile, "01_data")
+output = study.output(profile, "data")
 tables.write(summary, output / "sets")
 tables.write(files, output / "manifest")
 counts = {"train_photos": len(train), "validation_photos": len(validation), "test_photos": len(test)}

@@ -46,6 +46,7 @@ figures.theme()
 # %% tags=["parameters"]
 profile = "demo"  # where data is read and results are written
 train_sets = ["samples"]
+validation_set = "samples"  # its first 16 validation photos are restored while training goes on
 test_sets = ["samples"]
 scale = 4
 small = {"embed": 24, "depths": [2, 2], "heads": [2, 2], "drop_path": 0.0}  # official, light: 60, 4 times 6, 4 times 6
@@ -221,8 +222,8 @@ figures.show_source(swinir.start_as_interpolation_)
 
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
-validation = photos.load_set(study.data(profile), "samples", split="validation")
-run = study.run_folder(profile, "06_swinir")
+validation = study.validation(profile, validation_set)
+run = study.run_folder(profile, "swinir")
 common = {"validation": validation, "processes": processes, "replace_run": True}
 torch.manual_seed(seed)
 start = swinir.start_as_interpolation_(rvlib.create("swinir", **training["arguments"])) if from_interpolation else None
@@ -231,9 +232,9 @@ trained, history = recipes.train(
 )
 
 # %%
-output, column = study.output(profile, "06_swinir"), f"psnr_y_crop{scale}"
+output, column = study.output(profile, "methods/swinir"), f"psnr_y_crop{scale}"
 degradation, data = Bicubic(scale), study.data(profile)
-checked = photo_pairs(photos.load_set(data, "samples", split="validation"), degradation)
+checked = photo_pairs(validation, degradation)
 baseline = np.mean([metrics.psnr(evaluate.bicubic(scale)(low), high, crop=scale) for low, high in checked.values()])
 figure = figures.curves(history, columns=["loss", column], baseline={column: baseline})
 figures.save(figure, output / "training")

@@ -57,7 +57,7 @@ models |= {(n, "released weights"): m for n, m in known.items() if m.task == "su
 if not models:
     train_photos = photos.load_set(data, "samples", split="train")
     demo = {"steps": demo_steps, "learning_rate": 4e-3, "replace_run": True}
-    model, _ = recipes.train("fsrcnn", train_photos, run=study.run_folder(profile, "09_demo"), **demo)
+    model, _ = recipes.train("fsrcnn", train_photos, run=study.run_folder(profile, "compare_demo/fsrcnn"), **demo)
     models["fsrcnn-x4", "this run"] = model
 pd.Series(
     {f"{n} ({label})": f"{complexity.parameters(m):,}" for (n, label), m in models.items()}, name="parameters"
@@ -101,7 +101,7 @@ compared, places = tables.compare(together, columns)
 Markdown(tables.markdown(compared, places))
 
 # %%
-output = study.output(profile, "09_compare_super_resolution")
+output = study.output(profile, "compare_super_resolution")
 tables.write(rows, output / "rows")
 tables.write(together.drop(columns="seconds"), output / "table")
 tables.write(compared, output / "compared", places)

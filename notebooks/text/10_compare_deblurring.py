@@ -56,7 +56,7 @@ if not models:
     train_photos = photos.load_set(data, "samples", split="train")
     tiny = {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)}
     demo = {"steps": demo_steps, "batch_size": 2, "patch_size": 64, "arguments": tiny, "replace_run": True}
-    model, _ = recipes.train("nafnet", train_photos, run=study.run_folder(profile, "10_demo"), **demo)
+    model, _ = recipes.train("nafnet", train_photos, run=study.run_folder(profile, "compare_demo/nafnet"), **demo)
     models["nafnet-deblur", "this run"] = model
 pd.Series(
     {f"{n} ({label})": f"{complexity.parameters(m):,}" for (n, label), m in models.items()}, name="parameters"
@@ -113,7 +113,7 @@ compared, places = tables.compare(together, columns)
 Markdown(tables.markdown(compared, places))
 
 # %%
-output = study.output(profile, "10_compare_deblurring")
+output = study.output(profile, "compare_deblurring")
 tables.write(rows, output / "rows")
 tables.write(together.drop(columns="seconds"), output / "table")
 tables.write(compared, output / "compared", places)

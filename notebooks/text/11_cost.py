@@ -99,7 +99,7 @@ for name, model in networks.items():
     row["microseconds per pixel"] = 1e6 * seconds(model, x) / pixels
     measured.append(row)
 cost = pd.DataFrame(measured)
-output = study.output(profile, "11_cost")
+output = study.output(profile, "cost")
 tables.write(cost, output / "cost")
 print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
 Markdown(tables.markdown(cost))
@@ -337,7 +337,7 @@ Markdown(tables.markdown(beyond))
 # run.
 
 # %%
-file = study.output(profile, "09_compare_super_resolution") / "rows.csv"
+file = study.output(profile, "compare_super_resolution") / "rows.csv"
 rows = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["method", "seconds", "psnr_y_crop4", "set"])
 quality = rows.groupby(["set", "method"])[["seconds", "psnr_y_crop4"]].mean().reset_index()
 if len(quality):

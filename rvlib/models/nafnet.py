@@ -202,9 +202,9 @@ class UNet(RestorationModel):
 
     Each level halves the image by a 2 x 2 convolution of stride 2 and doubles the channels; on the way up a 1 x 1
     convolution and a pixel shuffle undo that, and the encoder's features are added. Sizes that are not a multiple of
-    2^levels are padded with zeros at the right and bottom, and cropped. (b 3 h w) in [0, 1] -> the same. `local` takes
-    the means of channel attention around each pixel (TLC) for training patches of `train_size`. The sizes are those of
-    the official GoPro configuration of width 32.
+    2^levels are padded with zeros at the right and bottom, and cropped; `restore` reflects them before, since zeros
+    spoil the border. (b 3 h w) in [0, 1] -> the same. `local` takes the means of channel attention around each pixel
+    (TLC) for training patches of `train_size`. The sizes are those of the official GoPro configuration of width 32.
     """
 
     task = "deblurring"
@@ -225,6 +225,7 @@ class UNet(RestorationModel):
             raise UserError(f"encoder and decoder need as many levels, not {len(encoder)} and {len(decoder)}")
         if width < 1 or middle < 0 or min((*encoder, *decoder), default=0) < 0:
             raise UserError(f"width {width} and the numbers of blocks must be positive")
+        self.multiple_of = 2 ** len(encoder)
         depths = range(len(encoder))  # how often the image has been halved
         widths = [width * 2**depth for depth in depths]  # channels
         bottom = width * 2 ** len(encoder)
@@ -250,8 +251,7 @@ class UNet(RestorationModel):
     def forward(self, degraded: Tensor) -> Tensor:
         """(b 3 h w) -> (b 3 h w)."""
         height, width = degraded.shape[-2:]
-        multiple = 2 ** len(self.encoders)
-        padded = F.pad(degraded, (0, -width % multiple, 0, -height % multiple))
+        padded = F.pad(degraded, (0, -width % self.multiple_of, 0, -height % self.multiple_of))
         x = self.intro(padded)  # (b width h w)
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 import rvlib
+from rvlib import photos
 from rvlib.errors import UserError
 
 
@@ -18,6 +20,11 @@ def data(profile: str) -> Path:
     if not folder.is_dir():
         raise UserError(f"{folder} is missing: run `make report PROFILE={profile}`, which fetches it")
     return folder
+
+
+def validation(profile: str, name: str) -> dict[str, np.ndarray]:
+    """The validation photos of a set that learning curves and ablations are measured on: the first 16 by name."""
+    return photos.load_set(data(profile), name, split="validation", limit=16)
 
 
 def output(profile: str, notebook: str) -> Path:

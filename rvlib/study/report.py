@@ -33,9 +33,9 @@ from rvlib.study.tables import (
 RESULTS = ("<!-- results -->", "<!-- /results -->")
 """Between these two lines the README shows what was measured."""
 README_TABLES = {
-    "table 3": ("09_compare_super_resolution", ["Set5"], "Super-resolution by 4: {}."),
+    "table 3": ("compare_super_resolution", ["Set5"], "Super-resolution by 4: {}."),
     "table 4": (
-        "10_compare_deblurring",
+        "compare_deblurring",
         ["Set14", "GoPro-sample"],
         "Deblurring: {}. The axes of the report's table 4 are put right.",
     ),
