@@ -52,8 +52,8 @@ class TestFingerprints:
         networks = {type(module) for module in modules if type(module).__module__.startswith("rvlib.")}
         found = code(Training, Patches, builder, *networks)
         assert not [name for name in found if "METHOD" in name or name.endswith(("Method", "Recipe", "RECIPES"))]
-        families = {name.partition(".")[0] for name in found} & {"fsrcnn", "srgan", "swinir", "nafnet", "diffir"}
-        assert families == {builder.__module__.rpartition(".")[2]}
+        families = {method.builder.__module__.rpartition(".")[2] for method in METHODS.values()}
+        assert {name.partition(".")[0] for name in found} & families == {builder.__module__.rpartition(".")[2]}
 
     def test_backbones_belong_to_the_game(self):
         assert "backbones.vgg16_features" in code(PerceptualAdversarial)
