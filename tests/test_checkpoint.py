@@ -139,7 +139,11 @@ def test_a_hint_that_contradicts_the_weights_is_refused(model, tmp_path):
     assert rvlib.load(tmp_path / "x4.pth", scale=4).scale == 4
     with pytest.raises(rvlib.UserError, match="for scale 4, not for scale 2"):
         rvlib.load(tmp_path / "x4.pth", scale=2)
-    rvlib.save(rvlib.create("nafnet", width=8, encoder=(1,), decoder=(1,)), tmp_path / "own.safetensors")
+    nafnet = rvlib.create("nafnet", width=8, encoder=(1,), decoder=(1,))
+    torch.save(nafnet.state_dict(), tmp_path / "nafnet.pth")
+    with pytest.raises(rvlib.UserError, match="give local=True too"):
+        rvlib.load(tmp_path / "nafnet.pth", train_size=(64, 64))
+    rvlib.save(nafnet, tmp_path / "own.safetensors")
     with pytest.raises(rvlib.UserError, match="load it without local"):
         rvlib.load(tmp_path / "own.safetensors", local=True)
 

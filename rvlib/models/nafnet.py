@@ -309,6 +309,8 @@ def recognise(
     """A state_dict of this family, or None; weights cannot tell whether they work `local`, and from which patches."""
     if "intro.weight" not in state or "ending.weight" not in state:
         return None
+    if not local and tuple(train_size) != (256, 256):
+        raise UserError("train_size says how large the windows of a local network are: give local=True too")
     arguments = {
         "width": state["intro.weight"].shape[0],
         "encoder": tuple(children(state, f"encoders.{level}.") for level in range(children(state, "downs."))),
