@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 import rvlib
 from rvlib.errors import UserError
+from rvlib.models import METHODS, MODELS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -87,7 +89,7 @@ def fetch(
 
 @app.command()
 def train(
-    method: Annotated[str, typer.Argument(help="fsrcnn, srresnet, srgan, swinir, nafnet, diffir-s1, ...")],
+    method: Annotated[str, typer.Argument(help=", ".join(name for each in METHODS.values() for name in each.recipes))],
     photos: Annotated[Path, typer.Option(help="A folder of photos to train on.")],
     run: Annotated[Path, typer.Option(help="The folder of this run; started again, it goes on where it was.")],
     degraded: Annotated[Path | None, typer.Option(help="Their degraded versions, by name; else made anew.")] = None,
@@ -149,6 +151,7 @@ def evaluate(
     """
     from rvlib import evaluate as evaluation
     from rvlib import measures
+    from rvlib.checkpoint import RENAMED
     from rvlib.pairs import photo_pairs
     from rvlib.photos import folder, pair_folder, read
     from rvlib.recipes import degradation
@@ -161,10 +164,8 @@ def evaluate(
         photos = {path.name: read(path) for path in folder(reference)}
         pairs = photo_pairs(photos, degradation(network.task, network.scale))
     restorers = evaluation.baseline(network.task, network.scale)
-    if model in rvlib.released():
-        restorers[model, "released weights"] = evaluation.with_model(network)
-    else:
-        restorers[network.recipe["name"], "this run"] = evaluation.with_model(network)
+    label = "released weights" if model in (*rvlib.released(), *RENAMED) else "this run"
+    restorers[network.method or network.spec["name"], label] = evaluation.with_model(network)
     chosen = measures.for_task(network.task, network.scale, perceptual=perceptual)
     rows = evaluation.evaluate(restorers, pairs, set_name=reference.name, measures=chosen)
     typer.echo(tables.markdown(tables.means(rows)))
@@ -178,21 +179,19 @@ def models():
     import pandas as pd
 
     from rvlib import complexity
-    from rvlib.checkpoint import OFFICIAL
-    from rvlib.models import MODELS, family
+    from rvlib.checkpoint import OFFICIAL_TABLE
     from rvlib.study.tables import markdown
 
     loaded = {name: rvlib.load(name) for name in rvlib.released()}
-    facts = [
+    rows = [
         {"released": n, "task": m.task, "scale": m.scale, "parameters": complexity.parameters(m)}
         for n, m in loaded.items()
     ]
     licence = "Apache-2.0; weights/README.md names the photos they were trained on, and whose licences those have\n"
-    typer.echo(f"{markdown(pd.DataFrame(facts))}\n{licence}" if facts else "no weights are released yet\n")
-    typer.echo(f"{markdown(pd.read_csv(OFFICIAL))}\n\nmodels of `rvlib.create` and their variants:")
-    for name, (file, _) in MODELS.items():
-        variants = ", ".join(getattr(family(file), "VARIANTS", {}).get(name, {}))
-        typer.echo(f"{name:10} {variants}")
+    typer.echo(f"{markdown(pd.DataFrame(rows))}\n{licence}" if rows else "no weights are released yet\n")
+    typer.echo(f"{markdown(pd.read_csv(OFFICIAL_TABLE))}\n\nmodels of `rvlib.create` and their variants:")
+    for name, method in MODELS.items():
+        typer.echo(f"{name:10} {', '.join(method.variants)}")
 
 
 @app.command()
@@ -228,8 +227,13 @@ def release(params: Annotated[Path, typer.Option(help="Parameters of a profile."
     release(params)
 
 
+def _one_line(message: Warning | str, *_, **__) -> str:
+    return f"warning: {message}\n"
+
+
 def main() -> None:
     """Run the command line; what the user can mend is said in one line, without a traceback."""
+    warnings.formatwarning = _one_line
     try:
         sys.exit(app(standalone_mode=False))  # 130 after Ctrl-C
     except UserError as error:

@@ -9,7 +9,8 @@ import rvlib
 from rvlib import photos
 from rvlib.color import rgb_to_ycbcr, ycbcr_to_rgb
 from rvlib.degrade import imresize
-from rvlib.restore import pad, run, to_array, to_tensor
+from rvlib.models.base import RestorationModel
+from rvlib.restore import forward_any_size, pad, to_array, to_tensor
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +57,17 @@ def test_any_size(model, size):
 
 
 def test_pads_to_the_multiple_that_a_model_names():
-    class Local(torch.nn.Module):
-        scale, channels, multiple_of, task = 1, 3, 8, "deblurring"
+    class Local(RestorationModel):
+        task = "deblurring"
+        multiple_of = 8
 
         def forward(self, x):
             assert x.shape[-2] % 8 == x.shape[-1] % 8 == 0
             return x
 
     image = torch.rand(1, 3, 13, 21)
-    assert torch.equal(run(Local(), image), image)
-    assert torch.equal(run(Local(), image[..., :1, :1]), image[..., :1, :1])
+    assert torch.equal(forward_any_size(Local(), image), image)
+    assert torch.equal(forward_any_size(Local(), image[..., :1, :1]), image[..., :1, :1])
 
 
 def test_padding_reflects_and_never_repeats_the_edge():
@@ -109,6 +111,29 @@ def test_a_compiled_model_restores_the_same(name, photo):
     model = rvlib.load(name)
     compiled = torch.compile(model, backend="eager")  # the graph is captured, and computed as it was
     assert np.array_equal(rvlib.restore(compiled, photo), rvlib.restore(model, photo))
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod", "module"])
+def test_a_wrapped_model_restores_the_same(wrapper):
+    """DistributedDataParallel hides what the network declares, and keeps it as `module`."""
+
+    class Wrapper(torch.nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.add_module(wrapper, network)
+
+        def forward(self, *inputs, **more):
+            return self.get_submodule(wrapper)(*inputs, **more)
+
+    model = rvlib.create("diffir", dim=8, blocks=(1, 1, 1, 1), refinement=1, encoder=1)
+    photo = photos.sample("coffee")[:70, :90]
+    expected = rvlib.restore(model, photo, tile=64)
+    assert np.array_equal(rvlib.restore(Wrapper(Wrapper(model)), photo, tile=64), expected)
+
+
+def test_a_module_that_declares_nothing_is_refused(photo):
+    with pytest.raises(rvlib.UserError, match="Conv2d does not declare.*RestorationModel"):
+        rvlib.restore(torch.nn.Conv2d(3, 3, 1), photo)
 
 
 def test_half_precision_is_asked_for_and_close(photo):

@@ -22,7 +22,7 @@ REPORT = Path(rvlib.ROOT) / "reports" / "release"
 
 
 def test_all_methods_are_released():
-    wanted = "fsrcnn-x4 srresnet-x4 srgan-x4 swinir-light-x4 nafnet-deblur diffir-x4 diffir-deblur".split()
+    wanted = "fsrcnn-x4 srresnet-x4 srgan-x4 swinir-small-x4 nafnet-deblur diffir-x4 diffir-deblur".split()
     assert sorted(wanted) == NAMES
     assert sum(path.stat().st_size for path in WEIGHTS.glob("*.safetensors")) < 60 * 2**20
 

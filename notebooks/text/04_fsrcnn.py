@@ -229,7 +229,7 @@ figures.show_source(objectives.Pixelwise)
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = study.validation(profile, validation_set)
 common = {"scale": scale, "processes": processes, "replace_run": True}
-run = study.run(profile, "fsrcnn")
+run = study.run_folder(profile, "fsrcnn")
 common |= {"validation": validation, "patch_size": patch_size, "learning_rate": learning_rate}
 model, history = recipes.train(
     "fsrcnn", train_photos, run=run / "fsrcnn", steps=steps, validate_every=validate_every, seed=seed, **common

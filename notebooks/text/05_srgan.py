@@ -91,7 +91,8 @@ assert min(expected, key=expected.get) == "their mean"
 #
 # SRResNet works on the small image, as FSRCNN does, but with 16 residual blocks of 64 channels. Batch normalisation
 # keeps so deep a network trainable, a long shortcut carries the first features past all blocks, and two pixel shuffles
-# enlarge by two each: a convolution makes four times the channels, which are then laid out as 2 × 2 pixels.
+# enlarge by two each: a convolution makes four times the channels, which are then laid out as 2 × 2 pixels. The released
+# `srresnet-x4` and `srgan-x4` are the generator without BatchNorm, as BasicSR trains it (`srgan.MSRResNet`).
 
 # %%
 generator = rvlib.create("srgan", scale=scale)
@@ -226,7 +227,7 @@ figures.show_source(losses.total_variation)
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = study.validation(profile, validation_set)
-run = study.run(profile, "srgan")
+run = study.run_folder(profile, "srgan")
 common = {"validation": validation, "seed": seed, "processes": processes, "replace_run": True}
 srresnet, pixel_history = recipes.train("srresnet", train_photos, run=run / "srresnet", **pixel_training, **common)
 gan, game_history = recipes.train(

@@ -223,7 +223,8 @@ figures.show_source(swinir.start_as_interpolation_)
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = study.validation(profile, validation_set)
-run, common = study.run(profile, "swinir"), {"validation": validation, "processes": processes, "replace_run": True}
+run = study.run_folder(profile, "swinir")
+common = {"validation": validation, "processes": processes, "replace_run": True}
 torch.manual_seed(seed)
 start = swinir.start_as_interpolation_(rvlib.create("swinir", **training["arguments"])) if from_interpolation else None
 trained, history = recipes.train(
@@ -245,7 +246,7 @@ figures.save(figure, output / "training")
 # still mostly the noise that it began with; after a long one, heads have divided the labour by distance and direction.
 
 # %%
-model, label = study.best(profile, f"swinir-light-x{scale}", trained)
+model, label = study.best(profile, f"swinir-small-x{scale}", trained)
 table = model.layers[0].residual_group.blocks[0].attn.relative_position_bias_table.detach()
 side = int(len(table) ** 0.5)
 limit = table.abs().max()

@@ -256,7 +256,7 @@ train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = study.validation(profile, validation_set)
 blurred_photos = photos.load_sets(study.data(profile), train_sets, split="train", role="degraded")  # GoPro has them
 common = {"validation": validation, "degraded": blurred_photos or None, "processes": processes, "replace_run": True}
-run = study.run(profile, "nafnet")
+run = study.run_folder(profile, "nafnet")
 trained, history = recipes.train("nafnet", train_photos, run=run / "nafnet", seed=seed, **training, **common)
 
 # %%
@@ -368,7 +368,7 @@ figure = figures.images({name: value.cpu().numpy() for name, value in halves.ite
 figures.show_source(nafnet.Pool)
 
 # %%
-local = rvlib.create(**{"name": "nafnet", **model.recipe["arguments"], "local": True, "train_size": [96, 96]})
+local = rvlib.create(**{"name": "nafnet", **model.spec["arguments"], "local": True, "train_size": [96, 96]})
 local.load_state_dict(model.state_dict())
 local.eval()
 values = torch.rand(1, 1, 96, 128).cumsum(dim=-1)

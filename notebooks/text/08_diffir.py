@@ -221,7 +221,8 @@ figures.show_source(objectives.SeparateDiffusion)
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = study.validation(profile, validation_set)
-run, common = study.run(profile, "diffir"), {"validation": validation, "processes": processes, "replace_run": True}
+run = study.run_folder(profile, "diffir")
+common = {"validation": validation, "processes": processes, "replace_run": True}
 stages, histories = {}, {}
 for task, settings in (("x4", super_resolution), ("deblur", deblurring)):
     stage_1, histories[task, 1] = recipes.train(

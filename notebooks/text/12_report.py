@@ -28,7 +28,8 @@ from safetensors import safe_open
 
 import rvlib
 from rvlib import measures, photos, study
-from rvlib.study import report, tables
+from rvlib.models import METHODS
+from rvlib.study import notebooks, report, tables
 
 # %% tags=["parameters"]
 profile = "demo"  # whose results are rendered
@@ -107,7 +108,7 @@ Markdown(tables.markdown(*layouts["table 4"]))
 # %%
 def training(name: str) -> dict:
     """What the weights of a training run say about how they came to be; empty where there are none."""
-    file = study.run(profile, f"srgan/{name}") / "last.safetensors"
+    file = study.run_folder(profile, f"srgan/{name}") / "last.safetensors"
     if not file.exists():
         return {}
     with safe_open(file, framework="pt") as weights:
@@ -282,22 +283,35 @@ section(
 # ### The methods: learning curves, and the photo on which each fails
 
 # %%
-METHODS = {
+common = {"training": "Learning curves: losses and validation PSNR.", "strip": "Input, restored, reference."}
+method_captions = {
     "fsrcnn": {"failure": "Where it fails: signed difference on the photo with the least gain."},
     "srgan": {"plane": "Between both networks.", "failure": "Where the game made it worse."},
     "swinir": {"reach": "What an output pixel depends on.", "failure": "A shift of the input changes the output."},
     "nafnet": {"ablation": "What each step brings.", "failure": "Where it gains least."},
     "diffir": {"path": "The reverse steps of the IPR.", "failure": "Half of the photo was shaken."},
 }
-common = {"training": "Learning curves: losses and validation PSNR.", "strip": "Input, restored, reference."}
-for name, own in METHODS.items():
-    if there(f"methods/{name}/rows.csv"):
-        title = tables.NAMES[name]
-        means = tables.means(pd.read_csv(folder / "methods" / name / "rows.csv"))
+
+
+def method_figures(key: str) -> dict[str, str]:
+    """The figures of a method's notebook with their captions; where none are written here, all that it made."""
+    if key in method_captions:
+        texts = {**common, **method_captions[key]}
+    else:
+        texts = {path.stem: f"{path.stem}." for path in sorted((folder / "methods" / key).glob("*.png"))}
+    return {f"methods/{key}/{file}.png": f"{METHODS[key].title}. {caption}" for file, caption in texts.items()}
+
+
+# %%
+for name in notebooks.names():
+    key = name.partition("_")[2]  # a method's notebook is named after it
+    if key in METHODS and there(f"methods/{key}/rows.csv"):
+        title = METHODS[key].title
+        means = tables.means(pd.read_csv(folder / "methods" / key / "rows.csv"))
         caption = f"{title}: means over the photos. Profile {profile}, commit {commit}."
         table = report.table_html(means, tables.rank(means), caption=caption)
-        figures = {f"methods/{name}/{file}.png": f"{title}. {caption}" for file, caption in {**common, **own}.items()}
-        section(title, "Trained in this run, measured on photos that were not trained on.", figures, (table,))
+        text = "Trained in this run, measured on photos that were not trained on."
+        section(title, text, method_figures(key), (table,))
 
 # %% [markdown]
 # ### What all of it rests on

@@ -14,7 +14,7 @@ from rvlib import fingerprint
 from rvlib.files import write_atomically
 from rvlib.losses import PIXEL_LOSSES
 from rvlib.pairs import Patches
-from rvlib.recipes import RECIPES, degradation
+from rvlib.recipes import METHOD_OF, RECIPES, degradation
 from rvlib.study import notebooks
 from rvlib.train import Training
 
@@ -49,7 +49,7 @@ def losses(section: dict) -> set[str]:
 def recipe(method: str, losses: set[str]) -> dict:
     """A recipe's settings and the digests of all code that a run of it uses, with these losses or its own."""
     chosen = RECIPES[method]
-    model = rvlib.create(chosen.model, **chosen.arguments)
+    model = rvlib.create(METHOD_OF[method].network, **chosen.arguments)
     roots = [type(module) for module in model.modules() if type(module).__module__.startswith("rvlib")]
     roots += [PIXEL_LOSSES[each] for each in {chosen.loss, *losses}]
     roots += [Training, Patches, chosen.prepare, type(degradation(model.task, model.scale, training=True))]

@@ -14,6 +14,8 @@ from rvlib import checkpoint, complexity
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
 from rvlib.measures import find
+from rvlib.models import METHODS, MODELS
+from rvlib.models.base import RestorationModel
 from rvlib.runs import record
 from rvlib.study.fetch import manifest
 from rvlib.study.notebooks import read_parameters, releases
@@ -26,7 +28,7 @@ LIMITS = {
     "deblurring": "camera shake of 5 to 25 pixels that moves the whole photo alike; depth, things that move, and noise "
     "were not in training",
 }
-LARGEST = 60 * 2**20  # bytes of all weights together
+LARGEST_RELEASE = 60 * 2**20  # bytes of all weights together
 
 
 def release(parameters: Path) -> None:
@@ -49,8 +51,8 @@ def release(parameters: Path) -> None:
             raise UserError(f"{source} is missing: run the pipeline of profile {profile}, which trains it")
         target = folder / f"{name}.safetensors"
         metadata = checkpoint.read_metadata(source / "last.safetensors")
-        facts = {key: value for key, value in metadata.items() if key not in ("name", "arguments")}
-        checkpoint.save(rvlib.load(source / "last.safetensors"), target, half=True, **facts)
+        details = {key: value for key, value in metadata.items() if key not in ("name", "arguments")}
+        checkpoint.save(rvlib.load(source / "last.safetensors"), target, half=True, **details)
         text = json.dumps(record(source), indent=1)
         write_atomically(folder / f"{name}.json", lambda path, text=text: Path(path).write_text(text))
         write_atomically(
@@ -62,8 +64,8 @@ def release(parameters: Path) -> None:
             path.unlink()
             path.with_suffix(".json").unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    if size > LARGEST:
-        raise UserError(f"{folder} holds {size / 2**20:.0f} MiB of weights, more than {LARGEST / 2**20:.0f}")
+    if size > LARGEST_RELEASE:
+        raise UserError(f"{folder} holds {size / 2**20:.0f} MiB of weights, more than {LARGEST_RELEASE / 2**20:.0f}")
     head = (
         f"# Released weights\n\nMade by `make report PROFILE={profile}`; this file too. `rvlib.load(name)` loads them, "
         f"`rvlib restore PHOTO --model NAME -o OUT` uses them. Together {size / 2**20:.1f} MiB.\n\n"
@@ -99,8 +101,8 @@ def licences(sets: list[str]) -> str:
 def card(name: str, weights: Path, run: Path, reports: Path, sets: list[str]) -> str:
     """The card of one file of weights: what it is, how it was trained, what was measured, where it fails."""
     with safe_open(weights, framework="pt") as file:
-        facts = json.loads(file.metadata()["rvlib"])
-    model, log, training = rvlib.load(weights), pd.read_csv(run / "log.csv"), facts["training"]
+        metadata = json.loads(file.metadata()["rvlib"])
+    model, log, training = rvlib.load(weights), pd.read_csv(run / "log.csv"), metadata["training"]
     data = training["data"]
     steps, seconds = int(log["step"].iloc[-1]), log["seconds"].iloc[-1]
     settings = ", ".join(f"{key} {value}" for key, value in training["settings"].items() if key != "validate_every")
@@ -108,12 +110,12 @@ def card(name: str, weights: Path, run: Path, reports: Path, sets: list[str]) ->
     shown = ", ".join(f"{row.iloc[-1]:.2f} dB after {int(row['step']):,}" for _, row in curve.iterrows())
     lines = [
         f"## {name}\n",
-        f"- **Model**: {facts['name']}, {json.dumps(facts['arguments'])}; {complexity.parameters(model):,} parameters; "
-        f"{model.task}, scale {model.scale}",
+        f"- **Model**: {metadata['name']}, {json.dumps(metadata['arguments'])}; "
+        f"{complexity.parameters(model):,} parameters; {model.task}, scale {model.scale}{_note(model)}",
         f"- **Data**: {data['photos']} photos, degraded: {data['degraded']}; patches of {data['patch_size']} pixels",
         f"- **Licences of the photos**: {licences(sets)}",
         f"- **Training**: recipe {training['method']}, {settings}; {steps:,} steps in {seconds / 60:.0f} minutes "
-        f"({platform.machine()}), commit {facts['commit']}; the weights are those of step {facts['step']:,}",
+        f"({platform.machine()}), commit {metadata['commit']}; the weights are those of step {metadata['step']:,}",
         f"- **Learning curve** (validation photo): {shown}",
         f"- **Limits**: {LIMITS[model.task]}",
         f"- **sha256**: `{sha256(weights)}`\n",
@@ -131,6 +133,15 @@ def card(name: str, weights: Path, run: Path, reports: Path, sets: list[str]) ->
             f" {worst[column]:.2f} dB, {worst['gain']:+.2f} dB against the input.\n",
         ]
     return "\n".join(lines)
+
+
+def _note(model: RestorationModel) -> str:
+    """What the card has to say about the network, where its method's name alone would mislead."""
+    method = METHODS.get(model.method) or MODELS[model.spec["name"]]
+    for variant, note in method.notes.items():
+        if method.variants[variant].items() <= model.spec["arguments"].items():
+            return f"; {note}"
+    return ""
 
 
 def _measured(file: Path, name: str) -> pd.DataFrame | None:

@@ -149,7 +149,7 @@ def _git(*words: str) -> str:
 
 def render(sections: list[dict], target: Path, **texts: str) -> None:
     """Write the page: `sections` have a title, a text and parts (HTML of tables and figures); `texts` fill the head."""
-    environment = Environment(loader=PackageLoader("rvlib", "."), autoescape=select_autoescape())
+    environment = Environment(loader=PackageLoader("rvlib.study", "."), autoescape=select_autoescape())
     page = environment.get_template("report.html").render(sections=sections, **texts)
     write_atomically(target, lambda path: Path(path).write_text(page))
 

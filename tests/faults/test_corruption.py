@@ -106,7 +106,7 @@ def test_training_state(run, tally, times):
         slow, usual = list(model.last_part.parameters()), [*model.first_part.parameters(), *model.mid_part.parameters()]
         optimizer = torch.optim.Adam([{"params": usual}, {"params": slow}])
         state = Run(folder, model, copy.deepcopy(model), optimizer)
-        state.restore()
+        state.reload()
         return state
 
     def is_right(state):
