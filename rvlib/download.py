@@ -33,8 +33,8 @@ class SourceError(Exception):
 class Downloads:
     """What the downloads of one call share: a progress bar, and a way to stop them all."""
 
-    def __init__(self, *, at_first: int = ATTEMPTS):
-        """`at_first` is how often an address is asked in vain as long as no byte has come from anywhere."""
+    def __init__(self, *, at_first: int | None = None):
+        """`at_first` is how often an address is asked in vain before the first byte from anywhere, by default ATTEMPTS."""
         self.at_first = at_first
         self.stop, self.heard, self.lock = threading.Event(), threading.Event(), threading.Lock()
         self.bar: tqdm | None = None
@@ -76,7 +76,7 @@ class Downloads:
                     raise
                 fruitless = 0 if length(part) > most else fruitless + 1
                 most = max(most, length(part))
-                if fruitless == (ATTEMPTS if self.heard.is_set() else self.at_first):
+                if fruitless == (ATTEMPTS if self.heard.is_set() or self.at_first is None else self.at_first):
                     raise
             if self.stop.wait(BACK_OFF * 2**fruitless):
                 raise CancelledError
