@@ -34,7 +34,7 @@ class Downloads:
     """What the downloads of one call share: a progress bar, and a way to stop them all."""
 
     def __init__(self, *, at_first: int | None = None):
-        """`at_first` is how often an address is asked in vain before the first byte from anywhere, by default ATTEMPTS."""
+        """`at_first` is how often an address is asked in vain before the first byte from anywhere; None: ATTEMPTS."""
         self.at_first = at_first
         self.stop, self.heard, self.lock = threading.Event(), threading.Event(), threading.Lock()
         self.bar: tqdm | None = None
