@@ -280,6 +280,11 @@ section(
     (html["table 4"], *sliders("compare_deblurring", cup, "blurred and best PSNR")),
 )
 
+# %% [markdown]
+# ### Is the protocol the papers'?
+#
+# Where a profile measured the papers' own weights, their rows say whether the numbers above can be believed.
+
 # %%
 comparisons = [folder / f"compare_{task}/official.csv" for task in ("super_resolution", "deblurring")]
 confirmed = [pd.read_csv(file) for file in comparisons if file.exists() and len(pd.read_csv(file))]
