@@ -170,9 +170,9 @@ def _scale(references: dict[str, np.ndarray], degraded: dict[str, np.ndarray]) -
 
 
 def _planes(image: np.ndarray, channels: int) -> np.ndarray:
-    """uint8 H x W x 3 -> C x H x W: uint8 RGB, or unrounded luminance as float32 in [0, 1]."""
+    """uint8 H x W x 3 -> C x H x W: uint8 RGB as a view, or unrounded luminance as float32 in [0, 1]."""
     if channels == 3:
-        return np.ascontiguousarray(image.transpose(2, 0, 1))
+        return image.transpose(2, 0, 1)
     return luminance(to_tensor(image))[0].numpy()
 
 

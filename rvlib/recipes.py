@@ -3,7 +3,8 @@
 `Recipe.settings` are small enough for a laptop; the profiles in params.yaml overwrite them with what their time allows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pandas as pd
 import torch
 from torch import nn
 
+from rvlib import shelf
+from rvlib.checkpoint import load, save
 from rvlib.degrade import Bicubic, MotionBlur
 from rvlib.errors import UserError
 from rvlib.losses import PIXEL_LOSSES
@@ -41,7 +44,7 @@ def alone(objective: type) -> Prepare:
 
     def prepare(model: nn.Module, start: nn.Module | None, loss: Loss) -> tuple[nn.Module, Objective]:
         if start is not None:
-            model.load_state_dict(start.state_dict())
+            _take_over(model, start)
         return model, objective(loss)
 
     return prepare
@@ -51,7 +54,7 @@ def against_discriminator(model: nn.Module, start: nn.Module | None, loss: Loss)
     """The generator continues from its training with a pixel loss; the discriminator begins."""
     if start is None:
         raise UserError("srgan continues from weights of srresnet: train that first and give it as start")
-    model.load_state_dict(start.state_dict())
+    _take_over(model, start)
     return Adversaries(model, Discriminator()), PerceptualAdversarial(loss)
 
 
@@ -61,10 +64,23 @@ def after_stage_1(objective: Callable[[Loss, nn.Module, nn.Module], Objective]) 
     def prepare(model: nn.Module, start: nn.Module | None, loss: Loss) -> tuple[nn.Module, Objective]:
         if not hasattr(start, "prior"):
             raise UserError("stage 2 of DiffIR continues from stage 1: train diffir-s1 first and give it as start")
-        model.G.load_state_dict(start.G.state_dict())
-        return model, objective(loss, start.requires_grad_(False), model)
+        _take_over(model.G, start.G)
+        return model, objective(loss, deepcopy(start).requires_grad_(False), model)
 
     return prepare
+
+
+def _take_over(model: nn.Module, start: nn.Module) -> None:
+    """Give a network the weights of another one of the same architecture."""
+    mine, theirs = ({key: each.shape for key, each in network.state_dict().items()} for network in (model, start))
+    if mine != theirs:
+        key = next(key for key in [*mine, *theirs] if mine.get(key) != theirs.get(key))
+        sizes = (f"{tuple(side[key])}" if key in side else "none" for side in (theirs, mine))
+        raise UserError(
+            f"the weights to start from belong to another architecture ({key}: {' -> '.join(sizes)}): leave the "
+            f"arguments away, and it is that of the start"
+        )
+    model.load_state_dict(start.state_dict())
 
 
 def joint_diffusion(loss: Loss, stage_1: nn.Module, model: nn.Module) -> Objective:
@@ -74,6 +90,7 @@ def joint_diffusion(loss: Loss, stage_1: nn.Module, model: nn.Module) -> Objecti
 
 def separate_diffusion(loss: Loss, stage_1: nn.Module, model: nn.Module) -> Objective:
     """The denoising network learns alone, one step of the chain at a time."""
+    model.G.requires_grad_(False)  # several processes would wait for its gradients
     return SeparateDiffusion(stage_1, len(model.diffusion.betas))
 
 
@@ -174,12 +191,12 @@ def degradation(task: str, scale: int, *, training: bool = False) -> Bicubic | M
 
 def train(
     method: str,
-    references: dict[str, np.ndarray],
+    references: Mapping[str, np.ndarray],
     *,
     run: str | Path,
-    degraded: dict[str, np.ndarray] | None = None,
-    validation: dict[str, np.ndarray] | None = None,
-    start: nn.Module | None = None,
+    degraded: Mapping[str, np.ndarray] | None = None,
+    validation: Mapping[str, np.ndarray | Pair] | None = None,
+    start: nn.Module | str | Path | None = None,
     scale: int | None = None,
     arguments: dict | None = None,
     loss: str | None = None,
@@ -192,12 +209,14 @@ def train(
     """Train a method on photos (uint8 H x W x 3 by name) and return the model and its log.
 
     The model learns to undo the task's degradation, or to make the references from the `degraded` photos of the same
-    names. `start` is a model to continue from: SRResNet for SRGAN, stage 1 for stage 2 of DiffIR. `arguments` go to
-    the model; `loss` (a name of `losses.PIXEL_LOSSES`) and `settings` (steps, batch_size, learning_rate, ...) overwrite
-    the recipe's. `validation` photos are restored now and then, and their mean PSNR chooses the best weights
-    (`mean_psnr`). With `replace_run`, another run in the folder is set aside. Several `processes` share each batch, a
-    GPU each where there are any, and reach the same weights; the call then finds their run complete. Raises UserError
-    for an unknown method, loss or setting, or a value out of range.
+    names. `start` is a model to continue from, or what `load` takes: SRResNet for SRGAN, stage 1 for stage 2 of
+    DiffIR. `arguments` go to the model; without them it has the architecture of the start, or the recipe's. `loss` (a
+    name of `losses.PIXEL_LOSSES`) and `settings` (steps, batch_size, learning_rate, ...) overwrite the recipe's, whose
+    warm-up takes a tenth of the steps at most. `validation` photos, or pairs (degraded, reference), are restored now
+    and then, and their mean PSNR chooses the best weights (`mean_psnr`). With `replace_run`, another run in the folder
+    is set aside. Several `processes` share each batch, a GPU each where there are any, and reach the same weights
+    (`rvlib.processes`); the call then finds their run complete. Raises UserError for an unknown method, loss or
+    setting, or a value out of range.
     """
     if method not in RECIPES:
         raise UserError(f"there is no recipe for {method!r}: choose one of {', '.join(RECIPES)}")
@@ -210,10 +229,15 @@ def train(
     if loss not in PIXEL_LOSSES:
         raise UserError(f"unknown loss {loss!r}: choose one of {', '.join(PIXEL_LOSSES)}")
     if processes > 1:
-        given = {"degraded": degraded, "validation": validation, "start": start, "scale": scale, "arguments": arguments}
-        given |= {"run": run, "loss": loss, "patch_size": patch_size, "replace_run": replace_run}
-        in_processes(processes, train, method, references, **given, **settings)
+        given = {"run": run, "validation": validation, "scale": scale, "arguments": arguments, "loss": loss}
+        given |= {"patch_size": patch_size, "replace_run": replace_run}
+        _train_in(processes, method, references, degraded, start, **given, **settings)
     chosen = replace(recipe.settings, **settings)
+    if "warmup_steps" not in settings:
+        chosen = replace(chosen, warmup_steps=min(chosen.warmup_steps, chosen.steps // 10))
+    start = load(start) if isinstance(start, str | Path) else start
+    if start is not None and not arguments:
+        arguments = _architecture(start, recipe.model)
     torch.manual_seed(chosen.seed)  # the fresh weights
     given = {} if scale is None else {"scale": scale}
     model = create(recipe.model, **{**recipe.arguments, **given, **(arguments or {})})
@@ -226,7 +250,7 @@ def train(
         channels=model.channels,
         seed=chosen.seed,
     )
-    pairs = photo_pairs(validation, degradation(model.task, model.scale)) if validation else {}
+    pairs = _validation_pairs(validation or {}, model)
     history = fit(
         trained,
         objective,
@@ -238,7 +262,40 @@ def train(
         replace=replace_run,
         on_log=on_log,
     )
+    model.requires_grad_(True)
     return model, history
+
+
+def _train_in(processes: int, method: str, references: Mapping, degraded: Mapping | None, start, **given) -> None:
+    """Train in several processes, which get photos and start as files: each of them maps what lies in memory once."""
+    folder = shelf.place(given["run"])
+    try:
+        references = shelf.write(references.items(), folder / "references.u8")
+        degraded = None if degraded is None else shelf.write(degraded.items(), folder / "degraded.u8")
+        if isinstance(start, nn.Module):
+            save(start, folder / "start.safetensors")
+            start = folder / "start.safetensors"
+        in_processes(processes, train, method, references, degraded=degraded, start=start, **given)
+    finally:
+        shelf.clear(given["run"])
+
+
+def _architecture(start: nn.Module, name: str) -> dict:
+    """The arguments of the network to start from, without what says which stage of DiffIR it is."""
+    recipe = start.recipe
+    if recipe["name"] != name:
+        raise UserError(f"the weights to start from are {recipe['name']}'s, and {name} is to be trained")
+    return {key: value for key, value in recipe["arguments"].items() if key != "stage"}
+
+
+def _validation_pairs(validation: Mapping, model: nn.Module) -> dict[str, Pair]:
+    """Pairs as they are given, and photos degraded as the task asks; raises UserError for one that is too small."""
+    kind, pairs = degradation(model.task, model.scale), {}
+    for name, given in validation.items():
+        pairs[name] = given if isinstance(given, tuple) else photo_pairs({name: given}, kind)[name]
+        if min(pairs[name][1].shape[:2]) < 4 * model.scale:
+            raise UserError(f"validation photo {name} is smaller than {4 * model.scale} pixels: take it away")
+    return pairs
 
 
 def mean_psnr(model: nn.Module, pairs: dict[str, Pair]) -> dict[str, float]:

@@ -98,6 +98,11 @@ class Run:
         self.identity, self.history = {}, []
 
     @property
+    def exists(self) -> bool:
+        """Whether this process sees the folder that the main process writes."""
+        return (self.folder / "run.json").exists()
+
+    @property
     def weights(self) -> nn.Module:
         """What is validated, saved and released: the averaged weights, of the generator alone where there is a game."""
         return getattr(self.average, "generator", self.average)
@@ -323,9 +328,7 @@ class Run:
         row = {"step": self.step, **{name: total / count for name, total in self.sums.items()}, **facts, **scores}
         self.sums, self.scores = {}, scores
         self.rows.append(row)
-        if not self.is_main:
-            return
-        if scores:
+        if scores and self.is_main:
             first = next(iter(scores))
             if row[first] == max(each.get(first, -math.inf) for each in self.rows):
                 self._save_weights("best.safetensors")
@@ -333,22 +336,25 @@ class Run:
         self.save()
 
     def publish(self) -> None:
-        """Write the averaged weights and the curve."""
+        """Write the averaged weights and the curve, whose last row may be that of a stretch that is under way."""
+        if not self.is_main:
+            return
         self._save_weights("last.safetensors")
-        table = pd.DataFrame(self.rows)
+        count = self.sums.get("count", 0.0)
+        means = {name: total / count for name, total in self.sums.items() if name != "count"} if count else {}
+        table = pd.DataFrame([*self.rows, {"step": self.step, **means}] if count else self.rows)
         write_atomically(self.folder / "log.csv", lambda path: table.to_csv(path, index=False))
 
     def save(self) -> None:
         """Write the state in one step: a kill leaves the one before or this one."""
-        if not self.is_main:
-            return
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            **{name: getattr(self, name) for name in ("step", "seconds", "sums", "rows", "scores")},
-        }
-        write_atomically(self.folder / "state.pt", lambda path: torch.save(state, path))
+        if self.is_main:
+            state = {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                **{name: getattr(self, name) for name in ("step", "seconds", "sums", "rows", "scores")},
+            }
+            write_atomically(self.folder / "state.pt", lambda path: torch.save(state, path))
         self.saved_step, self.replayed = self.step, []
 
     def _save_weights(self, file: str) -> None:
