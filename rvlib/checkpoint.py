@@ -62,11 +62,14 @@ def load(
 ) -> nn.Module:
     """Build the model that a file of weights belongs to, with those weights, in eval mode.
 
-    `source` is a released name, an rvlib `.safetensors` file or an official checkpoint. The hints matter only where
-    weights cannot tell: `scale` (FSRCNN, SRCNN; default 4), `local` and `train_size` (NAFNet's and Baseline's
-    test-time local converter), `img_range` (SwinIR). Raises UserError, naming what is wrong, for everything else.
+    `source` is a released name, an rvlib `.safetensors` file, the folder of a training run or an official checkpoint.
+    The hints matter only where weights cannot tell: `scale` (FSRCNN, SRCNN; default 4), `local` and `train_size`
+    (NAFNet's and Baseline's test-time local converter), `img_range` (SwinIR). Raises UserError, naming what is wrong,
+    for everything else.
     """
     path = Path(source)
+    if path.is_dir() and str(source) not in released():  # of a run
+        path = path / "last.safetensors"
     if not path.exists() and path.suffix == "":
         if path.name not in released():
             known = ", ".join(released()) or "none yet"

@@ -88,49 +88,151 @@ def fetch(
 @app.command()
 def train(
     method: Annotated[str, typer.Argument(help="fsrcnn, srresnet, srgan, swinir, nafnet, diffir-s1, ...")],
-    photos: Annotated[Path, typer.Option(help="A folder of photos to train on.")],
     run: Annotated[Path, typer.Option(help="The folder of this run; started again, it goes on where it was.")],
+    photos: Annotated[
+        Path | None, typer.Option(help="A folder of photos to train on; without it, the profile's sets.")
+    ] = None,
     degraded: Annotated[Path | None, typer.Option(help="Their degraded versions, by name; else made anew.")] = None,
-    validation: Annotated[Path | None, typer.Option(help="A folder of photos to choose the best weights on.")] = None,
-    start: Annotated[str | None, typer.Option(help="Weights to go on from (srgan: srresnet, diffir-s2: s1).")] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(help="A folder of photos, or of pairs in reference/ and degraded/, that chooses the best."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Weights to go on from, whose architecture is taken: a name, a file, the folder of a run."),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="The profile whose settings count: laptop (if none is named), release, paper."),
+    ] = None,
+    section: Annotated[
+        str | None, typer.Option(help="Another section of it than the method's own, such as 08_diffir.deblurring.")
+    ] = None,
     scale: Annotated[int | None, typer.Option(help="Of super-resolution, 4 without it.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
-    batch_size: int | None = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps; more than before lengthens a run.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pairs of patches in a step.")] = None,
     patch_size: Annotated[int | None, typer.Option(help="Side of the reference patch.")] = None,
-    learning_rate: float | None = None,
-    validate_every: int | None = None,
-    seed: int = 0,
+    learning_rate: Annotated[float | None, typer.Option(help="The largest of the schedule.")] = None,
+    validate_every: Annotated[int | None, typer.Option(help="Steps between two rows of the log.")] = None,
+    seed: Annotated[int, typer.Option(help="Of fresh weights, photos' order, patches and noise.")] = 0,
+    choices: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting: --set ema=0.99 --set milestones=[500,800].")
+    ] = None,
+    argument: Annotated[
+        list[str] | None, typer.Option(help="Of the network: --argument embed=32 --argument depths=[2,2].")
+    ] = None,
     replace: Annotated[bool, typer.Option(help="Set another run in that folder aside, instead of refusing.")] = False,
 ):
-    """Train a method on your own photos."""
-    from rvlib import recipes
-    from rvlib.photos import folder, pair_folder, read
+    """Train a method on your own photos, and say what it gained.
 
-    settings = {
-        "steps": steps,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "validate_every": validate_every,
-        "seed": seed,
-    }
-    pairs = pair_folder(degraded, photos) if degraded else [(None, path) for path in folder(photos)]
+    Settings come from a profile's section (params.yaml, profiles/NAME/params.yaml) and then from the options. Weights
+    and log are in the run's folder after 20 seconds and at every stop.
+    """
+    from rvlib import profiles, recipes, shelf
+
+    if method not in recipes.RECIPES:
+        raise UserError(f"there is no recipe for {method!r}: choose one of {', '.join(recipes.RECIPES)}")
+    stated = profiles.settings(profile, method, section)
+    given = {"steps": steps, "batch_size": batch_size, "patch_size": patch_size, "learning_rate": learning_rate}
+    given |= {"validate_every": validate_every, "scale": scale}
+    stated |= {name: value for name, value in given.items() if value is not None}
+    stated |= {"seed": seed} | profiles.assignments(choices or [], "--set")
+    network = profiles.assignments(argument or [], "--argument")
+    stated["arguments"] = network if start else {**(stated.get("arguments") or {}), **network}
+    if photos is None and degraded is not None:
+        raise UserError("--degraded needs the photos that it belongs to: name their folder (--photos)")
+    sides = _pairs(photos, degraded) if photos else profiles.training_photos(profile, method)
+    checked = _validation(validation, degraded)
     try:
-        recipes.train(
+        references, low = (shelf.shared(_read(side), run, name) for name, side in sides.items())
+        model, _ = recipes.train(
             method,
-            {path.stem: read(path) for _, path in pairs},
+            references,
+            degraded=low or None,
             run=run,
-            degraded={path.stem: read(path) for path, _ in pairs} if degraded else None,
-            start=rvlib.load(start) if start else None,
-            validation={path.name: read(path) for path in folder(validation)} if validation else None,
-            scale=scale,
-            patch_size=patch_size,
+            start=start,
+            validation=checked,
             replace_run=replace,
-            **{name: value for name, value in settings.items() if value is not None},
+            **stated,
         )
     except KeyboardInterrupt as stopped:
         typer.echo(str(stopped) or "stopped before the first step", err=True)
+        if (run / "last.safetensors").exists():
+            typer.echo(f"weights so far: {run / 'last.safetensors'}", err=True)
         raise
-    typer.echo(f"weights: {run / 'last.safetensors'}")
+    finally:
+        shelf.clear(run)
+    if int(os.environ.get("RANK", 0)) == 0:
+        typer.echo(f"weights: {run / 'last.safetensors'}")
+        typer.echo(_gain(model, checked or _few(references, low, model.scale), "validation" if checked else "training"))
+
+
+def _pairs(references: Path, degraded: Path | None) -> dict[str, dict[str, Path]]:
+    """The files of two folders by their photos' names: {"references": ..., "degraded": ...}."""
+    from rvlib.photos import folder, pair_folder
+
+    if degraded is None:
+        return {"references": {path.name: path for path in folder(references)}, "degraded": {}}
+    pairs = pair_folder(degraded, references)
+    low, high = ({pair[1].stem: pair[side] for pair in pairs} for side in (0, 1))
+    return {"references": high, "degraded": low}
+
+
+def _read(files: dict[str, Path]):
+    """The photos of files, one after the other."""
+    from rvlib.photos import read
+
+    return ((name, read(path)) for name, path in files.items())
+
+
+def _validation(folder: Path | None, degraded: Path | None) -> dict | None:
+    """Photos to be degraded, or the pairs of a folder that holds reference/ and degraded/."""
+    if folder is None:
+        return None
+    if (folder / "degraded").is_dir():
+        sides = _pairs(folder / "reference", folder / "degraded")
+        low, high = (dict(_read(sides[side])) for side in ("degraded", "references"))
+        return {name: (low[name], high[name]) for name in high}
+    if degraded is not None:
+        raise UserError(
+            f"photos degraded by yourself (--degraded) are checked on such too: put pairs into {folder / 'reference'} "
+            f"and {folder / 'degraded'}"
+        )
+    return dict(_read(_pairs(folder, None)["references"]))
+
+
+def _few(references, degraded, scale: int) -> dict:
+    """A part of up to eight training photos, or pairs, for a first look."""
+    side, few = 64 * scale if scale > 1 else 256, {}
+    for name in list(references)[:8]:
+        image = references[name][:side, :side]
+        low = degraded[name][: side // scale, : side // scale] if degraded else None
+        if min(image.shape[:2]) >= 4 * scale:
+            few[name] = image if low is None else (low, image[: low.shape[0] * scale, : low.shape[1] * scale])
+    return few
+
+
+def _gain(model, photos: dict, kind: str) -> str:
+    """What the model gained over its input, in words."""
+    from rvlib import evaluate as evaluation
+    from rvlib import measures, recipes
+
+    if not photos:
+        return "not measured: no photo is large enough"
+    pairs = recipes.validation_pairs(photos, model)
+    restorers = {**evaluation.baseline(model.task, model.scale), ("model", "this run"): evaluation.with_model(model)}
+    if getattr(model, "needs_reference", False):
+        return "not measured: stage 1 of DiffIR sees the reference; stage 2 restores photos"
+    chosen = measures.for_task(model.task, model.scale)[:1]
+    before, after = (
+        evaluation.evaluate(restorers, pairs, set_name=kind, measures=chosen)
+        .groupby("method", sort=False)[chosen[0].key]
+        .mean()
+    )
+    name = "bicubic" if model.task == "super-resolution" else "the blurred input"
+    seen = "" if kind == "validation" else " (parts of photos that it saw: --validation names others)"
+    hint = "" if after > before else "; train longer (--steps)"
+    return f"{after:.2f} dB on {len(pairs)} {kind} photos{seen}, {after - before:+.2f} dB against {name}{hint}"
 
 
 @app.command()

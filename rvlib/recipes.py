@@ -250,7 +250,7 @@ def train(
         channels=model.channels,
         seed=chosen.seed,
     )
-    pairs = _validation_pairs(validation or {}, model)
+    pairs = validation_pairs(validation or {}, model)
     history = fit(
         trained,
         objective,
@@ -288,7 +288,7 @@ def _architecture(start: nn.Module, name: str) -> dict:
     return {key: value for key, value in recipe["arguments"].items() if key != "stage"}
 
 
-def _validation_pairs(validation: Mapping, model: nn.Module) -> dict[str, Pair]:
+def validation_pairs(validation: Mapping, model: nn.Module) -> dict[str, Pair]:
     """Pairs as they are given, and photos degraded as the task asks; raises UserError for one that is too small."""
     kind, pairs = degradation(model.task, model.scale), {}
     for name, given in validation.items():

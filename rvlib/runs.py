@@ -110,7 +110,7 @@ class Run:
     def open(self, identity: dict, *, replace: bool = False, replay=None) -> None:
         """Take up the run in the folder, or begin one.
 
-        A longer schedule lengthens the run. Where code alone differs, `replay()` must give the kept numbers again.
+        A longer schedule lengthens the run, be its warm-up longer too. Where code alone differs, `replay()` must give the kept numbers again.
         Any other difference is an error that names it, or with `replace=True` sets the old run aside.
         """
         identity = json.loads(json.dumps(identity))  # as it is read again: tuples become lists
@@ -123,7 +123,7 @@ class Run:
         self.history = found["history"]
         changes = differences(found["identity"], identity)
         longer = self._is_longer(found["identity"], identity)
-        expected = ("code of ", "settings.steps ") if longer else ("code of ",)
+        expected = ("code of ", "settings.steps ", "settings.warmup_steps ") if longer else ("code of ",)
         others = [each for each in changes if not each.startswith(expected)]
         parts = (self.model, self.average, self.optimizer)
         fresh = [copy.deepcopy(part.state_dict()) for part in parts]

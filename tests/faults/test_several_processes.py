@@ -24,4 +24,6 @@ def test_every_recipe_is_tried():
 
 @pytest.mark.parametrize("method", SMALL)
 def test_two_processes_equal_one(runs, method):
-    assert_equal(state(runs / "1" / method), state(runs / "2" / method))
+    # some of DiffIR's attention has next to no gradient in patches so small, and Adam divides by it
+    tolerance = 1e-6 if method.startswith("diffir") else 1e-9
+    assert_equal(state(runs / "1" / method), state(runs / "2" / method), tolerance)
