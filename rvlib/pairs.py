@@ -1,6 +1,8 @@
 """Pairs of degraded and reference photos: whole photos to test on, random patches to train on."""
 
 import zlib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from inspect import isfunction
 from math import prod
 from pathlib import Path
@@ -125,6 +127,11 @@ class Patches:
 
     def batch(self, number: int, size: int, *, part: slice = slice(None)) -> tuple[Tensor, Tensor, list[str]]:
         """Batch `number` (or a `part` of it): degraded (b c p p), reference (b c s·p s·p) in [0, 1], photo names."""
+        degraded, reference, names = self.cut(number, size, part=part)
+        return to_unit(degraded), to_unit(reference), names
+
+    def cut(self, number: int, size: int, *, part: slice = slice(None)) -> tuple[Tensor, Tensor, list[str]]:
+        """The same in the photos' own numbers: uint8 for RGB, a quarter of what `to_unit` makes of it on the device."""
         rng = np.random.default_rng([self.seed, number])
         draws = rng.random((size, 3))
         turns = rng.integers(8, size=size) if self.augment else np.zeros(size, int)
@@ -139,10 +146,11 @@ class Patches:
                 small, large = self._fresh(photo, y, x, np.random.default_rng([self.seed, number, position]))
             else:
                 small, large = self._made(index, y, x)
-            degraded.append(_turn(small, turns[position]))
-            reference.append(_turn(large, turns[position]))
+            # the photos keep a pixel's channels side by side; turning is faster once a patch is in planes
+            degraded.append(_turn(np.ascontiguousarray(small), turns[position]))
+            reference.append(_turn(np.ascontiguousarray(large), turns[position]))
             names.append(name)
-        return _stack(degraded), _stack(reference), names
+        return torch.from_numpy(np.stack(degraded)), torch.from_numpy(np.stack(reference)), names
 
     def _made(self, index: int, y: int, x: int) -> tuple[np.ndarray, np.ndarray]:
         """The patches at (y, x) of the degraded photo, cut from the pair that is kept."""
@@ -155,6 +163,35 @@ class Patches:
         top, left, side = self.scale * y, self.scale * x, self.reference_side
         small = self.degradation.part(photo, rng, top, left, side)
         return _planes(small, self.channels), _planes(photo[top : top + side, left : left + side], self.channels)
+
+
+class Ahead:
+    """Batches that a thread makes while the one before is computed on, in memory that a GPU fetches from by itself."""
+
+    def __init__(self, make: Callable[[int], tuple[Tensor, Tensor, list[str]]], *, pin: bool):
+        """`make(number)` gives a batch and its names; `pin` for CUDA alone."""
+        self.make, self.pin = make, pin
+        self.thread, self.waiting = ThreadPoolExecutor(1), {}
+
+    def __call__(self, number: int) -> tuple[Tensor, Tensor, list[str]]:
+        """Batch `number`, made already where the one before was asked for last; the next one is begun."""
+        ready: Future | None = self.waiting.pop(number, None)
+        batch = ready.result() if ready is not None else self._made(number)
+        self.waiting = {number + 1: self.thread.submit(self._made, number + 1)}
+        return batch
+
+    def _made(self, number: int) -> tuple[Tensor, Tensor, list[str]]:
+        degraded, reference, names = self.make(number)
+        return (degraded.pin_memory(), reference.pin_memory(), names) if self.pin else (degraded, reference, names)
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self.thread.shutdown(wait=True, cancel_futures=True)
+
+
+def to_unit(patches: Tensor) -> Tensor:
+    """uint8 -> float32 in [0, 1]; what is float already stays."""
+    return patches.float() / 255 if patches.dtype == torch.uint8 else patches
 
 
 def _scale(references: dict[str, np.ndarray], degraded: dict[str, np.ndarray]) -> int:
@@ -183,8 +220,3 @@ def _turn(patch: np.ndarray, turn: int) -> np.ndarray:
     if turn % 2:
         patch = patch[:, :, ::-1].swapaxes(1, 2)
     return patch[:, :, ::-1] if turn >= 4 else patch
-
-
-def _stack(patches: list[np.ndarray]) -> Tensor:
-    batch = torch.from_numpy(np.stack(patches))
-    return batch.float() / 255 if batch.dtype == torch.uint8 else batch

@@ -110,7 +110,8 @@ class Run:
     def open(self, identity: dict, *, replace: bool = False, replay=None) -> None:
         """Take up the run in the folder, or begin one.
 
-        A longer schedule lengthens the run, be its warm-up longer too. Where code alone differs, `replay()` must give the kept numbers again.
+        A longer schedule lengthens the run, with a longer warm-up too. Where code alone differs, `replay()` must give
+        the kept numbers again.
         Any other difference is an error that names it, or with `replace=True` sets the old run aside.
         """
         identity = json.loads(json.dumps(identity))  # as it is read again: tuples become lists

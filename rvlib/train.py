@@ -31,7 +31,7 @@ from tqdm import tqdm
 from rvlib.errors import UserError
 from rvlib.fingerprint import code
 from rvlib.models import builder
-from rvlib.pairs import Patches
+from rvlib.pairs import Ahead, Patches, to_unit
 from rvlib.processes import Accelerator, gather, mean_of_all, share, synchronise
 from rvlib.runs import Run
 
@@ -139,6 +139,9 @@ class Training:
                 f"cannot be cut into {settings.accumulate} equal parts: choose another accumulate"
             )
         self.prepared = None
+        # on a CPU, the cores that would cut the next batch compute this one
+        device = accelerator.device.type
+        self.batches = self._cut if device == "cpu" else Ahead(self._cut, pin=device == "cuda")
 
     def step(self, number: int, *, measure: bool = False, wishes: dict[str, bool] | None = None) -> Outcome:
         """Train on batch `number`; a loss that is not finite, in whatever process, changes no weight.
@@ -153,8 +156,9 @@ class Training:
         _seed((settings.seed * 1_000_003 + number) * 1_009 + self.accelerator.process_index, device)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate(number) * group["factor"]
-        degraded, reference, names = self.patches.batch(number, settings.batch_size, part=self.part)
-        images = (each.to(device, memory_format=self.layout) for each in (degraded, reference))
+        *pair, names = self.batches(number)
+        degraded, reference = (to_unit(each.to(device, non_blocking=True)) for each in pair)
+        images = (each.to(memory_format=self.layout) for each in (degraded, reference))
         with _kernels(settings, device):
             values, wishes = self._together(self._backward(Batch(*images, number)), wishes or {})
             if not math.isfinite(values["loss"]):
@@ -170,6 +174,9 @@ class Training:
         numbers = {"degraded": float(degraded.mean()), "reference": float(reference.mean())}
         numbers |= {"loss": values["loss"], "gradient": float(gradient), "learning_rate": settings.rate(number)}
         return Outcome(values, names, wishes, numbers | {"average": self._distance()})
+
+    def _cut(self, number: int) -> tuple[Tensor, Tensor, list[str]]:
+        return self.patches.cut(number, self.settings.batch_size, part=self.part)
 
     def _together(self, values: dict, wishes: dict[str, bool]) -> tuple[dict[str, float], dict[str, bool]]:
         """The values as means over all processes, and the wishes of any of them."""
