@@ -184,10 +184,6 @@ class Ahead:
         degraded, reference, names = self.make(number)
         return (degraded.pin_memory(), reference.pin_memory(), names) if self.pin else (degraded, reference, names)
 
-    def close(self) -> None:
-        """Let the thread end."""
-        self.thread.shutdown(wait=True, cancel_futures=True)
-
 
 def to_unit(patches: Tensor) -> Tensor:
     """uint8 -> float32 in [0, 1]; what is float already stays."""

@@ -191,7 +191,7 @@ class Training:
             with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.settings.bf16):
                 terms = self.objective(self.prepared, Batch(small, large, batch.step))
             self.accelerator.backward(terms["loss"] / parts)
-            numbers = torch.stack([value.detach() for value in terms.values()]).tolist()  # waits for a GPU once
+            numbers = torch.stack([value.detach() for value in terms.values()]).cpu().tolist()  # waits for a GPU once
             for name, value in zip(terms, numbers, strict=True):
                 values[name] = values.get(name, 0.0) + value / parts
         return values
