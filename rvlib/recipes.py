@@ -292,9 +292,10 @@ def validation_pairs(validation: Mapping, model: nn.Module) -> dict[str, Pair]:
     """Pairs as they are given, and photos degraded as the task asks; raises UserError for one that is too small."""
     kind, pairs = degradation(model.task, model.scale), {}
     for name, given in validation.items():
-        pairs[name] = given if isinstance(given, tuple) else photo_pairs({name: given}, kind)[name]
-        if min(pairs[name][1].shape[:2]) < 4 * model.scale:
+        reference = given[1] if isinstance(given, tuple) else given
+        if min(reference.shape[:2]) < 4 * model.scale:
             raise UserError(f"validation photo {name} is smaller than {4 * model.scale} pixels: take it away")
+        pairs[name] = given if isinstance(given, tuple) else photo_pairs({name: given}, kind)[name]
     return pairs
 
 
