@@ -236,6 +236,17 @@ def _gain(model, photos: dict, kind: str) -> str:
 
 
 @app.command()
+def rehearse(
+    profile: Annotated[str, typer.Argument(help="Such as paper.")],
+    only: Annotated[str, typer.Option(help="Only trainings with this in their name, such as nafnet.")] = "",
+):
+    """Take three steps of everything that a profile trains, in its official sizes, on the device that is there."""
+    from rvlib import rehearsal, tables
+
+    typer.echo(tables.markdown(rehearsal.rehearse(profile, only=only)))
+
+
+@app.command()
 def evaluate(
     model: Annotated[str, typer.Option(help="A released name or a file of weights.")],
     reference: Annotated[Path, typer.Option(help="A folder of reference photos.")],
