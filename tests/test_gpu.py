@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from rvlib import complexity, train
+from rvlib import complexity, tiles, train
 from rvlib.train import Settings, fit
 
 PROGRAM = Path(__file__).parent / "emulated_gpu.py"
@@ -85,3 +85,14 @@ def test_memory_is_measured_on_the_device_of_the_photo(monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: asked.append(device) or 12)
     assert complexity.peak_memory(lambda photo: None, Photo()) == 7
     assert asked == [Photo.device] * 3
+
+
+def test_the_tile_does_not_depend_on_what_was_restored_before(monkeypatch):
+    """What torch keeps of earlier photos is as free as what it never took."""
+    device, sides = torch.device("cuda:0"), []
+    for kept in (0, 3 * 2**30):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, kept=kept: (8 * 2**30 - kept, 80 * 2**30))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _, kept=kept: kept + 5)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 5)
+        sides.append(tiles.fitting(10_000.0, 1.0, device, 32))
+    assert sides[0] == sides[1] > 500
