@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageCms
 
 import rvlib
-from rvlib import originals, photos
+from rvlib import metadata, originals, photos
 from rvlib.batch import Batch
 
 RGB = photos.sample("coffee")[:20, :28]
@@ -69,11 +69,11 @@ def test_alpha_stays(model, tmp_path):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_applied_once(model, tmp_path, orientation):
     exif = Image.Exif()
-    exif[originals.ORIENTATION], exif[0x010F] = orientation, "camera"
+    exif[metadata.ORIENTATION], exif[0x010F] = orientation, "camera"
     Image.fromarray(RGB).save(tmp_path / "in.png", exif=exif)
     with Image.open(restored(model, tmp_path, tmp_path / "in.png")) as out:
         assert out.size == ((56, 40) if orientation < 5 else (40, 56))
-        assert out.getexif().get(originals.ORIENTATION, 1) == 1
+        assert out.getexif().get(metadata.ORIENTATION, 1) == 1
         assert out.getexif()[0x010F] == "camera"
         assert np.array_equal(np.asarray(out), rvlib.restore(model, photos.read(tmp_path / "in.png")))
 

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import rvlib
-from rvlib import originals, photos
+from rvlib import metadata, originals, photos
 from rvlib.models import MODELS
 from rvlib.study import fetch as fetching
 from rvlib.study import report, tables
@@ -204,7 +204,7 @@ def test_numbers_and_names_become_a_table(rows, tally):
 
 def _photos():
     exif = Image.Exif()
-    exif[originals.ORIENTATION] = 6
+    exif[metadata.ORIENTATION] = 6
     found = {}
     for kind, mode, options in [
         ("PNG", "RGB", {"exif": exif}), ("PNG", "P", {"transparency": 0}), ("PNG", "LA", {}), ("PNG", "1", {}),
