@@ -6,6 +6,7 @@ Nothing in a file is ever executed: safetensors holds tensors alone, and pickles
 
 import hashlib
 import json
+import os
 import warnings
 import zipfile
 from pathlib import Path
@@ -67,7 +68,7 @@ def load(
     test-time local converter), `img_range` (SwinIR). Raises UserError, naming what is wrong, for everything else.
     """
     path = Path(source)
-    if not path.exists() and path.suffix == "":
+    if not os.path.exists(path) and path.suffix == "":
         if path.name not in released():
             known = ", ".join(released()) or "none yet"
             raise UserError(f"no released weights are called {str(source)!r}: there are {known}; or give a file")
@@ -96,7 +97,23 @@ def load(
         model.load_state_dict(state)
     except RuntimeError:
         raise UserError(f"{path} holds numbers of a kind that {name} cannot take: get it again") from None
-    return model.to(device).eval()
+    for key, value in model.state_dict().items():
+        if not value.isfinite().all():
+            raise UserError(
+                f"{path} holds numbers that are not finite (in {key}), a training that failed: get it again"
+            )
+    if scale is not None and model.scale != scale:
+        raise UserError(f"{path} holds weights for scale {model.scale}, not for scale {scale}")
+    return _on(model, device).eval()
+
+
+def _on(model: nn.Module, device: str | torch.device) -> nn.Module:
+    """Move a model to a device; raises UserError where this machine has none of that name."""
+    try:
+        return model.to(torch.device(device))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend has its own
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else "not available"
+        raise UserError(f"there is no device {str(device)!r} here ({reason}): choose cpu") from None
 
 
 def read_metadata(path: Path) -> dict:
@@ -148,8 +165,10 @@ def _compare(path: Path, name: str, expected: dict[str, Tensor], state: dict[str
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict | None]:
     """State of a file and, for rvlib's own files, the recipe in its metadata."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"{path} does not exist: give a file of weights or one of {', '.join(released()) or '(none)'}")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path} may not be read: change its permissions")
     if path.stat().st_size > LARGEST:
         raise UserError(f"{path} is larger than {LARGEST / 2**30:.0f} GiB: that is no checkpoint of this study")
     if path.suffix == ".safetensors":

@@ -7,6 +7,7 @@ Pillow reads 8 bits and every compression, tifffile reads deeper TIFFs and write
 
 import io
 import os
+import struct
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,9 +212,12 @@ def _unknown(path: Path) -> str:
 
 def _read_with_pillow(path: Path, *, exactly: bool) -> Original:
     with Image.open(path) as image:
-        is_several = getattr(image, "n_frames", 1) > 1 and image.format != "MPO"  # a camera's JPEG with a preview
-        if exactly and is_several:
-            raise UserError(f"{path} has {image.n_frames} frames or pages: save the one to restore as a photo")
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a camera's JPEG with a preview
+        if frames > 1 and image.format == "TIFF":
+            with tifffile.TiffFile(path) as file:
+                frames = _photos_in(file)
+        if exactly and frames > 1:
+            raise UserError(f"{path} has {frames} frames or pages: save the one to restore as a photo")
         if exactly and _is_reduced(image):
             raise UserError(
                 f"{path} has 16 bits per colour, which are read here as 8: export it as TIFF with ZIP or none"
@@ -282,7 +286,7 @@ def _from_floats(values: np.ndarray) -> np.ndarray:
     beyond, largest = float((values > 1).mean()), float(values[np.isfinite(values)].max(initial=0))
     if beyond <= 0.05 and largest <= 16:
         white = 1.0
-    elif beyond >= 0.5 and largest <= 255:
+    elif beyond >= 0.5 and 64 < largest <= 255:
         white = 255.0
     else:
         raise UserError(f"holds floats up to {largest:.3g}, and not which is white: export it with 8 or 16 bits")
@@ -297,16 +301,20 @@ def _read_deep_tiff(path: Path, *, exactly: bool) -> Original | None:
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
-            if page.dtype is None or page.dtype.itemsize == 1 or page.photometric is None:
+            if page.dtype is None or page.dtype in (np.uint8, np.bool_) or page.photometric is None:
                 return None
-            pages = sum(not (each.is_reduced or each.is_mask) for each in file.pages)
-            return _deep_page(path, page, max(1, pages), exactly=exactly)
+            return _deep_page(path, page, _photos_in(file), exactly=exactly)
     except UserError as error:
         raise error if str(path) in str(error) else UserError(f"{path}: {error}") from None
     except (PermissionError, MemoryError):
         raise
     except Exception:  # no TIFF, or a damaged one: Pillow says what is wrong
         return None
+
+
+def _photos_in(file: tifffile.TiffFile) -> int:
+    """How many pages of a TIFF are photos, and not smaller copies or masks of one."""
+    return max(1, sum(not (page.is_reduced or page.is_mask) for page in file.pages))
 
 
 def _deep_page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool) -> Original | None:
@@ -392,12 +400,13 @@ def _write_tiff(path: str, pixels: np.ndarray, alpha: np.ndarray | None, kept: M
         pixels = np.dstack([pixels, alpha])
     groups = {group: tags for group, tags in kept.exif.items() if group in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)}
     tags = [_tiff_tag(tag, value) for tag, value in kept.exif.get(0, {}).items() if tag not in (0x011A, 0x011B, 0x0128)]
-    tags += [(int(group), 4, 1, 0, True) for group in groups]
+    tags += [(int(group) - 1, 4, 1, 0, True) for group in groups]  # tifffile writes no tag of that name
     if kept.xmp:
         tags.append((700, 1, len(kept.xmp), kept.xmp, True))
     tifffile.imwrite(
         path,
         pixels,
+        byteorder="<",
         photometric=colour,
         planarconfig="contig" if pixels.ndim == 3 else None,
         extrasamples=None if alpha is None else ["unassalpha"],
@@ -410,16 +419,18 @@ def _write_tiff(path: str, pixels: np.ndarray, alpha: np.ndarray | None, kept: M
     )
     for group, content in groups.items():
         offset = os.path.getsize(path) + os.path.getsize(path) % 2
-        if offset > 2**32 - 2**20:
+        if offset > 2**32 - 2**20:  # a BigTIFF has room for a photo's own tags alone
             return
-        with tifffile.TiffFile(path, mode="r+") as file:
-            is_little = file.byteorder == "<"
-            directory = ImageFileDirectory_v2(b"II*\0\x08\0\0\0" if is_little else b"MM\0*\0\0\0\x08", group=int(group))
-            for tag, value in content.items():
-                directory[tag] = value
-            file.filehandle.seek(offset)
-            file.filehandle.write(directory.tobytes(offset))
-            file.pages[0].tags[int(group)].overwrite(offset)
+        with tifffile.TiffFile(path) as file:
+            entry = file.pages[0].tags[int(group) - 1].offset
+        directory = ImageFileDirectory_v2(b"II*\0\x08\0\0\0", group=int(group))
+        for tag, value in content.items():
+            directory[tag] = value
+        with open(path, "r+b") as file:
+            file.seek(offset)
+            file.write(directory.tobytes(offset))
+            file.seek(entry)
+            file.write(struct.pack("<HHII", int(group), 4, 1, offset))
 
 
 def _tiff_tag(tag: int, value: object) -> tuple | None:

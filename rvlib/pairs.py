@@ -1,5 +1,6 @@
 """Pairs of degraded and reference photos: whole photos to test on, random patches to train on."""
 
+import os
 import zlib
 from inspect import isfunction
 from math import prod
@@ -21,14 +22,37 @@ Pair = tuple[np.ndarray, np.ndarray]
 def photo_pairs(references: dict[str, np.ndarray], degradation, *, seed: int = 0) -> dict[str, Pair]:
     """Degrade each reference (uint8 H x W x 3): {name: (degraded, reference)}; the same seed gives the same pairs.
 
-    A degradation that shrinks crops its reference to a multiple of its scale first.
+    A degradation that shrinks crops its reference to a multiple of its scale first. Raises UserError for a reference
+    of which nothing is left then.
     """
     pairs = {}
     for name, reference in references.items():
+        height, width = reference.shape[:2]
         reference = mod_crop(reference, getattr(degradation, "scale", 1))
-        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        if not reference.size:
+            raise UserError(
+                f"{name} has {width} x {height} pixels, too few for scale {degradation.scale}: leave it out"
+            )
+        rng = np.random.default_rng([seed, zlib.crc32(os.fsencode(name))])
         pairs[name] = (degradation(reference, rng), reference)
     return pairs
+
+
+def given_pair(name: str, degraded: np.ndarray, reference: np.ndarray, scale: int) -> Pair:
+    """A pair of your own for a network of that scale, the reference cropped to a multiple of it.
+
+    Raises UserError, which names the photo, where the reference is not `scale` times as large as the degraded photo.
+    """
+    cropped = mod_crop(reference, scale)
+    if cropped.size and cropped.shape[:2] == tuple(scale * side for side in degraded.shape[:2]):
+        return degraded, cropped
+    (low, wide), (high, long) = degraded.shape[:2], reference.shape[:2]
+    told = f"{name}: the reference has {long} x {high} pixels, the degraded photo {wide} x {low}"
+    factors = {high // low, long // wide}
+    hint = f", but {factors.pop()} times: give --scale" if len(factors) == 1 and min(factors) > 0 else ""
+    if low > high and wide > long:
+        hint = ": are the two folders the wrong way round?"
+    raise UserError(f"{told}, which is not {scale} times as large, as this network needs{hint}")
 
 
 def set_pairs(data: Path, name: str, degradation, *, split: str = "test", limit: int | None = None) -> dict[str, Pair]:
@@ -164,6 +188,10 @@ def _scale(references: dict[str, np.ndarray], degraded: dict[str, np.ndarray]) -
     scales = {n: (reference.shape[0] // degraded[n].shape[0]) for n, reference in references.items()}
     for name, reference in references.items():
         scale = scales[next(iter(scales))]
+        if scale < 1:
+            raise UserError(
+                f"{name}: the degraded photo is larger than the reference: are the two the wrong way round?"
+            )
         if mod_crop(reference, scale).shape[:2] != tuple(scale * side for side in degraded[name].shape[:2]):
             raise UserError(f"{name}: the reference is not {scale} times as large as the degraded photo, as others are")
     return scale
