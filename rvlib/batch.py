@@ -14,7 +14,9 @@ from rvlib.restore import restore
 
 
 class Batch:
-    """The pairs (photo, target) of one command, in order, in `jobs`; folders that may not be read are in `faults`.
+    """The pairs (photo, target) of one command, in order, in `jobs`.
+
+    `faults` names folders that may not be read, `notes` what they hold that no reader here knows.
 
     One photo goes to a file if `output` has a suffix; everything else to a folder, where names keep their lossless
     suffix or get .png, and the folders below a given one are kept. What an earlier run of the same command wrote into
@@ -28,6 +30,7 @@ class Batch:
         if "/" in suffix:
             raise UserError(f"suffix {suffix!r} must not hold a slash: it becomes a part of the file's name")
         self.faults: list[str] = []
+        self.notes: list[str] = []
         is_one = len(sources) == 1 and not os.path.isdir(sources[0])
         if is_one and output.suffix and not os.path.isdir(output):
             if suffix:
@@ -94,9 +97,9 @@ class Batch:
         if own != _same(source):
             found = [photo for photo in found if own not in _same(photo).parents]
         if not found and not faults:
-            deep = " and its folders hold" if recursive else " holds"
-            kinds = ", ".join(sorted(photos.SUFFIXES))
-            raise UserError(f"{source}{deep} no photos ({kinds}){photos.passed_over(source)}")
+            raise UserError(photos.no_photos(source, recursive=recursive))
+        told = photos.passed_over(source, recursive=recursive)
+        self.notes += [told] if told else []
         return [(photo, photo.relative_to(source)) for photo in found]
 
 

@@ -2,6 +2,8 @@
 
 import os
 import sys
+import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,7 @@ import typer
 
 import rvlib
 from rvlib.errors import UserError
+from rvlib.files import reason_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,34 +42,45 @@ def restore(
 
     from rvlib.batch import Batch
 
-    batch = Batch(photos, output, recursive=recursive, suffix=suffix)
+    batch = Batch(photos, output, recursive=recursive, suffix=suffix, compare=compare)
     network = rvlib.load(model, scale=scale, device=device)
     if compiled:
         import torch
 
         network = torch.compile(network)
     options = {"tile": tile, "self_ensemble": self_ensemble, "precision": precision}
-    done, skipped, faults = 0, 0, []
+    done, skipped, faults, notes = 0, 0, [], Counter(batch.notes)
     try:
         for photo, target in tqdm(batch.jobs, unit="photo", disable=len(batch.jobs) == 1):
-            if target.exists() and not overwrite:
+            if os.path.exists(target) and not overwrite:
                 skipped += 1
                 continue
             try:
-                batch.restore(network, photo, target, compare=compare, **options)
+                notes.update(batch.restore(network, photo, target, compare=compare, **options))
                 done += 1
             except UserError as error:
                 faults.append(str(error))
+            except Exception as error:
+                if compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                    raise UserError(f"--compile failed ({_first_line(error)}): leave it out") from None
+                raise
     except KeyboardInterrupt:
         left = len(batch.jobs) - done - skipped - len(faults)
         typer.echo(f"stopped: {done} restored, {left} left; the same command goes on from there", err=True)
         raise
-    for fault in faults if len(batch.jobs) > 1 else []:
-        typer.echo(f"error: {fault}", err=True)
+    for note, count in notes.items():
+        typer.echo(f"note: {note}{f' ({count} photos)' if count > 1 else ''}", err=True)
     if skipped:
         typer.echo(f"{skipped} of {len(batch.jobs)} were there already: --overwrite restores them again", err=True)
+    if faults and len(batch.jobs) > 1:
+        batch.faults += faults
+        faults = [f"{len(faults)} of {len(batch.jobs)} photos failed"]
+    elif batch.faults and not faults:
+        faults = [f"{len(batch.faults)} folders may not be read"]
+    for fault in batch.faults:
+        typer.echo(f"error: {fault}", err=True)
     if faults:
-        raise UserError(faults[0] if len(batch.jobs) == 1 else f"{len(faults)} of {len(batch.jobs)} photos failed")
+        raise UserError(faults[0])
     typer.echo(f"{done} restored: {output}")
 
 
@@ -104,7 +118,7 @@ def train(
 ):
     """Train a method on your own photos."""
     from rvlib import recipes
-    from rvlib.photos import folder, pair_folder, read
+    from rvlib.pairs import own_photos, own_validation
 
     settings = {
         "steps": steps,
@@ -113,15 +127,16 @@ def train(
         "validate_every": validate_every,
         "seed": seed,
     }
-    pairs = pair_folder(degraded, photos) if degraded else [(None, path) for path in folder(photos)]
+    begun_from = rvlib.load(start) if start else None
+    references, inputs = own_photos(photos, degraded, method=method, scale=scale, start=begun_from)
     try:
         recipes.train(
             method,
-            {path.stem: read(path) for _, path in pairs},
+            references,
             run=run,
-            degraded={path.stem: read(path) for path, _ in pairs} if degraded else None,
-            start=rvlib.load(start) if start else None,
-            validation={path.name: read(path) for path in folder(validation)} if validation else None,
+            degraded=inputs,
+            start=begun_from,
+            validation=own_validation(validation, degraded, scale=scale) if validation else None,
             scale=scale,
             patch_size=patch_size,
             replace_run=replace,
@@ -149,27 +164,39 @@ def evaluate(
     """
     from rvlib import evaluate as evaluation
     from rvlib import measures
-    from rvlib.pairs import photo_pairs
-    from rvlib.photos import folder, pair_folder, read
+    from rvlib.files import write_atomically
+    from rvlib.pairs import measured_pairs
     from rvlib.recipes import degradation
     from rvlib.study import tables
 
+    if output is not None:
+        if output.suffix not in ("", ".csv"):
+            raise UserError(f"{output}: rows are written as CSV, choose a name that ends in .csv")
+        output = output.with_suffix(".csv")
+        if os.path.isdir(output):
+            raise UserError(f"{output} is a folder: choose another name")
     network = rvlib.load(model, scale=scale)
-    if degraded is not None:
-        pairs = {high.name: (read(low), read(high)) for low, high in pair_folder(degraded, reference)}
-    else:
-        photos = {path.name: read(path) for path in folder(reference)}
-        pairs = photo_pairs(photos, degradation(network.task, network.scale))
+    made = degradation(network.task, network.scale)
+    pairs, faults, notes = measured_pairs(reference, degraded, made, scale=network.scale)
     restorers = evaluation.baseline(network.task, network.scale)
     if model in rvlib.released():
         restorers[model, "released weights"] = evaluation.with_model(network)
     else:
         restorers[network.recipe["name"], "this run"] = evaluation.with_model(network)
     chosen = measures.for_task(network.task, network.scale, perceptual=perceptual)
-    rows = evaluation.evaluate(restorers, pairs, set_name=reference.name, measures=chosen)
-    typer.echo(tables.markdown(tables.means(rows)))
-    if output is not None:
-        tables.write(rows, output)
+    rows = evaluation.evaluate(restorers, pairs, set_name=reference.name, measures=chosen, faults=faults)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    if len(rows):
+        typer.echo(tables.markdown(tables.means(rows)))
+    if len(rows) and output is not None:
+        write_atomically(output, lambda file: rows.to_csv(file, index=False, errors="surrogateescape"))
+    if len(faults) > 1 or (faults and len(rows)):
+        for fault in faults:
+            typer.echo(f"error: {fault}", err=True)
+        faults = [f"{len(faults)} photos could not be measured"]
+    if faults:
+        raise UserError(faults[0])
 
 
 @app.command()
@@ -222,6 +249,10 @@ def release(params: Annotated[Path, typer.Option(help="Parameters of a profile."
 
 def main() -> None:
     """Run the command line; what the user can mend is said in one line, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # of file names that are no text
+    warnings.formatwarning = _as_note
     try:
         sys.exit(app(standalone_mode=False))  # 130 after Ctrl-C
     except UserError as error:
@@ -230,11 +261,29 @@ def main() -> None:
         sys.exit("stopped")
     except BrokenPipeError:  # `rvlib models | head`
         os._exit(0)
+    except MemoryError:
+        sys.exit("error: there is not enough memory for this")
+    except OSError as error:
+        if error.errno is None:
+            raise
+        sys.exit(f"error: {error.filename or 'a file'} could not be used {reason_of(error)}")
     except Exception as error:
         if hasattr(error, "show"):  # a wrong option, typer's own
             error.show()
             sys.exit(2)
         raise
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
+
+
+def _as_note(message: Warning | str, category: type, filename: str, line: int, source: str | None = None) -> str:
+    """The library's own warnings as a line of text; others as Python has them."""
+    if Path(filename).is_relative_to(Path(rvlib.__file__).parent):
+        return f"note: {message}\n"
+    return f"{filename}:{line}: {category.__name__}: {message}\n"
 
 
 if __name__ == "__main__":

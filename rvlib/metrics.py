@@ -15,9 +15,9 @@ SMALLEST = 32
 def psnr(restored, reference, *, channel: str = "y", crop: int = 0):
     """PSNR in dB: 10 log₁₀(255² / mean (restored - reference)²), in float64.
 
-    Two uint8 arrays H x W x 3 give a float; two tensors (b c h w), floats in [0, 1] or uint8, give a tensor (b). `crop` pixels are
-    cut off each border first; channel "y" is the unrounded BT.601 luminance, "rgb" all channels together. Identical
-    images give inf. Raises UserError for images that cannot be compared.
+    Two uint8 arrays H x W x 3 give a float; two tensors (b c h w), floats in [0, 1] or uint8, give a tensor (b).
+    `crop` pixels are cut off each border first; channel "y" is the unrounded BT.601 luminance, "rgb" all channels
+    together. Identical images give inf. Raises UserError for images that cannot be compared.
     """
     x, y = (_view(image, channel, ("y", "rgb"), crop) for image in _pair(restored, reference))
     error = ((x - y) ** 2).mean(dim=(1, 2, 3))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rvlib import photos
 from rvlib.color import luminance
@@ -53,6 +53,82 @@ def given_pair(name: str, degraded: np.ndarray, reference: np.ndarray, scale: in
     if low > high and wide > long:
         hint = ": are the two folders the wrong way round?"
     raise UserError(f"{told}, which is not {scale} times as large, as this network needs{hint}")
+
+
+def own_photos(
+    folder: Path, degraded: Path | None, *, method: str, scale: int | None, start: nn.Module | None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
+    """Your own photos to train a method on, and their degraded versions by the same names (None without a folder).
+
+    Raises UserError, before anything is trained, for pairs that are not as the network needs them.
+    """
+    if degraded is None:
+        return {name: photos.read(file) for name, file in photos.by_name(photos.folder(folder)).items()}, None
+    pairs = photos.pair_folder(degraded, folder)
+    references = {high.stem: photos.read(high) for _, high in pairs}
+    inputs = {low.stem: photos.read(low) for low, _ in pairs}
+    network = start if start is not None else _blueprint(method, scale)
+    for name, reference in references.items():
+        if network is not None:
+            given_pair(name, inputs[name], reference, network.scale)
+    return references, inputs
+
+
+def own_validation(folder: Path, degraded: Path | None, *, scale: int | None) -> dict[str, np.ndarray]:
+    """Your own photos to choose the best weights on, by file name.
+
+    Raises UserError for photos that are too small to be measured, and beside photos degraded by something else than
+    the study, which these could not be compared with.
+    """
+    if degraded is not None:
+        raise UserError(
+            "--validation degrades its photos as the study does, and --degraded holds others: leave one of them out"
+        )
+    found = {file.name: photos.read(file) for file in photos.folder(folder)}
+    least = 3 * (scale or 4)
+    for name, image in found.items():
+        height, width = image.shape[:2]
+        if min(height, width) < least:
+            raise UserError(
+                f"{folder / name} has {width} x {height} pixels, fewer than {least}: take it out of {folder}"
+            )
+    return found
+
+
+def _blueprint(method: str, scale: int | None) -> nn.Module | None:
+    """The network of a method without its weights; None where there is no such method, which training says."""
+    from rvlib.models import create
+    from rvlib.recipes import RECIPES
+
+    if method not in RECIPES:
+        return None
+    given = {} if scale is None else {"scale": scale}
+    with torch.device("meta"):
+        return create(RECIPES[method].model, **{**RECIPES[method].arguments, **given})
+
+
+def measured_pairs(
+    reference: Path, degraded: Path | None, degradation, *, scale: int
+) -> tuple[dict[str, Pair], list[str], list[str]]:
+    """The pairs of your own folders by file name, what is wrong with photos that are left out, and notes.
+
+    Without a folder of degraded photos they are made by `degradation`.
+    """
+    found = [(None, file) for file in photos.folder(reference)]
+    if degraded is not None:
+        found = photos.pair_folder(degraded, reference)
+    pairs, faults = {}, []
+    for low, high in found:
+        try:
+            image = photos.read(high)
+            if low is None:
+                pairs |= photo_pairs({high.name: image}, degradation)
+            else:
+                pairs[high.name] = given_pair(high.name, photos.read(low), image, scale)
+        except UserError as error:
+            faults.append(str(error))
+    notes = [photos.passed_over(place) for place in (reference, degraded) if place is not None]
+    return pairs, faults, [note for note in notes if note]
 
 
 def set_pairs(data: Path, name: str, degradation, *, split: str = "test", limit: int | None = None) -> dict[str, Pair]:

@@ -67,7 +67,7 @@ def folder(path: str | Path) -> list[Path]:
     if faults:
         raise UserError(faults[0])
     if not found:
-        raise UserError(f"{path} holds no photos ({', '.join(sorted(SUFFIXES))}){passed_over(Path(path))}")
+        raise UserError(no_photos(Path(path)))
     return found
 
 
@@ -90,14 +90,21 @@ def walk(path: Path, *, recursive: bool = False) -> tuple[list[Path], list[str]]
     return sorted(found), faults
 
 
-def passed_over(path: Path) -> str:
+def no_photos(path: Path, *, recursive: bool = False) -> str:
+    """What is said of a folder without photos."""
+    told = passed_over(path, recursive=recursive)
+    inside = " and its folders hold" if recursive else " holds"
+    return f"{path}{inside} no photos ({', '.join(sorted(SUFFIXES))}){'; ' if told else ''}{told}"
+
+
+def passed_over(path: Path, *, recursive: bool = False) -> str:
     """In words how many photos of a folder are of formats that nothing here reads; empty where there are none."""
-    try:
-        kinds = Counter(Path(name).suffix.lower() for name in os.listdir(path) if _is_seen(name))
-    except OSError:
-        return ""
+    kinds: Counter[str] = Counter()
+    for _, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if recursive and _is_seen(name)]
+        kinds.update(Path(name).suffix.lower() for name in names if _is_seen(name))
     told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind in UNREAD)
-    return f"; {told} in it cannot be read here: export them as PNG, TIFF or JPEG" if told else ""
+    return f"{told} in {path} cannot be read here: export them as PNG, TIFF or JPEG" if told else ""
 
 
 def _is_seen(name: str) -> bool:

@@ -14,6 +14,7 @@ import jupytext
 import nbformat
 import papermill
 import yaml
+from jupyter_client.kernelspec import NoSuchKernel
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
@@ -50,6 +51,9 @@ def run(name: str, parameters: Path, *, only: str | None = None) -> None:
     profile, values = content["profile"], section(content, name, parameters)
     target = rvlib.ROOT / "reports" / profile / "notebooks" / f"{name}{'.' + only if only else ''}.ipynb"
     if only is not None:
+        tags = sorted({tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])} - {"parameters"})
+        if only not in tags:
+            raise UserError(f"no cell of {name} has the tag {only!r}: choose one of {', '.join(tags) or '(none)'}")
         notebook.cells = [cell for cell in notebook.cells if {"parameters", only} & set(cell.metadata.get("tags", []))]
     execute(notebook, target, {"profile": profile, **values}, folder=rvlib.ROOT)
 
@@ -97,8 +101,15 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict, *, folder: P
         raise UserError(
             f"{target.stem} stopped in cell {error.exec_count}, {target} shows where: {error.ename}: {error.evalue}"
         ) from None
+    except NoSuchKernel as error:
+        raise UserError(f"the kernel {error.name!r} is not installed: run make setup") from None
     except OSError as error:
         raw.unlink(missing_ok=True)
+        if isinstance(error, FileNotFoundError) and target.parent.is_dir():  # of an environment that is gone
+            raise UserError(
+                f"the kernel of the notebooks could not be started ({error.filename or error}): "
+                f"`jupyter kernelspec list` shows where python3 comes from"
+            ) from None
         raise UserError(f"{target} could not be written ({error.strerror or error}): free some space") from None
     finally:
         if raw.exists():
