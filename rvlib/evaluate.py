@@ -116,5 +116,5 @@ def _value(measure: Measure, photo: str, restored: np.ndarray, reference: np.nda
     except UserError as error:
         if not measure.perceptual:
             raise
-        warnings.warn(f"{measure.title} of {photo} is left empty: {error}", stacklevel=3)
+        warnings.warn(f"{measure.title} is left empty: {error} ({photo})", stacklevel=3)
     return float("nan")
