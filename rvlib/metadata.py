@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import tifffile
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -90,17 +91,38 @@ class Metadata:
 
 def of_image(image: Image.Image, path: Path | None = None) -> Metadata:
     """The metadata of an image that Pillow opened and loaded; what is damaged there is left out."""
-    info = image.info
-    found = Metadata(exif=_exif(image), dpi=_resolution(info.get("dpi")))
-    profile, xmp = info.get("icc_profile"), info.get("xmp")
-    if isinstance(profile, bytes) and _fits(profile, image.mode):
-        found.profile = profile
-    if isinstance(xmp, str):
-        xmp = xmp.encode("utf-8", "replace")
-    if isinstance(xmp, bytes) and xmp:
-        found.xmp = re.sub(rb'(tiff:Orientation(="|>))[2-8]', rb"\g<1>1", xmp)
+    try:
+        exif = _exif(image.getexif())
+    except Exception:  # broken EXIF is no reason to refuse the photo
+        exif = {}
+    found = Metadata(exif=exif, dpi=_resolution(image.info.get("dpi")), xmp=_xmp(image.info.get("xmp")))
+    profile = image.info.get("icc_profile")
+    if isinstance(profile, bytes) and image.mode not in ("CMYK", "LAB"):
+        found.profile = _fitting(profile, is_grey=image.mode[0] in "1LI")
     if image.format == "PNG" and path is not None:
         found.chunks = _chunks(path)
+    return found
+
+
+def of_page(path: Path, page: tifffile.TiffPage) -> Metadata:
+    """The same of a page that tifffile opened, whatever its layout."""
+    exif = Image.Exif()
+    exif.endian, exif.bigtiff = page.parent.byteorder, page.parent.is_bigtiff
+    found = Metadata()
+    try:
+        with path.open("rb") as file:
+            exif.load_from_fp(file, page.offset)
+            found.exif = _exif(exif)
+    except Exception:  # broken EXIF is no reason to refuse the photo
+        found.exif = {}
+    photo = found.exif.get(0, {})
+    unit = {2: 1.0, 3: 2.54}.get(photo.get(0x0128, 2))
+    if unit is not None and 0x011A in photo and 0x011B in photo:
+        found.dpi = _resolution([unit * float(photo[tag]) for tag in (0x011A, 0x011B)])
+    if page.iccprofile:
+        found.profile = _fitting(page.iccprofile, is_grey=int(page.photometric) < 2)
+    xmp = page.tags.get(700)
+    found.xmp = _xmp(xmp.value) if xmp is not None else None
     return found
 
 
@@ -113,15 +135,14 @@ def orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _exif(image: Image.Image) -> dict[int, dict[int, object]]:
+def _exif(exif: Image.Exif) -> dict[int, dict[int, object]]:
     """The tags that tell of the photo, each of which can be written again."""
     found = {}
-    try:
-        exif = image.getexif()
-        groups = {0: exif, **{group: exif.get_ifd(group) for group in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)}}
-    except Exception:  # broken EXIF is no reason to refuse the photo
-        return {}
-    for group, tags in groups.items():
+    for group in (0, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        try:
+            tags = exif if group == 0 else exif.get_ifd(group)
+        except Exception:  # a directory beyond the end of the file
+            continue
         kept = {}
         for tag in list(tags):
             if (group == 0 and tag not in TAGS) or tag == INTEROPERABILITY:
@@ -170,15 +191,21 @@ def _resolution(dpi: object) -> tuple[float, float] | None:
     return (across, down) if all(math.isfinite(value) and 1 <= value < 65_536 for value in (across, down)) else None
 
 
-def _fits(profile: bytes, mode: str) -> bool:
-    """Whether a profile describes the colours that the pixels are handed on in: that of inks tells nothing of RGB."""
-    if mode in ("CMYK", "LAB"):
-        return False
+def _fitting(profile: bytes, *, is_grey: bool) -> bytes | None:
+    """A profile, if it describes the colours that the pixels are handed on in: that of inks tells nothing of RGB."""
     try:
         space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
     except Exception:  # a profile that only another program understands
-        return True
-    return space in (("RGB", "GRAY") if mode[0] in "1LI" else ("RGB",))
+        return profile
+    return profile if space == "RGB" or (is_grey and space == "GRAY") else None
+
+
+def _xmp(content: object) -> bytes | None:
+    """XMP as bytes, saying that the photo is upright."""
+    content = content.encode("utf-8", "replace") if isinstance(content, str) else content
+    if not isinstance(content, bytes) or not content:
+        return None
+    return re.sub(rb'(tiff:Orientation(="|>))[2-8]', rb"\g<1>1", content)
 
 
 def _chunks(path: Path) -> tuple[tuple[bytes, bytes], ...]:

@@ -373,24 +373,10 @@ def _deep_page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool
     orientation = tag.value if tag is not None and tag.value in range(1, 9) else 1
     image = turned(np.repeat(colour, 3, axis=2) if colours == 1 else colour, orientation)
     original = Original(image, colours == 1, None if alpha is None else turned(alpha, orientation))
-    original.metadata = _of_page(path, page)
+    original.metadata = metadata.of_page(path, page)
     if extras and not has_alpha:
         original.notes.append("a fourth channel of unknown meaning is left out")
     return original
-
-
-def _of_page(path: Path, page: tifffile.TiffPage) -> Metadata:
-    """Metadata by Pillow where it opens the file, else the profile and XMP alone."""
-    try:
-        with Image.open(path) as image:
-            found = metadata.of_image(image)
-    except Exception:  # a layout that Pillow does not know
-        found = Metadata()
-    xmp, profile = page.tags.get(700), page.iccprofile
-    found.profile = found.profile or profile
-    if found.xmp is None and xmp is not None and isinstance(xmp.value, bytes):
-        found.xmp = xmp.value
-    return found
 
 
 def _write_tiff(path: str, pixels: np.ndarray, alpha: np.ndarray | None, kept: Metadata) -> None:
