@@ -1,5 +1,6 @@
 """The command line: restore photos, fetch data, train, evaluate, list models, run notebooks."""
 
+import logging
 import os
 import sys
 import warnings
@@ -253,6 +254,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # of file names that are no text
     warnings.formatwarning = _as_note
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds odd is in the errors that are shown
     try:
         sys.exit(app(standalone_mode=False))  # 130 after Ctrl-C
     except UserError as error:

@@ -11,7 +11,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-ORIENTATION = 0x0112
+ORIENTATION, DESCRIPTION = 0x0112, 0x010E
 WIDTH, HEIGHT, INTEROPERABILITY = 0xA002, 0xA003, 0xA005  # in the camera's part of EXIF
 TAGS = {
     # a TIFF's own tags say where its strips are and what they hold: those of the photo alone are handed on
@@ -148,7 +148,9 @@ def _exif(exif: Image.Exif) -> dict[int, dict[int, object]]:
             if (group == 0 and tag not in TAGS) or tag == INTEROPERABILITY:
                 continue
             try:
-                kept[tag] = _writable(group, tag, tags[tag])
+                value = _writable(group, tag, tags[tag])
+                if not (tag == DESCRIPTION and _is_of_a_program(value)):
+                    kept[tag] = value
             except Exception:  # a text for a number, a negative size: that tag is left out
                 continue
         if kept:
@@ -164,6 +166,12 @@ def _writable(group: int, tag: int, value: object) -> object:
     directory[tag] = value
     directory.tobytes()
     return value
+
+
+def _is_of_a_program(description: object) -> bool:
+    """Whether a description is a program's note on how the pixels are laid, which are not laid so any more."""
+    text = description.decode("latin-1") if isinstance(description, bytes) else str(description)
+    return text.startswith(('{"shape":', "ImageJ=")) or "<OME " in text
 
 
 def _shortened(exif: dict[int, dict[int, object]]) -> tuple[dict[int, dict[int, object]], int]:

@@ -82,7 +82,7 @@ def walk(path: Path, *, recursive: bool = False) -> tuple[list[Path], list[str]]
         raise UserError(f"{path} {reason}")
     found, faults = [], []
     for place, folders, names in os.walk(
-        path, onerror=lambda error: faults.append(f"{error.filename}: {_may_not(error)}")
+        path, onerror=lambda error: faults.append(f"{error.filename} {_may_not(error)}")
     ):
         folders[:] = [name for name in folders if recursive and _is_seen(name)]
         files = [Path(place) / name for name in names if _is_seen(name) and Path(name).suffix.lower() in READ]
