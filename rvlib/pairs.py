@@ -98,13 +98,13 @@ def own_validation(folder: Path, degraded: Path | None, *, scale: int | None) ->
 def _blueprint(method: str, scale: int | None) -> nn.Module | None:
     """The network of a method without its weights; None where there is no such method, which training says."""
     from rvlib.models import create
-    from rvlib.recipes import RECIPES
+    from rvlib.recipes import METHOD_OF, RECIPES
 
     if method not in RECIPES:
         return None
     given = {} if scale is None else {"scale": scale}
     with torch.device("meta"):
-        return create(RECIPES[method].model, **{**RECIPES[method].arguments, **given})
+        return create(METHOD_OF[method].network, **{**RECIPES[method].arguments, **given})
 
 
 def measured_pairs(

@@ -1,10 +1,7 @@
-"""How each method is trained: its objective, its loss and its settings.
-
-`Recipe.settings` are small enough for a laptop; the profiles in params.yaml overwrite them with what their time allows.
-"""
+"""Training a method by its recipe, which stands in the method's record next to its network (`rvlib.models`)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,153 +13,33 @@ from rvlib.degrade import Bicubic, MotionBlur
 from rvlib.errors import UserError
 from rvlib.losses import PIXEL_LOSSES
 from rvlib.metrics import psnr
-from rvlib.models import create
-from rvlib.models.srgan import Adversaries, Discriminator
-from rvlib.objectives import JointDiffusion, Loss, PerceptualAdversarial, Pixelwise, SeparateDiffusion, WithReference
+from rvlib.models import METHODS, create
 from rvlib.pairs import Pair, Patches, photo_pairs
 from rvlib.processes import in_processes
 from rvlib.restore import restore
-from rvlib.train import Objective, Settings, checksum, fit
+from rvlib.settings import Settings
+from rvlib.train import checksum, fit
 
 SHAKE = MotionBlur(length=(5.0, 25.0))
 """The camera shake that deblurring is measured on: 5 to 25 pixels, the same all over the photo, averaged in light."""
 
 TRAINING_SHAKE = MotionBlur(
-    length=(0.0, 40.0), spacing=(0.5, 3.0), still=0.05, turn=0.3, zoom=0.3, linear=0.5, noise=2.0, highlights=0.25
+    length=(0.0, 12.0, 40.0),
+    spacing=(0.5, 2.0),
+    still=0.05,
+    turn=0.2,
+    zoom=0.2,
+    linear=0.75,
+    noise=1.0,
+    highlights=0.1,
 )
 """The camera shake that deblurring learns to undo: of every kind that photos show, and none at all."""
 
-Prepare = Callable[[nn.Module, nn.Module | None, Loss], tuple[nn.Module, Objective]]
-"""(model, start, pixel loss) -> (what is trained, objective); `start` holds the weights to begin with, or is None."""
+METHOD_OF = {name: method for method in METHODS.values() for name in method.recipes}
+"""The method that a recipe trains, by the recipe's name."""
 
-
-def alone(objective: type) -> Prepare:
-    """The model alone is trained, from fresh weights or from those of `start`."""
-
-    def prepare(model: nn.Module, start: nn.Module | None, loss: Loss) -> tuple[nn.Module, Objective]:
-        if start is not None:
-            model.load_state_dict(start.state_dict())
-        return model, objective(loss)
-
-    return prepare
-
-
-def against_discriminator(model: nn.Module, start: nn.Module | None, loss: Loss) -> tuple[nn.Module, Objective]:
-    """The generator continues from its training with a pixel loss; the discriminator begins."""
-    if start is None:
-        raise UserError("srgan continues from weights of srresnet: train that first and give it as start")
-    model.load_state_dict(start.state_dict())
-    return Adversaries(model, Discriminator()), PerceptualAdversarial(loss)
-
-
-def after_stage_1(objective: Callable[[Loss, nn.Module, nn.Module], Objective]) -> Prepare:
-    """Stage 2 takes over stage 1's restoring part G and learns to guess stage 1's IPR."""
-
-    def prepare(model: nn.Module, start: nn.Module | None, loss: Loss) -> tuple[nn.Module, Objective]:
-        if not hasattr(start, "prior"):
-            raise UserError("stage 2 of DiffIR continues from stage 1: train diffir-s1 first and give it as start")
-        model.G.load_state_dict(start.G.state_dict())
-        return model, objective(loss, start.requires_grad_(False), model)
-
-    return prepare
-
-
-def joint_diffusion(loss: Loss, stage_1: nn.Module, model: nn.Module) -> Objective:
-    """All parts of stage 2 learn at once, as the paper has it."""
-    return JointDiffusion(loss, stage_1)
-
-
-def separate_diffusion(loss: Loss, stage_1: nn.Module, model: nn.Module) -> Objective:
-    """The denoising network learns alone, one step of the chain at a time."""
-    return SeparateDiffusion(stage_1, len(model.diffusion.betas))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a method is trained."""
-
-    model: str
-    arguments: dict = field(default_factory=dict)
-    loss: str  # the pixel loss, by its name in `losses.PIXEL_LOSSES`
-    prepare: Prepare
-    settings: Settings
-    patch_size: int  # side of the reference patch
-
-
-_NAFNET = Settings(
-    steps=1000,
-    batch_size=8,
-    learning_rate=1e-3,
-    final_learning_rate=1e-7,
-    optimizer="adamw",
-    betas=(0.9, 0.9),
-    weight_decay=1e-3,
-    clip_norm=0.01,
-    channels_last=True,
-)
-_DIFFIR = Settings(
-    steps=1000, batch_size=8, learning_rate=5e-4, betas=(0.9, 0.99), warmup_steps=200, clip_norm=1.0, channels_last=True
-)
-
-RECIPES = {
-    "srcnn": Recipe(
-        model="srcnn",
-        loss="mse",
-        prepare=alone(Pixelwise),
-        settings=Settings(steps=2000, learning_rate=1e-3),
-        patch_size=48,
-    ),
-    # without clipping and warm-up, Adam at this rate now and then throws FSRCNN's tiny deconvolution off for good
-    "fsrcnn": Recipe(
-        model="fsrcnn",
-        loss="mse",
-        prepare=alone(Pixelwise),
-        settings=Settings(steps=2000, learning_rate=2e-3, warmup_steps=500, clip_norm=0.5, channels_last=True),
-        patch_size=48,
-    ),
-    "srresnet": Recipe(
-        model="srgan",
-        loss="mse",
-        prepare=alone(Pixelwise),
-        settings=Settings(steps=2000, learning_rate=5e-4, warmup_steps=200, bf16=True, channels_last=True),
-        patch_size=96,
-    ),
-    "srgan": Recipe(
-        model="srgan",
-        loss="mse",
-        prepare=against_discriminator,
-        settings=Settings(steps=500, learning_rate=1e-4, ema=0.99, bf16=True, channels_last=True),
-        patch_size=96,
-    ),
-    "swinir": Recipe(
-        model="swinir",
-        loss="l1",
-        prepare=alone(Pixelwise),
-        settings=Settings(steps=1000, learning_rate=1e-3, warmup_steps=200, clip_norm=1.0),
-        patch_size=64,
-    ),
-    **{
-        name: Recipe(model=name, loss="negative_psnr", prepare=alone(Pixelwise), settings=_NAFNET, patch_size=96)
-        for name in ("plainnet", "baseline", "nafnet")
-    },
-    "diffir-s1": Recipe(
-        model="diffir", arguments={"stage": 1}, loss="l1", prepare=alone(WithReference), settings=_DIFFIR, patch_size=64
-    ),
-    "diffir-s2": Recipe(
-        model="diffir",
-        loss="l1",
-        prepare=after_stage_1(joint_diffusion),
-        settings=_DIFFIR,
-        patch_size=64,
-    ),
-    "diffir-s2-separate": Recipe(
-        model="diffir",
-        loss="l1",
-        prepare=after_stage_1(separate_diffusion),
-        settings=_DIFFIR,
-        patch_size=64,
-    ),
-}
+RECIPES = {name: method.recipes[name] for name, method in METHOD_OF.items()}
+"""The recipes of all methods, by the name that `train` takes."""
 
 
 def degradation(task: str, scale: int, *, training: bool = False) -> Bicubic | MotionBlur:
@@ -216,7 +93,8 @@ def train(
     chosen = replace(recipe.settings, **settings)
     torch.manual_seed(chosen.seed)  # the fresh weights
     given = {} if scale is None else {"scale": scale}
-    model = create(recipe.model, **{**recipe.arguments, **given, **(arguments or {})})
+    model = create(METHOD_OF[method].network, **{**recipe.arguments, **given, **(arguments or {})})
+    model.method = METHOD_OF[method].key
     begun_from = checksum(start)
     trained, objective = recipe.prepare(model, start, PIXEL_LOSSES[loss])
     patches = Patches(

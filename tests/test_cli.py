@@ -6,10 +6,11 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import rvlib
-from rvlib import cli, photos
+from rvlib import cli, photos, recipes
 
 STARTS = pytest.mark.slow  # a Python with torch is started
 
@@ -118,6 +119,32 @@ def test_trains_and_evaluates_on_own_photos(photo, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "bicubic" in done.stdout
     assert (tmp_path / "rows.csv").exists()
+
+
+def command(*words, monkeypatch):
+    """Run a command in this process."""
+    monkeypatch.setattr(sys, "argv", ["rvlib", *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code
+
+
+def test_evaluate_names_the_method_and_not_the_network(photo, tmp_path, monkeypatch):
+    """SRResNet's network is SRGAN's generator."""
+    words = ["evaluate", "--model", "srresnet-x4", "--reference", photo.parent, "-o", tmp_path / "rows"]
+    command(*words, monkeypatch=monkeypatch)
+    table = pd.read_csv(tmp_path / "rows.csv")
+    assert table[["method", "label"]].to_numpy().tolist() == [
+        ["bicubic", "bicubic input"],
+        ["srresnet", "released weights"],
+    ]
+
+
+def test_help_names_every_recipe(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "300")
+    command("train", "--help", monkeypatch=monkeypatch)
+    help_text = capsys.readouterr().out
+    assert all(name in help_text for name in recipes.RECIPES)
 
 
 @STARTS

@@ -40,7 +40,7 @@ def test_starts_as_the_paper_says():
 @pytest.mark.parametrize("arguments", [{}, {"d": 20, "s": 7, "m": 2}, {"expand": False}, {"channels": 3}, {"scale": 2}])
 def test_architecture_is_inferred_from_the_weights(arguments):
     model = rvlib.create("fsrcnn", **arguments)
-    name, found, state = fsrcnn.infer(model.state_dict(), scale=arguments.get("scale"))
+    name, found, state = fsrcnn.recognise(model.state_dict(), scale=arguments.get("scale", 4))
     again = rvlib.create(name, **found)
     again.load_state_dict(state)
     x = torch.rand(1, arguments.get("channels", 1), 8, 9)

@@ -10,15 +10,15 @@ import rvlib
 from rvlib import recipes
 from rvlib.photos import sample
 
-PAPER = yaml.safe_load((Path(__file__).parent.parent / "profiles/paper/params.yaml").read_text())
+PAPER = yaml.safe_load((Path(__file__).parent.parent / "profiles/paper/params.yaml").read_text())["methods"]
 TRAININGS = {
-    "fsrcnn": {key: PAPER["04_fsrcnn"][key] for key in ("learning_rate", "patch_size")},
-    "srresnet": PAPER["05_srgan"]["pixel_training"],
-    "srgan": PAPER["05_srgan"]["adversarial_training"],
-    "swinir": PAPER["06_swinir"]["training"],
-    "nafnet": PAPER["07_nafnet"]["training"],
-    "diffir-s1": PAPER["08_diffir"]["super_resolution"],
-    "diffir-s2": PAPER["08_diffir"]["super_resolution"],
+    "fsrcnn": {key: PAPER["fsrcnn"][key] for key in ("learning_rate", "patch_size")},
+    "srresnet": PAPER["srgan"]["pixel_training"],
+    "srgan": PAPER["srgan"]["adversarial_training"],
+    "swinir": PAPER["swinir"]["training"],
+    "nafnet": PAPER["nafnet"]["training"],
+    "diffir-s1": PAPER["diffir"]["super_resolution"],
+    "diffir-s2": PAPER["diffir"]["super_resolution"],
 }
 OFFICIAL = {"srresnet": 1_547_350, "swinir": 929_628, "nafnet": 17_111_907, "diffir-s1": 24_801_478}
 
@@ -32,7 +32,7 @@ def test_three_steps(method, tmp_path):
         start = rvlib.create("srgan")
     elif method == "diffir-s2":
         start = rvlib.create("diffir", stage=1)
-    whole = settings.get("steps", PAPER["04_fsrcnn"]["steps"])
+    whole = settings.get("steps", PAPER["fsrcnn"]["steps"])
     # memory and time: one pair a step, of a patch that all windows and halvings fit
     small = {"steps": 3, "batch_size": 1, "patch_size": min(settings["patch_size"], 64), "validate_every": 3}
     photos = {"coffee": sample("coffee")[:128, :128]}

@@ -183,7 +183,7 @@ def test_a_photo_too_small_for_a_perceptual_measure_is_measured_by_the_others(rv
     folder = make(tmp_path / "in", a=COFFEE[:24, :24])
     status, said = rv("evaluate", "--model", "{weights}", "--reference", folder, "--perceptual")
     assert status == 0, said
-    assert "note: LPIPS is left empty: LPIPS needs images of at least" in said
+    assert "warning: LPIPS is left empty: LPIPS needs images of at least" in said
     assert "–" in said
 
 
@@ -203,7 +203,7 @@ def test_a_backbone_that_cannot_be_had_is_asked_for_once(rv, tmp_path, monkeypat
     status, said = rv("evaluate", "--model", "{weights}", "--reference", folder, "--perceptual")
     assert status == 0, said
     assert len(asked) == 2, "once at each source"
-    assert said.count("note: LPIPS is left empty: the weights of alexnet could not be fetched") == 1
+    assert said.count("warning: LPIPS is left empty: the weights of alexnet could not be fetched") == 1
 
 
 def test_a_damaged_backbone_in_the_cache_is_fetched_again(tmp_path, monkeypatch):
@@ -211,13 +211,13 @@ def test_a_damaged_backbone_in_the_cache_is_fetched_again(tmp_path, monkeypatch)
     fetched = []
     monkeypatch.setattr(backbones, "_from_archive", lambda name: fetched.append(name) or right)
     monkeypatch.setattr(backbones.pooch, "os_cache", lambda _: tmp_path)
-    backbones.convolutions("alexnet")
+    backbones.backbone_weights("alexnet")
     file = tmp_path / "alexnet.safetensors"
     whole = file.read_bytes()
     damages = [whole[:-5], whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], b"", whole]
     for content in damages:
         file.write_bytes(content)
-        found = backbones.convolutions("alexnet")
+        found = backbones.backbone_weights("alexnet")
         assert all(torch.equal(found[key], right[key]) for key in right)
         assert file.read_bytes() == whole
     assert len(fetched) == len(damages), "at first and for each damage, but not for the whole file"

@@ -22,7 +22,7 @@ REPORT = Path(rvlib.ROOT) / "reports" / "release"
 
 
 def test_all_methods_are_released():
-    wanted = "fsrcnn-x4 srresnet-x4 srgan-x4 swinir-light-x4 nafnet-deblur diffir-x4 diffir-deblur".split()
+    wanted = "fsrcnn-x4 srresnet-x4 srgan-x4 swinir-small-x4 nafnet-deblur diffir-x4 diffir-deblur".split()
     assert sorted(wanted) == NAMES
     assert sum(path.stat().st_size for path in WEIGHTS.glob("*.safetensors")) < 60 * 2**20
 
@@ -59,7 +59,7 @@ def benchmarks(tmp_path_factory):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("x4")])
 def test_set5_is_as_committed(name, benchmarks):
-    committed = pd.read_csv(REPORT / "09_compare_super_resolution" / "rows.csv")
+    committed = pd.read_csv(REPORT / "compare_super_resolution" / "rows.csv")
     committed = committed[(committed["set"] == "Set5") & (committed["weights"] == name)].set_index("photo")
     restorers = {(name, "released weights"): evaluate.with_model(rvlib.load(name))}
     chosen = measures.for_task("super-resolution", 4)

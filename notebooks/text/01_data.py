@@ -96,7 +96,7 @@ print(f"{len(validation)} validation photos; for curves and ablations: {', '.joi
 # %%
 def contrast(image: np.ndarray, size: int = 24) -> np.ndarray:
     """Standard deviation of the luminance of non-overlapping size x size patches, in grey levels."""
-    grey = image @ np.array([0.299, 0.587, 0.114])
+    grey = figures.luminance(image)
     rows, columns = (side // size * size for side in grey.shape)
     return grey[:rows, :columns].reshape(rows // size, size, -1, size).std(axis=(1, 3)).ravel()
 
@@ -141,7 +141,7 @@ assert len(planted) == 1
 planted
 
 # %%
-output = study.output(profile, "01_data")
+output = study.output(profile, "data")
 tables.write(summary, output / "sets")
 tables.write(files, output / "manifest")
 counts = {"train_photos": len(train), "validation_photos": len(validation), "test_photos": len(test)}

@@ -176,7 +176,7 @@ if table["lpips_alex_rgb_crop0"].notna().all():
 ranks.astype("Int64")
 
 # %%
-output = study.output(profile, "03_metrics")
+output = study.output(profile, "metrics")
 tables.write(protocols, output / "protocols")
 tables.write(table, output / "distortions")
 tables.write_json({"psnr_spread_db": max(numbers.values()) - min(numbers.values())}, output / "summary.json")

@@ -46,6 +46,7 @@ figures.theme()
 # %% tags=["parameters"]
 profile = "demo"  # where data is read and results are written
 train_sets = ["samples"]
+validation_set = "samples"  # its first 16 validation photos are restored while training goes on
 test_sets = ["samples"]
 scale = 4
 small = {"embed": 24, "depths": [2, 2], "heads": [2, 2], "drop_path": 0.0}  # official, light: 60, 4 times 6, 4 times 6
@@ -221,8 +222,9 @@ figures.show_source(swinir.start_as_interpolation_)
 
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
-validation = photos.load_set(study.data(profile), "samples", split="validation")
-run, common = study.run(profile, "06_swinir"), {"validation": validation, "processes": processes, "replace_run": True}
+validation = study.validation(profile, validation_set)
+run = study.run_folder(profile, "swinir")
+common = {"validation": validation, "processes": processes, "replace_run": True}
 torch.manual_seed(seed)
 start = swinir.start_as_interpolation_(rvlib.create("swinir", **training["arguments"])) if from_interpolation else None
 trained, history = recipes.train(
@@ -230,9 +232,9 @@ trained, history = recipes.train(
 )
 
 # %%
-output, column = study.output(profile, "06_swinir"), f"psnr_y_crop{scale}"
+output, column = study.output(profile, "methods/swinir"), f"psnr_y_crop{scale}"
 degradation, data = Bicubic(scale), study.data(profile)
-checked = photo_pairs(photos.load_set(data, "samples", split="validation"), degradation)
+checked = photo_pairs(validation, degradation)
 baseline = np.mean([metrics.psnr(evaluate.bicubic(scale)(low), high, crop=scale) for low, high in checked.values()])
 figure = figures.curves(history, columns=["loss", column], baseline={column: baseline})
 figures.save(figure, output / "training")
@@ -244,7 +246,7 @@ figures.save(figure, output / "training")
 # still mostly the noise that it began with; after a long one, heads have divided the labour by distance and direction.
 
 # %%
-model, label = study.best(profile, f"swinir-light-x{scale}", trained)
+model, label = study.best(profile, f"swinir-small-x{scale}", trained)
 table = model.layers[0].residual_group.blocks[0].attn.relative_position_bias_table.detach()
 side = int(len(table) ** 0.5)
 limit = table.abs().max()

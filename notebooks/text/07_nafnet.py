@@ -48,6 +48,7 @@ figures.theme()
 # %% tags=["parameters"]
 profile = "demo"  # where data is read and results are written
 train_sets = ["samples"]
+validation_set = "samples"  # its first 16 validation photos are restored while training goes on
 test_sets = ["samples"]
 tiny = {"width": 8, "encoder": [1, 1], "middle": 1, "decoder": [1, 1]}  # the paper: 32, [1, 1, 1, 28], 1, [1, 1, 1, 1]
 training = {"steps": 80, "batch_size": 4, "patch_size": 64, "validate_every": 20, "arguments": tiny}
@@ -252,15 +253,15 @@ plt.show()
 
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
-validation = photos.load_set(study.data(profile), "samples", split="validation")
+validation = study.validation(profile, validation_set)
 blurred_photos = photos.load_sets(study.data(profile), train_sets, split="train", role="degraded")  # GoPro has them
 common = {"validation": validation, "degraded": blurred_photos or None, "processes": processes, "replace_run": True}
-run = study.run(profile, "07_nafnet")
+run = study.run_folder(profile, "nafnet")
 trained, history = recipes.train("nafnet", train_photos, run=run / "nafnet", seed=seed, **training, **common)
 
 # %%
-output, data = study.output(profile, "07_nafnet"), study.data(profile)
-checked = photo_pairs(photos.load_set(data, "samples", split="validation"), recipes.SHAKE)
+output, data = study.output(profile, "methods/nafnet"), study.data(profile)
+checked = photo_pairs(validation, recipes.SHAKE)
 baseline = np.mean([metrics.psnr(*pair, channel="rgb") for pair in checked.values()])
 figure = figures.curves(history, columns=["loss", "psnr_rgb_crop0"], baseline={"psnr_rgb_crop0": baseline})
 figure.axes[1].get_legend().get_texts()[0].set_text("blurred input")
@@ -367,7 +368,7 @@ figure = figures.images({name: value.cpu().numpy() for name, value in halves.ite
 figures.show_source(nafnet.Pool)
 
 # %%
-local = rvlib.create(**{"name": "nafnet", **model.recipe["arguments"], "local": True, "train_size": [96, 96]})
+local = rvlib.create(**{"name": "nafnet", **model.spec["arguments"], "local": True, "train_size": [96, 96]})
 local.load_state_dict(model.state_dict())
 local.eval()
 values = torch.rand(1, 1, 96, 128).cumsum(dim=-1)

@@ -18,7 +18,7 @@
 # - how time and memory grow with the photo and with the batch, with the fitted exponents,
 # - where the time goes, what the official code takes, and quality against cost for what this profile trained.
 #
-# Needs: nothing; quality needs `09` and `10`. Time: a minute on two CPU cores.
+# Needs: nothing; quality needs `09`. Time: a minute on two CPU cores.
 
 # %%
 import re
@@ -39,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import rvlib
 from rvlib import complexity, study
 from rvlib.study import figures, tables
-from rvlib.models import swinir
+from rvlib.models import MODELS, swinir
 
 figures.theme()
 
@@ -52,18 +52,12 @@ sides = [16, 32, 48, 64]  # for the growth with the photo
 # %% [markdown]
 # ## The networks, in their official sizes
 #
-# Weights do not matter here, so fresh ones do. Super-resolution is by 4.
+# Weights do not matter here, so fresh ones do. Super-resolution is by 4; `create` builds an official size where it is told
+# no other (SwinIR's light one, NAFNet's of width 32). PlainNet and Baseline are the two steps before NAFNet.
 
 # %%
 torch.manual_seed(0)
-networks = {
-    "srcnn": rvlib.create("srcnn"),
-    "fsrcnn": rvlib.create("fsrcnn"),
-    "srgan": rvlib.create("srgan"),
-    "swinir": rvlib.create("swinir", variant="light"),
-    "nafnet": rvlib.create("nafnet", variant="gopro-w32"),
-    "diffir": rvlib.create("diffir"),
-}
+networks = {name: rvlib.create(name) for name in MODELS}
 
 
 def photo(model: torch.nn.Module, length: int) -> torch.Tensor:
@@ -105,7 +99,7 @@ for name, model in networks.items():
     row["microseconds per pixel"] = 1e6 * seconds(model, x) / pixels
     measured.append(row)
 cost = pd.DataFrame(measured)
-output = study.output(profile, "11_cost")
+output = study.output(profile, "cost")
 tables.write(cost, output / "cost")
 print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
 Markdown(tables.markdown(cost))
@@ -343,7 +337,7 @@ Markdown(tables.markdown(beyond))
 # run.
 
 # %%
-file = study.output(profile, "09_compare_super_resolution") / "rows.csv"
+file = study.output(profile, "compare_super_resolution") / "rows.csv"
 rows = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["method", "seconds", "psnr_y_crop4", "set"])
 quality = rows.groupby(["set", "method"])[["seconds", "psnr_y_crop4"]].mean().reset_index()
 if len(quality):

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from rvlib.errors import UserError
+
 
 class RestorationModel(nn.Module):
     """A network that restores photos: (b channels h w) in [0, 1] -> (b channels scale·h scale·w).
@@ -42,11 +44,14 @@ class RestorationModel(nn.Module):
     prior: Callable[[Tensor, Tensor], Tensor]
     """Only if `needs_reference`: degraded photo, reference -> the vector (b, n) that a second stage learns to guess."""
 
-    bytes_per_pixel: float
-    """Memory of a forward per degraded pixel, which `restore` keeps here once it has measured it; not set before."""
+    bytes_per_pixel: float | None = None
+    """Memory of a forward per degraded pixel, which `restore` keeps here once it has measured it; None before."""
 
-    recipe: dict
+    spec: dict
     """Name and arguments that rebuild the network, as `rvlib.create` got them: {"name": ..., "arguments": {...}}."""
+
+    method: str | None = None
+    """Key of the method (`rvlib.models.METHODS`) that trained it; None where nothing tells, as in official files."""
 
     def slow_parameters(self) -> list[nn.Parameter]:
         """Parameters that learn at a tenth of the rate."""
@@ -55,3 +60,22 @@ class RestorationModel(nn.Module):
     def restorer(self) -> "RestorationModel":
         """The network that is validated and saved: all of this one, or what it trains with the help of the rest."""
         return self
+
+
+WRAPPERS = ("_orig_mod", "module")  # what torch.compile and DistributedDataParallel call the network inside them
+
+
+def unwrapped(model: nn.Module) -> RestorationModel:
+    """The network itself, which alone declares what it is: also from inside a compiled or a distributed one.
+
+    Raises UserError for a module that is no RestorationModel.
+    """
+    while not isinstance(model, RestorationModel):
+        inside = [each for name, each in model.named_children() if name in WRAPPERS]
+        if not inside:
+            raise UserError(
+                f"{type(model).__name__} does not declare how it restores: "
+                f"let it be a subclass of rvlib.models.base.RestorationModel"
+            )
+        model = inside[0]
+    return model

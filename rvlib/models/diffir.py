@@ -9,6 +9,8 @@ Symbols: z the IPR (b, 256), c the condition that CPEN extracts from the degrade
 α_t = 1 - β_t, ᾱ_t = α_1 ⋯ α_t.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,9 +18,12 @@ from torch.nn import functional as F
 from rvlib.errors import UserError
 from rvlib.models.base import RestorationModel
 from rvlib.models.dirformer import PRIOR, DIRformer
-from rvlib.models.keys import children
+from rvlib.models.keys import Recognised, children
+from rvlib.models.method import Method
+from rvlib.objectives import JointDiffusion, SeparateDiffusion, WithReference
+from rvlib.settings import Loss, Objective, Prepare, Recipe, Settings, alone
 
-OFFICIAL = {  # sizes by task
+OFFICIAL_SIZES = {  # sizes by task
     "super-resolution": {"dim": 64, "blocks": (13, 1, 1, 1), "refinement": 13, "factor": 2.2, "encoder": 9},
     "deblurring": {"dim": 48, "blocks": (3, 5, 6, 6), "refinement": 4, "factor": 2.0, "encoder": 5},
 }
@@ -269,11 +274,11 @@ def diffir(
     `hidden` gives the DGFN's channels per level instead of ⌊channels · factor⌋, `betas` a noise schedule instead of the
     linear one, `norm_bias` the kind of LayerNorm (None: with bias for deblurring).
     """
-    if task not in OFFICIAL:
+    if task not in OFFICIAL_SIZES:
         raise UserError(f"unknown task {task!r}: choose super-resolution or deblurring")
     scale = max(SCALES[task]) if scale is None else scale
     given = {"dim": dim, "blocks": blocks, "refinement": refinement, "factor": factor, "encoder": encoder}
-    sizes = OFFICIAL[task] | {name: value for name, value in given.items() if value is not None}
+    sizes = OFFICIAL_SIZES[task] | {name: value for name, value in given.items() if value is not None}
     factor = sizes.pop("factor")
     if hidden is None:
         hidden = tuple(int(2**level * sizes["dim"] * factor) for level in range(4))
@@ -298,8 +303,8 @@ def _check(*, stage, task, scale, dim, blocks, refinement, heads, hidden, encode
         raise UserError("DiffIR's dim must be even, and the channels of each level a multiple of its heads")
 
 
-def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
-    """Name, arguments and state of a DiffIR state_dict (either stage), or None; keys and shapes tell everything.
+def recognise(state: dict[str, Tensor]) -> Recognised | None:
+    """A DiffIR state_dict (either stage), or None; keys and shapes tell everything.
 
     The aliases diffusion.model and diffusion.condition and the noise schedule's buffers are left out.
     """
@@ -334,7 +339,7 @@ def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
         arguments["denoiser"] = children(state, "denoise.resmlp.") - 1
         if "diffusion.betas" in state:
             arguments |= _schedule(state["diffusion.betas"])
-    return "diffir", arguments, {key: value for key, value in state.items() if key not in BUFFERS}
+    return Recognised("diffir", arguments, {key: value for key, value in state.items() if key not in BUFFERS})
 
 
 def _without_aliases(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -358,3 +363,47 @@ def _schedule(betas: Tensor) -> dict:
     if 0 < start <= end < 1 and torch.allclose(linear_betas(len(betas), start, end), betas.double(), atol=1e-6):
         return {"timesteps": len(betas), "linear_start": start, "linear_end": end}
     return {"betas": tuple(betas.tolist())}
+
+
+def after_stage_1(objective: Callable[[Loss, DiffIRS1, DiffIRS2], Objective]) -> Prepare:
+    """Stage 2 takes over stage 1's restoring part G and learns to guess stage 1's IPR."""
+
+    def prepare(model: DiffIRS2, start: RestorationModel | None, loss: Loss) -> tuple[DiffIRS2, Objective]:
+        if start is None or not start.needs_reference:
+            raise UserError("stage 2 of DiffIR continues from stage 1: train diffir-s1 first and give it as start")
+        model.G.load_state_dict(start.G.state_dict())
+        return model, objective(loss, start.requires_grad_(False), model)
+
+    return prepare
+
+
+def joint_diffusion(loss: Loss, stage_1: DiffIRS1, model: DiffIRS2) -> Objective:
+    """All parts of stage 2 learn at once, as the paper has it."""
+    return JointDiffusion(loss, stage_1)
+
+
+def separate_diffusion(loss: Loss, stage_1: DiffIRS1, model: DiffIRS2) -> Objective:
+    """The denoising network learns alone, one step of the chain at a time."""
+    return SeparateDiffusion(stage_1, len(model.diffusion.betas))
+
+
+_SETTINGS = Settings(
+    steps=1000, batch_size=8, learning_rate=5e-4, betas=(0.9, 0.99), warmup_steps=200, clip_norm=1.0, channels_last=True
+)
+DIFFIR_METHOD = Method(
+    key="diffir",
+    title="DiffIR",
+    colour=4,
+    tasks=("super-resolution", "deblurring"),
+    builder=diffir,
+    recognise=recognise,
+    recipes={
+        "diffir-s1": Recipe(
+            arguments={"stage": 1}, loss="l1", prepare=alone(WithReference), settings=_SETTINGS, patch_size=64
+        ),
+        "diffir-s2": Recipe(loss="l1", prepare=after_stage_1(joint_diffusion), settings=_SETTINGS, patch_size=64),
+        "diffir-s2-separate": Recipe(
+            loss="l1", prepare=after_stage_1(separate_diffusion), settings=_SETTINGS, patch_size=64
+        ),
+    },
+)

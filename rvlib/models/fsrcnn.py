@@ -15,6 +15,10 @@ from rvlib import fast
 from rvlib.degrade import imresize
 from rvlib.errors import UserError
 from rvlib.models.base import RestorationModel
+from rvlib.models.keys import Recognised
+from rvlib.models.method import Method
+from rvlib.objectives import Pixelwise
+from rvlib.settings import Recipe, Settings, alone
 
 
 class SRCNN(RestorationModel):
@@ -139,14 +143,10 @@ def _check(*, scale: int, channels: int, **sizes: int) -> None:
             raise UserError(f"{name} must be a positive whole number, not {size!r}")
 
 
-def infer(state: dict[str, Tensor], *, scale: int | None = None, **_) -> tuple[str, dict, dict] | None:
-    """Name, arguments and state of an FSRCNN or SRCNN state_dict, or None if it is neither.
-
-    The scale cannot be told from the weights: hint `scale`, default 4.
-    """
-    scale = 4 if scale is None else scale
+def recognise(state: dict[str, Tensor], *, scale: int = 4) -> Recognised | None:
+    """An FSRCNN or SRCNN state_dict, or None if it is neither; the weights cannot tell the `scale`."""
     if set(state) == {f"conv{i}.{kind}" for i in (1, 2, 3) for kind in ("weight", "bias")}:
-        return "srcnn", {"scale": scale, "channels": state["conv1.weight"].shape[1]}, state
+        return Recognised("srcnn", {"scale": scale, "channels": state["conv1.weight"].shape[1]}, state)
     if "first_part.0.weight" not in state or "mid_part.0.weight" not in state or "last_part.weight" not in state:
         return None
     d, channels = state["first_part.0.weight"].shape[:2]
@@ -157,4 +157,39 @@ def infer(state: dict[str, Tensor], *, scale: int | None = None, **_) -> tuple[s
         arguments["expand"] = False
     if state["last_part.weight"].shape[0] == 1 != d:
         arguments["shared_kernel"] = True
-    return "fsrcnn", arguments, state
+    return Recognised("fsrcnn", arguments, state)
+
+
+SRCNN_METHOD = Method(
+    key="srcnn",
+    title="SRCNN",
+    colour=5,
+    tasks=("super-resolution",),
+    builder=SRCNN,
+    recognise=recognise,
+    recipes={
+        "srcnn": Recipe(
+            loss="mse",
+            prepare=alone(Pixelwise),
+            settings=Settings(steps=2000, learning_rate=1e-3),
+            patch_size=48,
+        )
+    },
+)
+FSRCNN_METHOD = Method(
+    key="fsrcnn",
+    title="FSRCNN",
+    colour=0,
+    tasks=("super-resolution",),
+    builder=FSRCNN,
+    recognise=recognise,
+    recipes={
+        # without clipping and warm-up, Adam at this rate now and then throws the tiny deconvolution off for good
+        "fsrcnn": Recipe(
+            loss="mse",
+            prepare=alone(Pixelwise),
+            settings=Settings(steps=2000, learning_rate=2e-3, warmup_steps=500, clip_norm=0.5, channels_last=True),
+            patch_size=48,
+        )
+    },
+)

@@ -19,7 +19,10 @@ from torch.nn import functional as F
 from rvlib import fast
 from rvlib.errors import UserError
 from rvlib.models.base import RestorationModel
-from rvlib.models.keys import children
+from rvlib.models.keys import Recognised, children
+from rvlib.models.method import Method
+from rvlib.objectives import Pixelwise
+from rvlib.settings import Recipe, Settings, alone
 
 
 class LayerNorm2d(nn.Module):
@@ -199,9 +202,9 @@ class UNet(RestorationModel):
 
     Each level halves the image by a 2 x 2 convolution of stride 2 and doubles the channels; on the way up a 1 x 1
     convolution and a pixel shuffle undo that, and the encoder's features are added. Sizes that are not a multiple of
-    2^levels are padded with zeros at the right and bottom, and cropped. (b 3 h w) in [0, 1] -> the same. `local` takes
-    the means of channel attention around each pixel (TLC) for training patches of `train_size`. The sizes are those of
-    the official GoPro configuration of width 32.
+    2^levels are padded with zeros at the right and bottom, and cropped; `restore` reflects them before, since zeros
+    spoil the border. (b 3 h w) in [0, 1] -> the same. `local` takes the means of channel attention around each pixel
+    (TLC) for training patches of `train_size`. The sizes are those of the official GoPro configuration of width 32.
     """
 
     task = "deblurring"
@@ -222,6 +225,7 @@ class UNet(RestorationModel):
             raise UserError(f"encoder and decoder need as many levels, not {len(encoder)} and {len(decoder)}")
         if width < 1 or middle < 0 or min((*encoder, *decoder), default=0) < 0:
             raise UserError(f"width {width} and the numbers of blocks must be positive")
+        self.multiple_of = 2 ** len(encoder)
         depths = range(len(encoder))  # how often the image has been halved
         widths = [width * 2**depth for depth in depths]  # channels
         bottom = width * 2 ** len(encoder)
@@ -247,8 +251,7 @@ class UNet(RestorationModel):
     def forward(self, degraded: Tensor) -> Tensor:
         """(b 3 h w) -> (b 3 h w)."""
         height, width = degraded.shape[-2:]
-        multiple = 2 ** len(self.encoders)
-        padded = F.pad(degraded, (0, -width % multiple, 0, -height % multiple))
+        padded = F.pad(degraded, (0, -width % self.multiple_of, 0, -height % self.multiple_of))
         x = self.intro(padded)  # (b width h w)
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
@@ -300,29 +303,14 @@ class PlainNet(UNet):
         super().__init__(PlainBlock, **sizes)
 
 
-_SIDD = {"encoder": (2, 2, 4, 8), "middle": 12, "decoder": (2, 2, 2, 2)}
-VARIANTS = {
-    "nafnet": {
-        "gopro-w32": {"width": 32},
-        "gopro-w64": {"width": 64},
-        "sidd-w32": {"width": 32, **_SIDD},
-        "sidd-w64": {"width": 64, **_SIDD},
-    },
-    "baseline": {
-        "gopro-w32": {"width": 32},
-        "gopro-w64": {"width": 64, "expand": 2},
-        "sidd-w32": {"width": 32, **_SIDD},
-        "sidd-w64": {"width": 64, "expand": 2, **_SIDD},
-    },
-}
-
-
-def infer(
-    state: dict[str, Tensor], *, local: bool = False, train_size: tuple[int, int] = (256, 256), **_
-) -> tuple[str, dict, dict] | None:
-    """Name, arguments and state of a state_dict of this family, or None; `local` and `train_size` are hints."""
+def recognise(
+    state: dict[str, Tensor], *, local: bool = False, train_size: tuple[int, int] = (256, 256)
+) -> Recognised | None:
+    """A state_dict of this family, or None; weights cannot tell whether they work `local`, and from which patches."""
     if "intro.weight" not in state or "ending.weight" not in state:
         return None
+    if not local and tuple(train_size) != (256, 256):
+        raise UserError("train_size says how large the windows of a local network are: give local=True too")
     arguments = {
         "width": state["intro.weight"].shape[0],
         "encoder": tuple(children(state, f"encoders.{level}.") for level in range(children(state, "downs."))),
@@ -331,8 +319,66 @@ def infer(
     }
     hints = {"local": True, "train_size": tuple(train_size)} if local else {}
     if any(".sca." in key for key in state):
-        return "nafnet", arguments | hints, state
+        return Recognised("nafnet", arguments | hints, state)
     if any(".se." in key for key in state):
         first = next(value for key, value in state.items() if key.endswith(".conv1.weight"))
-        return "baseline", arguments | {"expand": first.shape[0] // first.shape[1]} | hints, state
-    return "plainnet", arguments, state
+        return Recognised("baseline", arguments | {"expand": first.shape[0] // first.shape[1]} | hints, state)
+    return Recognised("plainnet", arguments, state)
+
+
+_SIDD = {"encoder": (2, 2, 4, 8), "middle": 12, "decoder": (2, 2, 2, 2)}
+_RECIPE = Recipe(
+    loss="bounded_psnr",
+    prepare=alone(Pixelwise),
+    settings=Settings(
+        steps=1000,
+        batch_size=8,
+        learning_rate=1e-3,
+        final_learning_rate=1e-7,
+        optimizer="adamw",
+        betas=(0.9, 0.9),
+        weight_decay=1e-3,
+        clip_norm=0.5,  # the official 0.01 is for batches of 32 patches of 256 pixels
+        channels_last=True,
+    ),
+    patch_size=96,
+)
+PLAINNET_METHOD = Method(
+    key="plainnet",
+    title="PlainNet",
+    colour=6,
+    tasks=("deblurring",),
+    builder=PlainNet,
+    recognise=recognise,
+    recipes={"plainnet": _RECIPE},
+)
+BASELINE_METHOD = Method(
+    key="baseline",
+    title="Baseline",
+    colour=8,
+    tasks=("deblurring",),
+    builder=Baseline,
+    variants={
+        "gopro-w32": {"width": 32},
+        "gopro-w64": {"width": 64, "expand": 2},
+        "sidd-w32": {"width": 32, **_SIDD},
+        "sidd-w64": {"width": 64, "expand": 2, **_SIDD},
+    },
+    recognise=recognise,
+    recipes={"baseline": _RECIPE},
+)
+NAFNET_METHOD = Method(
+    key="nafnet",
+    title="NAFNet",
+    colour=1,
+    tasks=("deblurring",),
+    builder=NAFNet,
+    variants={
+        "gopro-w32": {"width": 32},
+        "gopro-w64": {"width": 64},
+        "sidd-w32": {"width": 32, **_SIDD},
+        "sidd-w64": {"width": 64, **_SIDD},
+    },
+    recognise=recognise,
+    recipes={"nafnet": _RECIPE},
+)

@@ -16,7 +16,10 @@ from torch.nn import functional as F
 from rvlib import fast
 from rvlib.errors import UserError
 from rvlib.models.base import RestorationModel
-from rvlib.models.keys import children
+from rvlib.models.keys import Recognised, children
+from rvlib.models.method import Method
+from rvlib.objectives import PerceptualAdversarial, Pixelwise
+from rvlib.settings import Loss, Objective, Recipe, Settings, alone
 
 
 class Generator(RestorationModel):
@@ -210,9 +213,6 @@ def srgan(*, style: str = "paper", scale: int = 4, features: int = 64, blocks: i
     return styles[style](**sizes).to(memory_format=torch.channels_last)  # convolutions are faster in this layout
 
 
-VARIANTS = {"srgan": {style: {"style": style} for style in ("paper", "compact", "msrresnet")}}
-
-
 def discriminator_convolutions(features: int) -> list[nn.Module]:
     """Eight 3 x 3 convolutions, every second with stride 2 and every other doubling the channels (SRGAN, Fig. 4)."""
     layers = [nn.Conv2d(3, features, 3, padding=1), nn.LeakyReLU(0.2)]
@@ -275,8 +275,8 @@ class Adversaries(RestorationModel):
         return restored, real, fake, judged
 
 
-def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
-    """Name, arguments and state of a generator of this family, or None; keys and shapes tell everything."""
+def recognise(state: dict[str, Tensor]) -> Recognised | None:
+    """The state_dict of a generator of this family, or None; keys and shapes tell everything."""
 
     def width(key: str) -> int:
         if state[key].ndim != 4 or not len(state[key]):
@@ -287,16 +287,65 @@ def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
         state = {key.replace("running_mean", "num_batches_tracked"): torch.tensor(0), **state}
     if "conv1.0.weight" in state and "conv3.weight" in state:
         sizes = {"features": width("conv1.0.weight"), "blocks": children(state, "trunk.")}
-        return "srgan", {"style": "paper", "scale": 2 ** children(state, "upsampling."), **sizes}, state
+        return Recognised("srgan", {"style": "paper", "scale": 2 ** children(state, "upsampling."), **sizes}, state)
     if "block1.0.weight" in state and "block7.0.weight" in state:
         shuffles = children(state, "block8.") - 1  # the last one makes colors
-        return "srgan", {"style": "compact", "scale": 2**shuffles, "features": width("block1.0.weight")}, state
+        arguments = {"style": "compact", "scale": 2**shuffles, "features": width("block1.0.weight")}
+        return Recognised("srgan", arguments, state)
     if "conv_first.weight" in state and "upconv1.weight" in state and "body.0.conv1.weight" in state:
         features = width("conv_first.weight")
         scale = 4 if "upconv2.weight" in state else round((width("upconv1.weight") / features) ** 0.5)
-        return (
-            "srgan",
-            {"style": "msrresnet", "scale": scale, "features": features, "blocks": children(state, "body.")},
-            state,
-        )
+        sizes = {"features": features, "blocks": children(state, "body.")}
+        return Recognised("srgan", {"style": "msrresnet", "scale": scale, **sizes}, state)
     return None
+
+
+def against_discriminator(
+    model: RestorationModel, start: RestorationModel | None, loss: Loss
+) -> tuple[Adversaries, Objective]:
+    """The generator continues from its training with a pixel loss; the discriminator begins."""
+    if start is None:
+        raise UserError("srgan continues from weights of srresnet: train that first and give it as start")
+    model.load_state_dict(start.state_dict())
+    return Adversaries(model, Discriminator()), PerceptualAdversarial(loss)
+
+
+_VARIANTS = {style: {"style": style} for style in ("paper", "compact", "msrresnet")}
+_NOTES = {"msrresnet": "this is the generator without BatchNorm, as BasicSR trains it (MSRResNet)"}
+SRRESNET_METHOD = Method(
+    key="srresnet",
+    title="SRResNet",
+    colour=9,
+    tasks=("super-resolution",),
+    network="srgan",
+    builder=srgan,
+    variants=_VARIANTS,
+    notes=_NOTES,
+    recognise=recognise,
+    recipes={
+        "srresnet": Recipe(
+            loss="mse",
+            prepare=alone(Pixelwise),
+            settings=Settings(steps=2000, learning_rate=5e-4, warmup_steps=200, bf16=True, channels_last=True),
+            patch_size=96,
+        )
+    },
+)
+SRGAN_METHOD = Method(
+    key="srgan",
+    title="SRGAN",
+    colour=3,
+    tasks=("super-resolution",),
+    builder=srgan,
+    variants=_VARIANTS,
+    notes=_NOTES,
+    recognise=recognise,
+    recipes={
+        "srgan": Recipe(
+            loss="mse",
+            prepare=against_discriminator,
+            settings=Settings(steps=500, learning_rate=1e-4, ema=0.99, bf16=True, channels_last=True),
+            patch_size=96,
+        )
+    },
+)

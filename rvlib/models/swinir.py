@@ -8,18 +8,21 @@ Symbols: ws side of a window, n = ws² its tokens, d channels of a head, `embed`
 """
 
 from functools import partial
+from math import sqrt
 from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvlib import fast
 from rvlib.errors import UserError
 from rvlib.models.base import RestorationModel
-from rvlib.models.keys import children
+from rvlib.models.keys import Recognised, children
+from rvlib.models.method import Method
+from rvlib.objectives import Pixelwise
+from rvlib.settings import Recipe, Settings, alone
 
 MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's training photos, subtracted from RGB
 FEATURES = 64  # of the upsamplers, in every official configuration
@@ -94,7 +97,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("relative_position_index", relative_positions(side), persistent=False)
         self.qkv = nn.Linear(embed, 3 * embed, bias=qkv_bias)
         self.proj = nn.Linear(embed, embed)
-        trunc_normal_(self.relative_position_bias_table, std=0.02)
+        draw_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(b windows n embed), (windows 1 n n) -> (b windows n embed)."""
@@ -118,6 +121,24 @@ class MLP(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
+@torch.no_grad()
+def draw_normal_(weights: Tensor, *, std: float) -> Tensor:
+    """Fill weights with normal numbers: √2 std erf⁻¹(u), u uniform in (-1, 1).
+
+    The official code cuts the distribution off at -2 and 2, which for its `std` of 0.02 only catches u = -1.
+    """
+    return weights.uniform_(-1, 1).erfinv_().mul_(std * sqrt(2)).clamp_(-2, 2)
+
+
+def _drop_path(rate: float) -> nn.Module:
+    """Leave a branch out for some of the batch's images in training (stochastic depth)."""
+    if rate == 0:
+        return nn.Identity()
+    from timm.layers import DropPath  # here, since timm takes as long to import as all of rvlib
+
+    return DropPath(rate)
+
+
 class SwinLayer(nn.Module):
     """Swin Transformer layer (SwinIR eq. 5): X = MSA(LN(X)) + X;  X = MLP(LN(X)) + X.
 
@@ -129,7 +150,7 @@ class SwinLayer(nn.Module):
         self.shift = shift
         self.norm1 = nn.LayerNorm(embed)
         self.attn = WindowAttention(embed, side=side, heads=heads, qkv_bias=qkv_bias)
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.drop_path = _drop_path(drop_path)
         self.norm2 = nn.LayerNorm(embed)
         self.mlp = MLP(embed, hidden)
 
@@ -302,10 +323,10 @@ def _check(*, scale: int, embed: int, depths: tuple, heads: tuple, upsampler: st
 
 
 def _initialise(model: SwinIR) -> None:
-    """Linear layers as in the official code: weights from a truncated normal distribution, biases zero."""
+    """Linear layers as in the official code: weights from a normal distribution, biases zero."""
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
-            trunc_normal_(layer.weight, std=0.02)
+            draw_normal_(layer.weight, std=0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
@@ -337,19 +358,8 @@ def start_as_interpolation_(model: SwinIR) -> SwinIR:
     return model
 
 
-_MEDIUM = {"embed": 180, "depths": (6,) * 6, "heads": (6,) * 6}
-VARIANTS = {
-    "swinir": {
-        "classical": {**_MEDIUM, "upsampler": "pixelshuffle"},
-        "light": {},
-        "real-m": {**_MEDIUM, "upsampler": "nearest+conv"},
-        "real-l": {"embed": 240, "depths": (6,) * 9, "heads": (8,) * 9, "upsampler": "nearest+conv", "body": "3conv"},
-    }
-}
-
-
-def infer(state: dict[str, Tensor], *, img_range: float = 1.0, **_) -> tuple[str, dict, dict] | None:
-    """Name, arguments and state of a SwinIR state_dict, or None; `img_range` is a hint.
+def recognise(state: dict[str, Tensor], *, img_range: float = 1.0) -> Recognised | None:
+    """A SwinIR state_dict, or None; the weights cannot tell `img_range`.
 
     relative_position_index and attn_mask are derived from the sizes and left out.
     """
@@ -378,7 +388,7 @@ def infer(state: dict[str, Tensor], *, img_range: float = 1.0, **_) -> tuple[str
         "qkv_bias": "layers.0.residual_group.blocks.0.attn.qkv.bias" in state,
         "patch_norm": "patch_embed.norm.weight" in state,
     }
-    return "swinir", arguments, state
+    return Recognised("swinir", arguments, state)
 
 
 def _infer_upsampler(state: dict[str, Tensor], channels: int) -> tuple[str, int]:
@@ -390,3 +400,29 @@ def _infer_upsampler(state: dict[str, Tensor], channels: int) -> tuple[str, int]
     if "conv_last.weight" in state:
         return "pixelshuffle", 3 if first.shape[0] == 9 * first.shape[1] else 2 ** children(state, "upsample.")
     return "pixelshuffledirect", round((first.shape[0] / channels) ** 0.5)
+
+
+_MEDIUM = {"embed": 180, "depths": (6,) * 6, "heads": (6,) * 6}
+_LARGE = {"embed": 240, "depths": (6,) * 9, "heads": (8,) * 9}
+SWINIR_METHOD = Method(
+    key="swinir",
+    title="SwinIR",
+    colour=2,
+    tasks=("super-resolution",),
+    builder=SwinIR,
+    variants={
+        "classical": {**_MEDIUM, "upsampler": "pixelshuffle"},
+        "light": {},
+        "real-m": {**_MEDIUM, "upsampler": "nearest+conv"},
+        "real-l": {**_LARGE, "upsampler": "nearest+conv", "body": "3conv"},
+    },
+    recognise=recognise,
+    recipes={
+        "swinir": Recipe(
+            loss="l1",
+            prepare=alone(Pixelwise),
+            settings=Settings(steps=1000, learning_rate=1e-3, warmup_steps=200, clip_norm=1.0),
+            patch_size=64,
+        )
+    },
+)

@@ -33,9 +33,9 @@ from rvlib.study.tables import (
 RESULTS = ("<!-- results -->", "<!-- /results -->")
 """Between these two lines the README shows what was measured."""
 README_TABLES = {
-    "table 3": ("09_compare_super_resolution", ["Set5"], "Super-resolution by 4: {}."),
+    "table 3": ("compare_super_resolution", ["Set5"], "Super-resolution by 4: {}."),
     "table 4": (
-        "10_compare_deblurring",
+        "compare_deblurring",
         ["Set14", "GoPro-sample"],
         "Deblurring: {}. The axes of the report's table 4 are put right.",
     ),
@@ -149,7 +149,7 @@ def _git(*words: str) -> str:
 
 def render(sections: list[dict], target: Path, **texts: str) -> None:
     """Write the page: `sections` have a title, a text and parts (HTML of tables and figures); `texts` fill the head."""
-    environment = Environment(loader=PackageLoader("rvlib", "."), autoescape=select_autoescape())
+    environment = Environment(loader=PackageLoader("rvlib.study", "."), autoescape=select_autoescape())
     page = environment.get_template("report.html").render(sections=sections, **texts)
     write_atomically(target, lambda path: Path(path).write_text(page))
 
