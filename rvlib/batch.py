@@ -9,7 +9,7 @@ from torch import nn
 
 from rvlib import originals, photos
 from rvlib.errors import UserError
-from rvlib.files import reason_of
+from rvlib.files import make_ready
 from rvlib.restore import restore
 
 
@@ -27,7 +27,7 @@ class Batch:
     def __init__(
         self, sources: list[Path], output: Path, *, recursive: bool = False, suffix: str = "", compare: bool = False
     ):
-        if "/" in suffix:
+        if "/" in suffix or "\0" in suffix:
             raise UserError(f"suffix {suffix!r} must not hold a slash: it becomes a part of the file's name")
         self.faults: list[str] = []
         self.notes: list[str] = []
@@ -39,7 +39,9 @@ class Batch:
                 )
             self.jobs = [(sources[0], output)]
         else:
-            found = [pair for source in sources for pair in self._photos(source, output, recursive)]
+            if os.path.isfile(output):
+                raise UserError(f"{output} is a file, and no folder to restore into: choose another output")
+            found = [pair for source in dict.fromkeys(sources) for pair in self._photos(source, output, recursive)]
             jobs = [(photo, output / inside.parent / _name(photo, suffix)) for photo, inside in found]
             written = {_same(target) for _, target in jobs} if suffix else set()
             written |= {_same(compared(target)) for _, target in jobs} if compare else set()
@@ -49,7 +51,7 @@ class Batch:
         for photo, target in self.jobs:
             originals.format_of(target)
             for place in (target, compared(target)) if compare else (target,):
-                if place in targets:
+                if place in targets and _same(targets[place]) != _same(photo):
                     raise UserError(f"{photo} and {targets[place]} would both become {place}: restore them one by one")
                 targets[place] = photo
         places = {_same(place): place for place in targets}
@@ -63,14 +65,10 @@ class Batch:
 
         Whatever photo, target or memory does is a UserError, and all that can be known before the work is said before.
         """
-        try:
-            original = originals.read(photo)
-            if target.is_dir():
-                raise UserError(f"{target} is a folder: choose another output")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            notes = original.plan(target, model.scale)
-        except OSError as error:
-            raise UserError(f"{target.parent} cannot be made {reason_of(error)}") from None
+        original = originals.read(photo)
+        notes = original.plan(target, model.scale)
+        for place in (target, compared(target)) if compare else (target,):
+            make_ready(place)
         try:
             seen = original.visible
             restored = restore(model, seen, **options)

@@ -167,7 +167,7 @@ def evaluate(
     from rvlib import evaluate as evaluation
     from rvlib import measures
     from rvlib.checkpoint import RENAMED
-    from rvlib.files import write_atomically
+    from rvlib.files import make_ready, write_atomically
     from rvlib.pairs import measured_pairs
     from rvlib.recipes import degradation
     from rvlib.study import tables
@@ -176,8 +176,7 @@ def evaluate(
         if output.suffix not in ("", ".csv"):
             raise UserError(f"{output}: rows are written as CSV, choose a name that ends in .csv")
         output = output.with_suffix(".csv")
-        if os.path.isdir(output):
-            raise UserError(f"{output} is a folder: choose another name")
+        make_ready(output)
     network = rvlib.load(model, scale=scale)
     made = degradation(network.task, network.scale)
     pairs, faults, notes = measured_pairs(reference, degraded, made, scale=network.scale)

@@ -25,7 +25,10 @@ ADVICE = {
     errno.EINVAL: "choose a name that this file system can hold",
     errno.EMFILE: "close other files or raise the limit (ulimit -n)",
 }
-"""What mends an error of the file system; every other one is about space."""
+"""What mends an error of the file system."""
+
+SPACE = "free some space or choose another folder"
+"""What mends every other error of writing."""
 
 
 def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
@@ -36,9 +39,7 @@ def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
     """
     named, temporary = Path(path), None
     try:
-        path = Path(os.path.realpath(named)) if named.is_symlink() else named
-        mode = _permissions(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path, mode = _ready(named)
         temporary = str(path.parent / f".{path.name[:40]}.{secrets.token_hex(6)}.part")
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         write(temporary)
@@ -47,12 +48,30 @@ def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
         if not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):  # what stays keeps its time
             os.replace(temporary, path)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have their own for a full disk
-        reason = getattr(error, "strerror", None) or error
-        advice = ADVICE.get(getattr(error, "errno", None), "free some space or choose another folder")
-        raise UserError(f"{named} could not be written ({reason}): {advice}") from None
+        raise UserError(f"{named} could not be written {reason_of(error, SPACE)}") from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def make_ready(path: str | Path) -> None:
+    """Make the folder of a file that is to be written; raises UserError, before the work, where it could not be.
+
+    Whether there is enough space only the writing shows.
+    """
+    try:
+        place, _ = _ready(Path(path))
+        if not os.access(place.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(f"{path} could not be written {reason_of(error, SPACE)}") from None
+
+
+def _ready(path: Path) -> tuple[Path, int | None]:
+    """Where a file is to be written, links followed, and the permissions that it has; its folder is made."""
+    place = Path(os.path.realpath(path)) if path.is_symlink() else path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place, _permissions(place)
 
 
 def _permissions(path: Path) -> int | None:
@@ -68,6 +87,7 @@ def _permissions(path: Path) -> int | None:
     return stat.S_IMODE(found)
 
 
-def reason_of(error: OSError) -> str:
+def reason_of(error: Exception, otherwise: str = "check the disk") -> str:
     """An error of the file system as the end of a sentence: what it is, and what mends it."""
-    return f"({error.strerror or error}): {ADVICE.get(error.errno, 'check the disk')}"
+    reason = getattr(error, "strerror", None) or error
+    return f"({reason}): {ADVICE.get(getattr(error, 'errno', None), otherwise)}"

@@ -86,7 +86,9 @@ def walk(path: Path, *, recursive: bool = False) -> tuple[list[Path], list[str]]
     ):
         folders[:] = [name for name in folders if recursive and _is_seen(name)]
         files = [Path(place) / name for name in names if _is_seen(name) and Path(name).suffix.lower() in READ]
-        found += [file for file in files if os.path.isfile(file)]
+        found += [
+            file for file in files if os.path.isfile(file) or not os.path.exists(file)
+        ]  # a link to nothing is named
     return sorted(found), faults
 
 

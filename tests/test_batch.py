@@ -259,7 +259,7 @@ def test_nothing_that_was_not_named_is_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("out.gif", "ends in"), ("file/out.png", "cannot be made"), ("folder.png", "is a folder")]
+    ("name", "message"), [("out.gif", "ends in"), ("file/out.png", "is a file"), ("folder.png", "is a folder")]
 )
 def test_outputs_that_cannot_be(model, tmp_path, name, message):
     Image.fromarray(RGB).save(tmp_path / "in.png")
