@@ -64,7 +64,7 @@ def restore(
                 faults.append(str(error))
             except Exception as error:
                 if compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                    raise UserError(f"--compile failed ({_first_line(error)}): leave it out") from None
+                    raise UserError(f"--compile failed ({_in_short(error)}): leave it out") from None
                 raise
     except KeyboardInterrupt:
         left = len(batch.jobs) - done - skipped - len(faults)
@@ -281,9 +281,10 @@ def main() -> None:
         raise
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+def _in_short(error: Exception) -> str:
+    """The beginning of an error that says much, as a part of one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2])[:200]
 
 
 def _one_line(message: Warning | str, *_, **__) -> str:

@@ -316,3 +316,52 @@ def test_images_of_pillow_are_restored_as_files_are(weights, tmp_path):
     ):
         expected = rvlib.restore(network, np.repeat(grey[..., None], 3, axis=2))
         assert np.abs(rvlib.restore(network, image).astype(int) - expected).max() <= 1
+
+
+# Machines -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_compilation_that_fails_is_one_line(rv, tmp_path, monkeypatch):
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    def fails(*_, **__):
+        raise BackendCompilerFailed(lambda: None, RuntimeError("No working C++ compiler found"), None)
+
+    make(tmp_path, a=COFFEE[:8, :8])
+    monkeypatch.setattr("rvlib.batch.restore", fails)
+    words = ["restore", tmp_path / "a.png", "--model", "{weights}", "-o", tmp_path / "out.png"]
+    status, said = rv(*words, "--compile")
+    assert status == 1
+    assert "error: --compile failed (" in said
+    assert "C++ compiler" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (FileNotFoundError(2, "No such file", "/gone/python"), r"kernel .* could not be started \(/gone/python\)"),
+        (OSError(28, os.strerror(28)), r"could not be written \(No space left .*free some space"),
+        (OSError(13, os.strerror(13)), r"could not be written \(Permission denied\): change the permissions"),
+    ],
+)
+def test_a_notebook_that_cannot_run_says_why(tmp_path, monkeypatch, error, message):
+    import nbformat
+
+    from rvlib.study import notebooks
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(notebooks.papermill, "execute_notebook", fails)
+    with pytest.raises(rvlib.UserError, match=message):
+        notebooks.execute(nbformat.v4.new_notebook(), tmp_path / "a.ipynb", {}, folder=tmp_path)
+
+
+def test_validation_beside_pairs_of_ones_own_is_refused(rv, tmp_path):
+    high = make(tmp_path / "high", a=COFFEE[:56, :64])
+    low = make(tmp_path / "low", a=degrade.imresize(np.ascontiguousarray(COFFEE[:56, :64]), 0.25))
+    command = ["train", "fsrcnn", "--run", tmp_path / "run", *ONE, "--photos", high, "--degraded", low]
+    status, said = rv(*command, "--validation", high)
+    assert status == 1
+    assert "--validation degrades its photos as the study does" in said
+    assert not (tmp_path / "run").exists()

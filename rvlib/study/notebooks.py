@@ -20,7 +20,7 @@ from papermill.exceptions import PapermillExecutionError
 
 import rvlib
 from rvlib.errors import UserError
-from rvlib.files import write_atomically
+from rvlib.files import SPACE, reason_of, write_atomically
 
 NOTEBOOKS = rvlib.ROOT / "notebooks"
 RULES = {
@@ -119,7 +119,7 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict, *, folder: P
                 f"the kernel of the notebooks could not be started ({error.filename or error}): "
                 f"`jupyter kernelspec list` shows where python3 comes from"
             ) from None
-        raise UserError(f"{target} could not be written ({error.strerror or error}): free some space") from None
+        raise UserError(f"{target} could not be written {reason_of(error, SPACE)}") from None
     finally:
         if raw.exists():
             done = nbformat.read(raw, as_version=4)
