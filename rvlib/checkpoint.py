@@ -35,7 +35,13 @@ RENAMED = {"swinir-light-x4": "swinir-small-x4"}
 LARGEST_FILE = 4 * 2**30  # bytes; the largest official checkpoint (NAFNet SIDD width 64) takes 0.5 GB
 LARGEST_SIZES = 10_000  # sum of all sizes that metadata may ask for before a model is built; SwinIR-L asks for 400
 LARGEST_BUFFERS = 2**28  # numbers that a model may hold beside what its file brings
-DICTIONARIES = ("params_ema", "params", "ema_state_dict", "state_dict_ema", "state_dict")  # first found is taken: EMA before raw weights
+DICTIONARIES = (
+    "params_ema",
+    "params",
+    "ema_state_dict",
+    "state_dict_ema",
+    "state_dict",
+)  # first found is taken: EMA before raw weights
 PREFIXES = tuple(f"{wrapper}." for wrapper in WRAPPERS)  # left by DataParallel and by torch.compile
 
 

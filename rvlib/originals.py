@@ -10,6 +10,7 @@ import os
 import struct
 import warnings
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ LOSSLESS = {".png", ".tif", ".tiff", ".bmp", ".webp"}
 SAVE_OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}}
 LARGEST = {"JPEG": 65_500, "WEBP": 16_383, "PNG": 2**31 - 1, "BMP": 2**31 - 1, "TIFF": 2**31 - 1}  # pixels of a side
 WHITE = 65_535
+MOST_PAGES = 64  # that are looked at: two are too many already
 ELSEWHERE = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}  # brands of HEIF, in its first bytes
 
 
@@ -313,8 +315,8 @@ def _read_deep_tiff(path: Path, *, exactly: bool) -> Original | None:
 
 
 def _photos_in(file: tifffile.TiffFile) -> int:
-    """How many pages of a TIFF are photos, and not smaller copies or masks of one."""
-    return max(1, sum(not (page.is_reduced or page.is_mask) for page in file.pages))
+    """How many pages of a TIFF are photos, and not smaller copies or masks of one; a damaged file's never end."""
+    return max(1, sum(not (page.is_reduced or page.is_mask) for page in islice(file.pages, MOST_PAGES)))
 
 
 def _deep_page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool) -> Original | None:

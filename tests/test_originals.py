@@ -224,6 +224,14 @@ def test_smaller_copies_and_previews_are_no_pages(tmp_path):
     assert originals.read(tmp_path / "camera.jpg").image.shape == RGB.shape
 
 
+def test_pages_that_never_end_are_not_waited_for(tmp_path, monkeypatch):
+    """Damaged pointers make a chain of millions of pages, each of which parses."""
+    tifffile.imwrite(tmp_path / "in.tif", DEEP[..., :3], photometric="rgb")
+    monkeypatch.setattr(tifffile.TiffPages, "__iter__", lambda pages: itertools.repeat(pages[0]))
+    with pytest.raises(rvlib.UserError, match=r"in\.tif has \d+ frames or pages"):
+        originals.read(tmp_path / "in.tif")
+
+
 # Depth and range ------------------------------------------------------------------------------------------------------
 
 
