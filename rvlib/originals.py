@@ -230,6 +230,8 @@ def _read_with_pillow(path: Path, *, exactly: bool) -> Original:
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         original.metadata = metadata.of_image(image, path)
+        if image.format == "MPO" and getattr(image, "n_frames", 1) > 1:
+            original.notes.append("the other pictures in a camera's JPEG are left out")
         if image.mode in ("CMYK", "LAB"):
             original.notes.append(f"{image.mode} became sRGB")
     return original

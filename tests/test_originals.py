@@ -221,7 +221,9 @@ def test_smaller_copies_and_previews_are_no_pages(tmp_path):
         assert np.array_equal(originals.read(tmp_path / "thumbnail.tif").image, RGB.astype(dtype))
     preview = Image.fromarray(RGB[::2, ::2])
     Image.fromarray(RGB).save(tmp_path / "camera.jpg", "MPO", save_all=True, append_images=[preview], quality=100)
-    assert originals.read(tmp_path / "camera.jpg").image.shape == RGB.shape
+    camera = originals.read(tmp_path / "camera.jpg")
+    assert camera.image.shape == RGB.shape
+    assert camera.notes == ["the other pictures in a camera's JPEG are left out"]
 
 
 def test_pages_that_never_end_are_not_waited_for(tmp_path, monkeypatch):
