@@ -2,7 +2,8 @@
 
 Each pair is timed in turns (theirs, ours, theirs, ours, ...), and the medians are compared, so that whatever else slows
 the machine slows both. A peer is the official implementation as the package spandrel carries it, or, where no package
-has one, the plain form of the same computation, which is written here. `make bench` writes the tables beside this file.
+has one, the plain form of the same computation, made of the plain twins in `rvlib.fast`. `make bench` writes the
+tables beside this file.
 """
 
 import copy
@@ -19,21 +20,18 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import torch
-from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
 import rvlib
-from rvlib import backbones, complexity, degrade, evaluate, losses, metrics, recipes, tables
+from rvlib import backbones, complexity, degrade, evaluate, fast, losses, metrics, recipes
 from rvlib.color import luminance
 from rvlib.degrade import Bicubic
-from rvlib.models.dirformer import Attention, LayerNorm
-from rvlib.models.fsrcnn import Deconvolution
-from rvlib.models.srgan import ToColors
 from rvlib.objectives import Pixelwise
 from rvlib.pairs import Patches, photo_pairs
 from rvlib.photos import sample
 from rvlib.restore import to_tensor
+from rvlib.study import tables
 from rvlib.train import Settings, fit
 
 TURNS = 5
@@ -67,41 +65,17 @@ def timing(what: str, peer: str, theirs: Callable, ours: Callable, *, target: fl
     return {"what": what, "peer": peer, "peer s": slow, "ours s": fast, "times faster": slow / fast, "target": target}
 
 
-def plain(model: nn.Module) -> nn.Module:
-    """The plain form of a model: memory in the order of the shapes, norms and convolutions as they are defined."""
-    model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
-    for module in model.modules():
-        if isinstance(module, LayerNorm):
-            module.forward = lambda x, module=module: plain_norm(module, x)
-        if isinstance(module, Attention):
-            module.forward = lambda x, prior, module=module: plain_attention(module, x, prior)
-        if isinstance(module, Deconvolution):
-            module.forward = lambda x, module=module: nn.ConvTranspose2d.forward(module, x)
-        if isinstance(module, ToColors):
-            module.forward = lambda x, module=module: nn.Conv2d.forward(module, x)
-    return model
+class Plain(nn.Module):
+    """The plain form of a model: memory in the order of the shapes, and the plain twin of every fast function."""
 
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
 
-def plain_norm(norm: LayerNorm, x: torch.Tensor) -> torch.Tensor:
-    """LayerNorm over channels by way of tokens."""
-    height, width = x.shape[-2:]
-    tokens = rearrange(x, "b c h w -> b (h w) c")
-    mean, variance = tokens.mean(dim=-1, keepdim=True), tokens.var(dim=-1, keepdim=True, unbiased=False)
-    if "bias" in norm.body:
-        tokens = (tokens - mean) / torch.sqrt(variance + 1e-5) * norm.body["weight"] + norm.body["bias"]
-    else:
-        tokens = tokens / torch.sqrt(variance + 1e-5) * norm.body["weight"]
-    return rearrange(tokens, "b (h w) c -> b c h w", h=height, w=width)
-
-
-def plain_attention(attention: Attention, x: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
-    """Transposed attention with queries and keys that are normalised first."""
-    height, width = x.shape[-2:]
-    qkv = attention.qkv_dwconv(attention.qkv(attention.kernel(x, prior)))
-    q, k, v = rearrange(qkv, "b (three k d) h w -> three b k d (h w)", three=3, k=attention.heads)
-    similarity = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * attention.temperature
-    attended = similarity.softmax(dim=-1) @ v
-    return attention.project_out(rearrange(attended, "b k d (h w) -> b (k d) h w", h=height, w=width))
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """What the model gives, up to rounding."""
+        with mock.patch.multiple(fast, **fast.TWINS):
+            return self.model(*inputs)
 
 
 def official(name: str) -> tuple[nn.Module, nn.Module]:
@@ -167,7 +141,7 @@ def forwards() -> list[dict]:
     }
     for what, (ours, inputs, target) in named.items():
         ours.eval()
-        theirs, facts = plain(ours), {"tolerance": 1e-3, "target": target}
+        theirs, facts = Plain(ours), {"tolerance": 1e-3, "target": target}
         rows.append(row(what, "plain form", lambda m=theirs, i=inputs: m(*i), lambda m=ours, i=inputs: m(*i), **facts))
         rows[-1] |= costs(theirs, ours, *inputs)
     return rows
@@ -300,7 +274,7 @@ def overheads() -> dict[str, float]:
         ):
             log = fit(model, objective, patches, Settings(**settings), run=run)
         found[f"loop's share of a step, {name}"] = 1 - sum(spent) / log["seconds"].iloc[-1]
-    for name in ("swinir-light-x4", "nafnet-deblur"):
+    for name in ("swinir-small-x4", "nafnet-deblur"):
         model, reference = rvlib.load(name), sample("chelsea")[:256, :256]
         (degraded, _), *_ = photo_pairs({"photo": reference}, recipes.degradation(model.task, model.scale)).values()
         scores = {

@@ -1,8 +1,7 @@
-"""RestoraVision's thin library, in the order of the data flow.
+"""RestoraVision's thin library: networks, losses, measures, degradations, photos, restoring, checkpoints, training.
 
-photo -photos-> reference -degrade-> (degraded, reference) -models, train-> weights -restore-> restored
--metrics, evaluate-> rows -tables, figures-> report. A module is imported where it is used, so that a change
-in one model's file touches nothing that another model made.
+`rvlib.models` holds a network and its method in a file each; `rvlib.study` holds what only the study itself needs:
+fetching, leaks, notebooks, tables, figures, the report. CONTRIBUTING.md shows how data flows through the modules.
 """
 
 import importlib

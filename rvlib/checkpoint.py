@@ -6,6 +6,7 @@ Nothing in a file is ever executed: safetensors holds tensors alone, and pickles
 
 import hashlib
 import json
+import os
 import warnings
 import zipfile
 from pathlib import Path
@@ -13,36 +14,51 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
-from rvlib.models import MODELS, create, family
+from rvlib.models import METHODS, create
+from rvlib.models.base import WRAPPERS, RestorationModel
+from rvlib.models.keys import Recognised
 
 PLACES = [Path(__file__).resolve().parent / "weights", Path(__file__).resolve().parent.parent / "weights"]
 WEIGHTS = next((place for place in PLACES if place.is_dir()), PLACES[-1])
 """The released weights, `<name>.safetensors`, and their cards: in an installed package, or in a checkout."""
 
-OFFICIAL = Path(__file__).parent / "official.csv"
+OFFICIAL_TABLE = Path(__file__).parent / "official.csv"
 """Officially published checkpoints that `load` reads, and where they come from."""
 
-LARGEST = 4 * 2**30  # bytes; the largest official checkpoint (NAFNet SIDD width 64) takes 0.5 GB
+RENAMED = {"swinir-light-x4": "swinir-small-x4"}
+"""Released names of earlier versions, and what they are called now."""
+
+LARGEST_FILE = 4 * 2**30  # bytes; the largest official checkpoint (NAFNet SIDD width 64) takes 0.5 GB
 LARGEST_SIZES = 10_000  # sum of all sizes that metadata may ask for before a model is built; SwinIR-L asks for 400
 LARGEST_BUFFERS = 2**28  # numbers that a model may hold beside what its file brings
-WRAPPERS = ("params_ema", "params", "ema_state_dict", "state_dict")  # first found is taken: EMA before raw weights
-PREFIXES = ("module.", "_orig_mod.")  # left by DataParallel and by torch.compile
+DICTIONARIES = (
+    "params_ema",
+    "params",
+    "ema_state_dict",
+    "state_dict_ema",
+    "state_dict",
+)  # first found is taken: EMA before raw weights
+PREFIXES = tuple(f"{wrapper}." for wrapper in WRAPPERS)  # left by DataParallel and by torch.compile
 
 
-def save(model: nn.Module, path: str | Path, **facts) -> None:
-    """Write a model's weights as safetensors with its name, arguments and `facts` in the metadata, atomically.
+def save(model: RestorationModel, path: str | Path, *, half: bool = False, **details) -> None:
+    """Write a model's weights as safetensors, atomically; the metadata get its name, arguments, method and `details`.
 
-    A hash of all that is in the metadata too: safetensors itself would not notice a flipped bit.
+    `half=True` stores parameters in half precision, which halves the file. A hash of everything is in the metadata too:
+    safetensors itself would not notice a flipped bit.
     """
     path = Path(path)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    recipe = json.loads(json.dumps({**model.recipe, **facts}))  # as it is read again: tuples become lists
-    recipe["sha256"] = _digest(state, recipe)
-    metadata = {"rvlib": json.dumps(recipe, sort_keys=True)}  # one key alone: several come in random order
+    if half:  # statistics and schedules stay as they are: a network reacts to them more than to a weight
+        state |= {key: state[key].half() for key, _ in model.named_parameters()}
+    method = {} if model.method is None else {"method": model.method}
+    described = json.loads(json.dumps({**model.spec, **method, **details}))  # as it is read again: tuples become lists
+    described["sha256"] = _digest(state, described)
+    metadata = {"rvlib": json.dumps(described, sort_keys=True)}  # one key alone: several come in random order
     write_atomically(path, lambda temporary: save_file(state, temporary, metadata=metadata))
 
 
@@ -59,31 +75,24 @@ def load(
     local: bool | None = None,
     train_size: tuple[int, int] | None = None,
     img_range: float | None = None,
-) -> nn.Module:
+) -> RestorationModel:
     """Build the model that a file of weights belongs to, with those weights, in eval mode.
 
     `source` is a released name, an rvlib `.safetensors` file, the folder of a training run or an official checkpoint.
-    The hints matter only where weights cannot tell: `scale` (FSRCNN, SRCNN; default 4), `local` and `train_size`
-    (NAFNet's and Baseline's test-time local converter), `img_range` (SwinIR). Raises UserError, naming what is wrong,
-    for everything else.
+    The hints are for what weights cannot tell: `scale` (FSRCNN, SRCNN; default 4), `local` and `train_size` (NAFNet's
+    and Baseline's test-time local converter), `img_range` (SwinIR). Raises UserError, naming what is wrong, for
+    everything else, also for a hint that contradicts the file or that its network has no use for.
     """
-    path = Path(source)
-    if path.is_dir() and str(source) not in released():  # of a run
-        path = path / "last.safetensors"
-    if not path.exists() and path.suffix == "":
-        if path.name not in released():
-            known = ", ".join(released()) or "none yet"
-            raise UserError(f"no released weights are called {str(source)!r}: there are {known}; or give a file")
-        path = WEIGHTS / f"{path.name}.safetensors"
-    state, recipe = _read(path)
-    hints = {"scale": scale, "local": local, "train_size": train_size, "img_range": img_range}
+    path = _find(source)
+    state, described = _read(path)
+    hints = {"local": local, "train_size": train_size, "img_range": img_range}
     hints = {name: value for name, value in hints.items() if value is not None}
-    if recipe is None:
-        name, arguments, state = _infer(path, state, hints)
+    if described is None:
+        name, arguments, state = _recognise(path, state, hints if scale is None else hints | {"scale": scale})
     else:
-        name, arguments = recipe["name"], recipe["arguments"]
-        if scale is not None and arguments.get("scale", scale) != scale:
-            raise UserError(f"{path} holds weights for scale {arguments['scale']}, not for scale {scale}")
+        name, arguments = described["name"], described["arguments"]
+        if hints:
+            raise UserError(f"{path} says itself what it is: load it without {', '.join(hints)}")
     try:
         if _sum_of_sizes(arguments) > LARGEST_SIZES + len(state):
             raise ValueError("its sizes are far too large")
@@ -91,6 +100,8 @@ def load(
             blueprint = create(name, **arguments)
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         raise UserError(f"{path} describes a model that cannot be built: {error}") from None
+    if scale is not None and blueprint.scale != scale:
+        raise UserError(f"{path} holds weights for scale {blueprint.scale}, not for scale {scale}")
     _compare(path, name, blueprint.state_dict(), state)
     if sum(buffer.numel() for buffer in blueprint.buffers()) > LARGEST_BUFFERS:
         raise UserError(f"{path} describes a model that does not fit into memory: get it again")
@@ -99,7 +110,50 @@ def load(
         model.load_state_dict(state)
     except RuntimeError:
         raise UserError(f"{path} holds numbers of a kind that {name} cannot take: get it again") from None
-    return model.to(device).eval()
+    for key, value in model.state_dict().items():
+        if not value.isfinite().all():
+            raise UserError(
+                f"{path} holds numbers that are not finite (in {key}), as a failed training does: get it again"
+            )
+    model.method = _method(described)
+    return _on(model, device).eval()
+
+
+def _on(model: RestorationModel, device: str | torch.device) -> RestorationModel:
+    """Move a model to a device; raises UserError where this machine has none of that name."""
+    try:
+        return model.to(torch.device(device))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend has its own
+        reason = (str(error).strip() or "not available").splitlines()[0][:120]
+        raise UserError(f"there is no device {str(device)!r} here ({reason}): choose cpu") from None
+
+
+def _find(source: str | Path) -> Path:
+    """The file that `load` was asked for: a released name has neither folders nor a suffix."""
+    path = Path(source)
+    if os.path.isdir(path) and str(source) not in released():  # of a run
+        return path / "last.safetensors"
+    if os.path.isfile(path) or path.suffix or len(path.parts) > 1:
+        return path
+    name = path.name
+    if name in RENAMED and name not in released():
+        warnings.warn(f"{name} is called {RENAMED[name]} now", stacklevel=3)
+        name = RENAMED[name]
+    if name not in released():
+        known = ", ".join(released()) or "none yet"
+        raise UserError(f"no released weights are called {str(source)!r}: there are {known}; or give a file")
+    return WEIGHTS / f"{name}.safetensors"
+
+
+def _method(described: dict | None) -> str | None:
+    """The method that trained a file's weights; files from before that was stored name the recipe of their training."""
+    described = described or {}
+    training = described.get("training")
+    recipe = training.get("method") if isinstance(training, dict) else None
+    for key, method in METHODS.items():
+        if key == described.get("method") or recipe in list(method.recipes):
+            return key
+    return None
 
 
 def read_metadata(path: Path) -> dict:
@@ -107,16 +161,25 @@ def read_metadata(path: Path) -> dict:
     return _read_safetensors(path)[1] or {}
 
 
-def _infer(path: Path, state: dict[str, Tensor], hints: dict) -> tuple[str, dict, dict]:
-    for file in dict.fromkeys(file for file, _ in MODELS.values()):
+def _recognise(path: Path, state: dict[str, Tensor], hints: dict) -> Recognised:
+    tried = set()  # the methods of a family share a function
+    for method in METHODS.values():
+        if method.recognise in tried:
+            continue
+        tried.add(method.recognise)
         try:
-            found = family(file).infer(state, **hints)
+            found = method.recognise(state, **{name: hints[name] for name in method.hints if name in hints})
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, StopIteration):
-            raise UserError(f"{path} is damaged: it has keys of {file} with shapes that no {file} has") from None
-        if found is not None:
-            return found
+            name = method.title
+            raise UserError(f"{path} is damaged: it has keys of {name} with shapes that no {name} has") from None
+        if found is None:
+            continue
+        useless = hints.keys() - {"scale", *method.hints}  # a scale is compared with the network's
+        if useless:
+            raise UserError(f"{path} holds {found.name}, which has no use for {', '.join(sorted(useless))}")
+        return found
     some = ", ".join(list(state)[:3])
     raise UserError(f"{path} belongs to no model of this study: its first keys are {some}")
 
@@ -128,8 +191,8 @@ def _sum_of_sizes(arguments: object) -> int:
     return abs(arguments) if isinstance(arguments, int) else 0
 
 
-def _digest(state: dict[str, Tensor], recipe: dict) -> str:
-    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
+def _digest(state: dict[str, Tensor], described: dict) -> str:
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for key in sorted(state):
         digest.update(f"{key} {state[key].dtype} {tuple(state[key].shape)}".encode())
         digest.update(state[key].flatten().view(torch.uint8).numpy())
@@ -150,11 +213,13 @@ def _compare(path: Path, name: str, expected: dict[str, Tensor], state: dict[str
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict | None]:
-    """State of a file and, for rvlib's own files, the recipe in its metadata."""
-    if not path.is_file():
+    """State of a file and, for rvlib's own files, what its metadata say about it."""
+    if not os.path.isfile(path):
         raise UserError(f"{path} does not exist: give a file of weights or one of {', '.join(released()) or '(none)'}")
-    if path.stat().st_size > LARGEST:
-        raise UserError(f"{path} is larger than {LARGEST / 2**30:.0f} GiB: that is no checkpoint of this study")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path} may not be read: change its permissions")
+    if path.stat().st_size > LARGEST_FILE:
+        raise UserError(f"{path} is larger than {LARGEST_FILE / 2**30:.0f} GiB: that is no checkpoint of this study")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     return _unwrap(path, _read_pickle(path)), None
@@ -165,21 +230,23 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict | None]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}
-        recipe = json.loads(metadata["rvlib"]) if "rvlib" in metadata else None
-        if recipe is not None and not (isinstance(recipe["name"], str) and isinstance(recipe["arguments"], dict)):
+        described = json.loads(metadata["rvlib"]) if "rvlib" in metadata else None
+        if described is not None and not (
+            isinstance(described["name"], str) and isinstance(described["arguments"], dict)
+        ):
             raise TypeError
-        if recipe is None and any('"arguments"' in value for value in metadata.values()):
+        if described is None and any('"arguments"' in value for value in metadata.values()):
             raise KeyError  # ours, under a damaged name
-        sha256 = recipe.pop("sha256", None) if recipe else None
+        sha256 = described.pop("sha256", None) if described else None
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path} is no readable safetensors file ({error}): it may be truncated, get it again"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         raise UserError(f"{path} has damaged metadata: get it again") from None
-    if sha256 is not None and sha256 != _digest(state, recipe):
+    if sha256 is not None and sha256 != _digest(state, described):
         raise UserError(f"{path} is damaged, its hash is not the one it was written with: get it again")
-    return (state, recipe) if recipe is not None else (_unwrap(path, state), None)
+    return (state, described) if described is not None else (_unwrap(path, state), None)
 
 
 def _read_pickle(path: Path) -> object:
@@ -211,9 +278,9 @@ def check_archive(path: Path) -> None:
 
 def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
     for _ in range(2):
-        for wrapper in WRAPPERS:
-            if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-                content = content[wrapper]
+        for name in DICTIONARIES:
+            if isinstance(content, dict) and isinstance(content.get(name), dict):
+                content = content[name]
                 break
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path} holds no state_dict")
@@ -222,6 +289,6 @@ def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise UserError(f"{path} holds no state_dict: {key!r} is a {type(value).__name__}, not a tensor")
         while key.startswith(PREFIXES):
-            key = key.removeprefix("module.").removeprefix("_orig_mod.")
+            key = key.partition(".")[2]
         state[key] = value
     return state

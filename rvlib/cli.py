@@ -1,7 +1,10 @@
 """The command line: restore photos, fetch data, train, evaluate, list models, run notebooks."""
 
+import logging
 import os
 import sys
+import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +12,8 @@ import typer
 
 import rvlib
 from rvlib.errors import UserError
+from rvlib.files import reason_of
+from rvlib.models import METHODS, MODELS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,34 +44,45 @@ def restore(
 
     from rvlib.batch import Batch
 
-    batch = Batch(photos, output, recursive=recursive, suffix=suffix)
+    batch = Batch(photos, output, recursive=recursive, suffix=suffix, compare=compare)
     network = rvlib.load(model, scale=scale, device=device)
     if compiled:
         import torch
 
         network = torch.compile(network)
     options = {"tile": tile, "self_ensemble": self_ensemble, "precision": precision}
-    done, skipped, faults = 0, 0, []
+    done, skipped, faults, notes = 0, 0, [], Counter(batch.notes)
     try:
         for photo, target in tqdm(batch.jobs, unit="photo", disable=len(batch.jobs) == 1):
-            if target.exists() and not overwrite:
+            if os.path.exists(target) and not overwrite:
                 skipped += 1
                 continue
             try:
-                batch.restore(network, photo, target, compare=compare, **options)
+                notes.update(batch.restore(network, photo, target, compare=compare, **options))
                 done += 1
             except UserError as error:
                 faults.append(str(error))
+            except Exception as error:
+                if compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                    raise UserError(f"--compile failed ({_in_short(error)}): leave it out") from None
+                raise
     except KeyboardInterrupt:
         left = len(batch.jobs) - done - skipped - len(faults)
         typer.echo(f"stopped: {done} restored, {left} left; the same command goes on from there", err=True)
         raise
-    for fault in faults if len(batch.jobs) > 1 else []:
-        typer.echo(f"error: {fault}", err=True)
+    for note, count in notes.items():
+        typer.echo(f"note: {note}{f' ({count} photos)' if count > 1 else ''}", err=True)
     if skipped:
         typer.echo(f"{skipped} of {len(batch.jobs)} were there already: --overwrite restores them again", err=True)
+    if faults and len(batch.jobs) > 1:
+        batch.faults += faults
+        faults = [f"{len(faults)} of {len(batch.jobs)} photos failed"]
+    elif batch.faults and not faults:
+        faults = [f"{len(batch.faults)} folders may not be read"]
+    for fault in batch.faults:
+        typer.echo(f"error: {fault}", err=True)
     if faults:
-        raise UserError(faults[0] if len(batch.jobs) == 1 else f"{len(faults)} of {len(batch.jobs)} photos failed")
+        raise UserError(faults[0])
     typer.echo(f"{done} restored: {output}")
 
 
@@ -77,8 +93,8 @@ def fetch(
     target: Annotated[Path | None, typer.Option(help="Folder to fetch into.")] = None,
 ):
     """Fetch data sets, checked against the manifest; what is there already is kept."""
-    from rvlib.fetch import fetch
-    from rvlib.notebooks import read_parameters, section
+    from rvlib.study.fetch import fetch
+    from rvlib.study.notebooks import read_parameters, section
 
     content = {} if sets and target else read_parameters(params)
     names = sets or section(content, "fetch", params).get("sets", [])
@@ -87,7 +103,7 @@ def fetch(
 
 @app.command()
 def train(
-    method: Annotated[str, typer.Argument(help="fsrcnn, srresnet, srgan, swinir, nafnet, diffir-s1, ...")],
+    method: Annotated[str, typer.Argument(help=", ".join(name for each in METHODS.values() for name in each.recipes))],
     run: Annotated[Path, typer.Option(help="The folder of this run; started again, it goes on where it was.")],
     photos: Annotated[
         Path | None, typer.Option(help="A folder of photos to train on; without it, the profile's sets.")
@@ -106,7 +122,7 @@ def train(
         typer.Option(help="The profile whose settings count: laptop (if none is named), release, paper."),
     ] = None,
     section: Annotated[
-        str | None, typer.Option(help="Another section of it than the method's own, such as 08_diffir.deblurring.")
+        str | None, typer.Option(help="Another section of it than the method's own, such as diffir.deblurring.")
     ] = None,
     scale: Annotated[int | None, typer.Option(help="Of super-resolution, 4 without it.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps; more than before lengthens a run.")] = None,
@@ -129,6 +145,7 @@ def train(
     and log are in the run's folder after 20 seconds and at every stop.
     """
     from rvlib import profiles, recipes, shelf
+    from rvlib.pairs import own_files, own_validation, read_each
 
     if method not in recipes.RECIPES:
         raise UserError(f"there is no recipe for {method!r}: choose one of {', '.join(recipes.RECIPES)}")
@@ -141,10 +158,10 @@ def train(
     stated["arguments"] = network if start else {**(stated.get("arguments") or {}), **network}
     if photos is None and degraded is not None:
         raise UserError("--degraded needs the photos that it belongs to: name their folder (--photos)")
-    sides = _pairs(photos, degraded) if photos else profiles.training_photos(profile, method)
-    checked = _validation(validation, degraded)
+    sides = own_files(photos, degraded) if photos else profiles.training_photos(profile, method)
+    checked = own_validation(validation, degraded) if validation else None
     try:
-        references, low = (shelf.shared(_read(side), run, name) for name, side in sides.items())
+        references, low = (shelf.shared(read_each(side), run, name) for name, side in sides.items())
         model, _ = recipes.train(
             method,
             references,
@@ -167,40 +184,6 @@ def train(
         typer.echo(_gain(model, checked or _few(references, low, model.scale), "validation" if checked else "training"))
 
 
-def _pairs(references: Path, degraded: Path | None) -> dict[str, dict[str, Path]]:
-    """The files of two folders by their photos' names: {"references": ..., "degraded": ...}."""
-    from rvlib.photos import folder, pair_folder
-
-    if degraded is None:
-        return {"references": {path.name: path for path in folder(references)}, "degraded": {}}
-    pairs = pair_folder(degraded, references)
-    low, high = ({pair[1].stem: pair[side] for pair in pairs} for side in (0, 1))
-    return {"references": high, "degraded": low}
-
-
-def _read(files: dict[str, Path]):
-    """The photos of files, one after the other."""
-    from rvlib.photos import read
-
-    return ((name, read(path)) for name, path in files.items())
-
-
-def _validation(folder: Path | None, degraded: Path | None) -> dict | None:
-    """Photos to be degraded, or the pairs of a folder that holds reference/ and degraded/."""
-    if folder is None:
-        return None
-    if (folder / "degraded").is_dir():
-        sides = _pairs(folder / "reference", folder / "degraded")
-        low, high = (dict(_read(sides[side])) for side in ("degraded", "references"))
-        return {name: (low[name], high[name]) for name in high}
-    if degraded is not None:
-        raise UserError(
-            f"photos degraded by yourself (--degraded) are checked on such too: put pairs into {folder / 'reference'} "
-            f"and {folder / 'degraded'}"
-        )
-    return dict(_read(_pairs(folder, None)["references"]))
-
-
 def _few(references, degraded, scale: int) -> dict:
     """A part of up to eight training photos, or pairs, for a first look."""
     side, few = 64 * scale if scale > 1 else 256, {}
@@ -221,7 +204,7 @@ def _gain(model, photos: dict, kind: str) -> str:
         return "not measured: no photo is large enough"
     pairs = recipes.validation_pairs(photos, model)
     restorers = {**evaluation.baseline(model.task, model.scale), ("model", "this run"): evaluation.with_model(model)}
-    if getattr(model, "needs_reference", False):
+    if model.needs_reference:
         return "not measured: stage 1 of DiffIR sees the reference; stage 2 restores photos"
     chosen = measures.for_task(model.task, model.scale)[:1]
     before, after = (
@@ -241,7 +224,8 @@ def rehearse(
     only: Annotated[str, typer.Option(help="Only trainings with this in their name, such as nafnet.")] = "",
 ):
     """Take three steps of everything that a profile trains, in its official sizes, on the device that is there."""
-    from rvlib import rehearsal, tables
+    from rvlib import rehearsal
+    from rvlib.study import tables
 
     typer.echo(tables.markdown(rehearsal.rehearse(profile, only=only)))
 
@@ -261,27 +245,38 @@ def evaluate(
     photo: on RGB, nothing cropped, 3-D SSIM.
     """
     from rvlib import evaluate as evaluation
-    from rvlib import measures, tables
-    from rvlib.pairs import photo_pairs
-    from rvlib.photos import folder, pair_folder, read
+    from rvlib import measures
+    from rvlib.checkpoint import RENAMED
+    from rvlib.files import make_ready, write_atomically
+    from rvlib.pairs import measured_pairs
     from rvlib.recipes import degradation
+    from rvlib.study import tables
 
-    network = rvlib.load(model, scale=scale)
-    if degraded is not None:
-        pairs = {high.name: (read(low), read(high)) for low, high in pair_folder(degraded, reference)}
-    else:
-        photos = {path.name: read(path) for path in folder(reference)}
-        pairs = photo_pairs(photos, degradation(network.task, network.scale))
-    restorers = evaluation.baseline(network.task, network.scale)
-    if model in rvlib.released():
-        restorers[model, "released weights"] = evaluation.with_model(network)
-    else:
-        restorers[network.recipe["name"], "this run"] = evaluation.with_model(network)
-    chosen = measures.for_task(network.task, network.scale, perceptual=perceptual)
-    rows = evaluation.evaluate(restorers, pairs, set_name=reference.name, measures=chosen)
-    typer.echo(tables.markdown(tables.means(rows)))
     if output is not None:
-        tables.write(rows, output)
+        if output.suffix not in ("", ".csv"):
+            raise UserError(f"{output}: rows are written as CSV, choose a name that ends in .csv")
+        output = output.with_suffix(".csv")
+        make_ready(output)
+    network = rvlib.load(model, scale=scale)
+    made = degradation(network.task, network.scale)
+    pairs, faults, notes = measured_pairs(reference, degraded, made, scale=network.scale)
+    restorers = evaluation.baseline(network.task, network.scale)
+    label = "released weights" if model in (*rvlib.released(), *RENAMED) else "this run"
+    restorers[network.method or network.spec["name"], label] = evaluation.with_model(network)
+    chosen = measures.for_task(network.task, network.scale, perceptual=perceptual)
+    rows = evaluation.evaluate(restorers, pairs, set_name=reference.name, measures=chosen, faults=faults)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    if len(rows):
+        typer.echo(tables.markdown(tables.means(rows)))
+    if len(rows) and output is not None:
+        write_atomically(output, lambda file: rows.to_csv(file, index=False, errors="surrogateescape"))
+    if len(faults) > 1 or (faults and len(rows)):
+        for fault in faults:
+            typer.echo(f"error: {fault}", err=True)
+        faults = [f"{len(faults)} photos could not be measured"]
+    if faults:
+        raise UserError(faults[0])
 
 
 @app.command()
@@ -290,21 +285,27 @@ def models():
     import pandas as pd
 
     from rvlib import complexity
-    from rvlib.checkpoint import OFFICIAL
-    from rvlib.models import MODELS, family
-    from rvlib.tables import markdown
+    from rvlib.checkpoint import OFFICIAL_TABLE
+    from rvlib.study.tables import markdown
 
     loaded = {name: rvlib.load(name) for name in rvlib.released()}
-    facts = [
+    rows = [
         {"released": n, "task": m.task, "scale": m.scale, "parameters": complexity.parameters(m)}
         for n, m in loaded.items()
     ]
     licence = "Apache-2.0; weights/README.md names the photos they were trained on, and whose licences those have\n"
-    typer.echo(f"{markdown(pd.DataFrame(facts))}\n{licence}" if facts else "no weights are released yet\n")
-    typer.echo(f"{markdown(pd.read_csv(OFFICIAL))}\n\nmodels of `rvlib.create` and their variants:")
-    for name, (file, _) in MODELS.items():
-        variants = ", ".join(getattr(family(file), "VARIANTS", {}).get(name, {}))
-        typer.echo(f"{name:10} {variants}")
+    typer.echo(f"{markdown(pd.DataFrame(rows))}\n{licence}" if rows else "no weights are released yet\n")
+    typer.echo(f"{markdown(pd.read_csv(OFFICIAL_TABLE))}\n\nmodels of `rvlib.create` and their variants:")
+    for name, method in MODELS.items():
+        typer.echo(f"{name:10} {', '.join(method.variants)}")
+
+
+@app.command()
+def cells(params: Annotated[Path, typer.Option(help="Parameters of a profile.")] = Path("params.yaml")):
+    """Cut the training cells and the code that they use out of everything else, for the pipeline."""
+    from rvlib.study import cells
+
+    cells.write(params)
 
 
 @app.command()
@@ -316,7 +317,7 @@ def notebook(
     only: Annotated[str | None, typer.Option(help="Run only the cells with this tag.")] = None,
 ):
     """Run a notebook from its text twin: with a profile's parameters, or to refresh its stored outputs."""
-    from rvlib import notebooks
+    from rvlib.study import notebooks
 
     if params is None:
         notebooks.refresh(name)
@@ -327,13 +328,18 @@ def notebook(
 @app.command()
 def release(params: Annotated[Path, typer.Option(help="Parameters of a profile.")] = Path("params.yaml")):
     """Copy the weights that a profile trained to their folder, with model cards."""
-    from rvlib.release import release
+    from rvlib.study.release import release
 
     release(params)
 
 
 def main() -> None:
     """Run the command line; what the user can mend is said in one line, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # of file names that are no text
+    warnings.formatwarning = _one_line
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds odd is in the errors that are shown
     try:
         sys.exit(app(standalone_mode=False))  # 130 after Ctrl-C
     except UserError as error:
@@ -342,11 +348,27 @@ def main() -> None:
         sys.exit("stopped")
     except BrokenPipeError:  # `rvlib models | head`
         os._exit(0)
+    except MemoryError:
+        sys.exit("error: there is not enough memory for this")
+    except OSError as error:
+        if error.errno is None:
+            raise
+        sys.exit(f"error: {error.filename or 'a file'} could not be used {reason_of(error)}")
     except Exception as error:
         if hasattr(error, "show"):  # a wrong option, typer's own
             error.show()
             sys.exit(2)
         raise
+
+
+def _in_short(error: Exception) -> str:
+    """The beginning of an error that says much, as a part of one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2])[:200]
+
+
+def _one_line(message: Warning | str, *_, **__) -> str:
+    return f"warning: {message}\n"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of trainable numbers of a model."""
+    """How many numbers a model has to learn, also those that are not trained at the moment."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 

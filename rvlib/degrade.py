@@ -44,7 +44,8 @@ def imresize(image: np.ndarray | Tensor, factor: float) -> np.ndarray | Tensor:
     """MATLAB's imresize: bicubic, antialiased where it shrinks, height first, then width.
 
     numpy H x W [x C] or torch (..., h, w) -> the same with sides ceil(factor · side). Floating point stays so and is
-    not clipped; uint8 is computed in float64, rounded and clipped. Raises UserError for a factor that is not positive.
+    not clipped; integers are computed in float64, rounded and clipped to what they hold. Raises UserError for a factor
+    that is not positive, and for truth values.
     """
     if not 0 < factor < 100:
         raise UserError(f"the factor of a resize must be positive, not {factor}")
@@ -54,8 +55,11 @@ def imresize(image: np.ndarray | Tensor, factor: float) -> np.ndarray | Tensor:
         planes = torch.from_numpy(np.ascontiguousarray(image if image.ndim == 2 else image.transpose(2, 0, 1)))
         resized = imresize(planes, factor).numpy()
         return resized if image.ndim == 2 else np.ascontiguousarray(resized.transpose(1, 2, 0))
-    if image.dtype == torch.uint8:
-        return _resize(image, factor, torch.float64).round().clamp(0, 255).byte()
+    if image.dtype == torch.bool or image.is_complex():
+        raise UserError(f"an image of {image.dtype} cannot be resized: give integers or floats")
+    if not image.is_floating_point():
+        limits = torch.iinfo(image.dtype)
+        return _resize(image, factor, torch.float64).round().clamp(limits.min, limits.max).to(image.dtype)
     return _resize(image, factor, image.dtype)
 
 
@@ -142,13 +146,14 @@ class MotionBlur(Degradation):
 
     The frames are one photo, moved by w_k: by t_k along a random smooth path of `length` pixels, turned by a_k and
     enlarged by z_k around the photo's centre c. The sensor adds light (γ = 2.2), but some cameras and benchmarks
-    average grey levels (γ = 1). A field that is a pair (from, to) is drawn uniformly for each photo.
+    average grey levels (γ = 1). A field that is a pair (from, to) is drawn uniformly for each photo, a triple (from,
+    most likely, to) from a triangular distribution.
     """
 
     is_random = True
 
-    length: float | tuple[float, float] = 15.0  # of the path in pixels
-    spacing: float | tuple[float, float] = 0.5  # pixels between frames: a video's frames leave gaps
+    length: float | tuple[float, ...] = 15.0  # of the path in pixels
+    spacing: float | tuple[float, ...] = 0.5  # pixels between frames: a video's frames leave gaps
     still: float = 0.0  # probability of no shake at all
     turn: float = 0.0  # turning moves a photo's corner by at most this share of the length
     zoom: float = 0.0  # and zooming by at most this
@@ -298,8 +303,10 @@ def _convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return np.clip(fftconvolve(padded, kernel[:, :, None], mode="valid", axes=(0, 1)), 0, None)
 
 
-def _draw(value: float | tuple[float, float], rng: np.random.Generator) -> float:
-    return rng.uniform(*value) if isinstance(value, tuple) else value
+def _draw(value: float | tuple[float, ...], rng: np.random.Generator) -> float:
+    if not isinstance(value, tuple):
+        return value
+    return rng.uniform(*value) if len(value) == 2 else rng.triangular(*value)
 
 
 def _mean_of_frames(

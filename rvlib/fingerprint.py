@@ -32,7 +32,7 @@ def code(*roots: object) -> dict[str, str]:
             pending.append((module.__name__, name))
             continue
         tree, used = _foreign(root)
-        digests[f"{root.__module__}.{name}"] = _digest(tree)
+        digests[f"{root.__module__}.{name}"] = digest(tree)
         pending += used
     seen = set()
     while pending:
@@ -42,7 +42,7 @@ def code(*roots: object) -> dict[str, str]:
         seen.add(place)
         module, name = place
         node = _definitions(module)[name]
-        digests[f"{module.rpartition('.')[2]}.{name}"] = _digest(node)
+        digests[f"{module.rpartition('.')[2]}.{name}"] = digest(node)
         pending += _uses(module, node)
     return dict(sorted(digests.items()))
 
@@ -165,7 +165,8 @@ def _foreign(root: object) -> tuple[ast.AST, list[tuple[str, str]]]:
     return tree, used
 
 
-def _digest(node: ast.AST) -> str:
+def digest(node: ast.AST) -> str:
+    """A digest of what a tree computes."""
     return hashlib.sha256(json.dumps(_canonical(node)).encode()).hexdigest()[:12]
 
 

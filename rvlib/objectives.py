@@ -4,7 +4,6 @@ They are in the order of the study. A loss compares two images (`rvlib.losses`);
 with it.
 """
 
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,10 +13,7 @@ from torch import Tensor, nn
 
 from rvlib import losses
 from rvlib.backbones import vgg16_features
-from rvlib.train import Batch
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""(restored, reference) -> a number."""
+from rvlib.settings import Batch, Loss
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,18 @@ from rvlib import photos, study
 from rvlib.errors import UserError
 
 SECTIONS = {
-    "fsrcnn": "04_fsrcnn",
-    "srresnet": "05_srgan.pixel_training",
-    "srgan": "05_srgan.adversarial_training",
-    "swinir": "06_swinir.training",
-    "nafnet": "07_nafnet.training",
-    "baseline": "07_nafnet.ablation",
-    "plainnet": "07_nafnet.ablation",
-    "diffir-s1": "08_diffir.super_resolution",
-    "diffir-s2": "08_diffir.super_resolution",
-    "diffir-s2-separate": "08_diffir.ablation",
+    "fsrcnn": "fsrcnn",
+    "srresnet": "srgan.pixel_training",
+    "srgan": "srgan.adversarial_training",
+    "swinir": "swinir.training",
+    "nafnet": "nafnet.training",
+    "baseline": "nafnet.ablation",
+    "plainnet": "nafnet.ablation",
+    "diffir-s1": "diffir.super_resolution",
+    "diffir-s2": "diffir.super_resolution",
+    "diffir-s2-separate": "diffir.ablation",
 }
-"""Where each method's settings stand; `--section 08_diffir.deblurring` names another place."""
+"""Where each method's settings stand; `--section diffir.deblurring` names another place."""
 
 DEFAULT = "laptop"
 """The profile that `rvlib train` takes where none is named."""
@@ -50,9 +50,10 @@ def settings(profile: str | None, method: str, section: str | None = None) -> di
     section = section or SECTIONS.get(method)
     if section is None or (profile is None and not (rvlib.ROOT / "params.yaml").is_file()):
         return {}
-    found = yaml.safe_load(file(profile).read_text())
-    for name in section.split("."):
-        if not isinstance(found, dict) or not isinstance(found.get(name), dict):
+    notebook, *entries = section.split(".")
+    found = _section(profile, notebook)
+    for name in entries:
+        if not isinstance(found.get(name), dict):
             raise UserError(f"{file(profile)} has no section {section}, which would say how {method} is trained")
         found = found[name]
     known = {*Settings.__dataclass_fields__, "patch_size", "arguments", "loss", "scale"}
@@ -62,7 +63,7 @@ def settings(profile: str | None, method: str, section: str | None = None) -> di
 def training_photos(profile: str | None, method: str) -> dict[str, dict[str, Path]]:
     """The files that a profile trains a method on, by "set/photo": {"references": ..., "degraded": ...}."""
     notebook = SECTIONS.get(method, "").partition(".")[0]
-    found = yaml.safe_load(file(profile).read_text()).get(notebook) or {}
+    found = _section(profile, notebook) if notebook else {}
     if "train_sets" not in found:
         raise UserError(f"{file(profile)} names no train_sets for {method}: name a folder of photos (--photos)")
     data, files = study.data(profile or DEFAULT), {"references": {}, "degraded": {}}
@@ -72,6 +73,14 @@ def training_photos(profile: str | None, method: str) -> dict[str, dict[str, Pat
             if role == "reference" or folder.is_dir():
                 side |= {f"{name}/{path.stem}": path for path in photos.folder(folder)}
     return files
+
+
+def _section(profile: str | None, notebook: str) -> dict:
+    """What a profile hands to a notebook."""
+    from rvlib.study.notebooks import section  # here, because it brings all of Jupyter
+
+    parameters = file(profile)
+    return section(yaml.safe_load(parameters.read_text()), notebook, parameters)
 
 
 def assignments(words: list[str], option: str) -> dict:

@@ -1,11 +1,7 @@
-"""How each method is trained: its objective, its loss and its settings.
-
-`Recipe.settings` are small enough for a laptop; the profiles in params.yaml overwrite them with what their time allows.
-"""
+"""Training a method by its recipe, which stands in the method's record next to its network (`rvlib.models`)."""
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,167 +15,34 @@ from rvlib.degrade import Bicubic, MotionBlur
 from rvlib.errors import UserError
 from rvlib.losses import PIXEL_LOSSES
 from rvlib.metrics import psnr
-from rvlib.models import create
-from rvlib.models.srgan import Adversaries, Discriminator
-from rvlib.objectives import JointDiffusion, Loss, PerceptualAdversarial, Pixelwise, SeparateDiffusion, WithReference
-from rvlib.pairs import Pair, Patches, photo_pairs
+from rvlib.models import METHODS, create
+from rvlib.models.base import RestorationModel
+from rvlib.pairs import Pair, Patches, check_given, given_pair, photo_pairs
 from rvlib.processes import in_processes
 from rvlib.restore import restore
-from rvlib.train import Objective, Settings, checksum, fit
+from rvlib.settings import Settings
+from rvlib.train import checksum, fit
 
 SHAKE = MotionBlur(length=(5.0, 25.0))
 """The camera shake that deblurring is measured on: 5 to 25 pixels, the same all over the photo, averaged in light."""
 
 TRAINING_SHAKE = MotionBlur(
-    length=(0.0, 40.0), spacing=(0.5, 3.0), still=0.05, turn=0.3, zoom=0.3, linear=0.5, noise=2.0, highlights=0.25
+    length=(0.0, 12.0, 40.0),
+    spacing=(0.5, 2.0),
+    still=0.05,
+    turn=0.2,
+    zoom=0.2,
+    linear=0.75,
+    noise=1.0,
+    highlights=0.1,
 )
 """The camera shake that deblurring learns to undo: of every kind that photos show, and none at all."""
 
-Prepare = Callable[[nn.Module, nn.Module | None, Loss], tuple[nn.Module, Objective]]
-"""(model, start, pixel loss) -> (what is trained, objective); `start` holds the weights to begin with, or is None."""
+METHOD_OF = {name: method for method in METHODS.values() for name in method.recipes}
+"""The method that a recipe trains, by the recipe's name."""
 
-
-def alone(objective: type) -> Prepare:
-    """The model alone is trained, from fresh weights or from those of `start`."""
-
-    def prepare(model: nn.Module, start: nn.Module | None, loss: Loss) -> tuple[nn.Module, Objective]:
-        if start is not None:
-            _take_over(model, start)
-        return model, objective(loss)
-
-    return prepare
-
-
-def against_discriminator(model: nn.Module, start: nn.Module | None, loss: Loss) -> tuple[nn.Module, Objective]:
-    """The generator continues from its training with a pixel loss; the discriminator begins."""
-    if start is None:
-        raise UserError("srgan continues from weights of srresnet: train that first and give it as start")
-    _take_over(model, start)
-    return Adversaries(model, Discriminator()), PerceptualAdversarial(loss)
-
-
-def after_stage_1(objective: Callable[[Loss, nn.Module, nn.Module], Objective]) -> Prepare:
-    """Stage 2 takes over stage 1's restoring part G and learns to guess stage 1's IPR."""
-
-    def prepare(model: nn.Module, start: nn.Module | None, loss: Loss) -> tuple[nn.Module, Objective]:
-        if not hasattr(start, "prior"):
-            raise UserError("stage 2 of DiffIR continues from stage 1: train diffir-s1 first and give it as start")
-        _take_over(model.G, start.G)
-        return model, objective(loss, deepcopy(start).requires_grad_(False), model)
-
-    return prepare
-
-
-def _take_over(model: nn.Module, start: nn.Module) -> None:
-    """Give a network the weights of another one of the same architecture."""
-    mine, theirs = ({key: each.shape for key, each in network.state_dict().items()} for network in (model, start))
-    if mine != theirs:
-        key = next(key for key in [*mine, *theirs] if mine.get(key) != theirs.get(key))
-        sizes = (f"{tuple(side[key])}" if key in side else "none" for side in (theirs, mine))
-        raise UserError(
-            f"the weights to start from belong to another architecture ({key}: {' -> '.join(sizes)}): leave the "
-            f"arguments away, and it is that of the start"
-        )
-    model.load_state_dict(start.state_dict())
-
-
-def joint_diffusion(loss: Loss, stage_1: nn.Module, model: nn.Module) -> Objective:
-    """All parts of stage 2 learn at once, as the paper has it."""
-    return JointDiffusion(loss, stage_1)
-
-
-def separate_diffusion(loss: Loss, stage_1: nn.Module, model: nn.Module) -> Objective:
-    """The denoising network learns alone, one step of the chain at a time."""
-    model.G.requires_grad_(False)  # several processes would wait for its gradients
-    return SeparateDiffusion(stage_1, len(model.diffusion.betas))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a method is trained."""
-
-    model: str
-    arguments: dict = field(default_factory=dict)
-    loss: str  # the pixel loss, by its name in `losses.PIXEL_LOSSES`
-    prepare: Prepare
-    settings: Settings
-    patch_size: int  # side of the reference patch
-
-
-_NAFNET = Settings(
-    steps=1000,
-    batch_size=8,
-    learning_rate=1e-3,
-    final_learning_rate=1e-7,
-    optimizer="adamw",
-    betas=(0.9, 0.9),
-    weight_decay=1e-3,
-    clip_norm=0.01,
-    channels_last=True,
-)
-_DIFFIR = Settings(
-    steps=1000, batch_size=8, learning_rate=5e-4, betas=(0.9, 0.99), warmup_steps=200, clip_norm=1.0, channels_last=True
-)
-
-RECIPES = {
-    "srcnn": Recipe(
-        model="srcnn",
-        loss="mse",
-        prepare=alone(Pixelwise),
-        settings=Settings(steps=2000, learning_rate=1e-3),
-        patch_size=48,
-    ),
-    # without clipping and warm-up, Adam at this rate now and then throws FSRCNN's tiny deconvolution off for good
-    "fsrcnn": Recipe(
-        model="fsrcnn",
-        loss="mse",
-        prepare=alone(Pixelwise),
-        settings=Settings(steps=2000, learning_rate=2e-3, warmup_steps=500, clip_norm=0.5, channels_last=True),
-        patch_size=48,
-    ),
-    "srresnet": Recipe(
-        model="srgan",
-        loss="mse",
-        prepare=alone(Pixelwise),
-        settings=Settings(steps=2000, learning_rate=5e-4, warmup_steps=200, bf16=True, channels_last=True),
-        patch_size=96,
-    ),
-    "srgan": Recipe(
-        model="srgan",
-        loss="mse",
-        prepare=against_discriminator,
-        settings=Settings(steps=500, learning_rate=1e-4, ema=0.99, bf16=True, channels_last=True),
-        patch_size=96,
-    ),
-    "swinir": Recipe(
-        model="swinir",
-        loss="l1",
-        prepare=alone(Pixelwise),
-        settings=Settings(steps=1000, learning_rate=1e-3, warmup_steps=200, clip_norm=1.0),
-        patch_size=64,
-    ),
-    **{
-        name: Recipe(model=name, loss="negative_psnr", prepare=alone(Pixelwise), settings=_NAFNET, patch_size=96)
-        for name in ("plainnet", "baseline", "nafnet")
-    },
-    "diffir-s1": Recipe(
-        model="diffir", arguments={"stage": 1}, loss="l1", prepare=alone(WithReference), settings=_DIFFIR, patch_size=64
-    ),
-    "diffir-s2": Recipe(
-        model="diffir",
-        loss="l1",
-        prepare=after_stage_1(joint_diffusion),
-        settings=_DIFFIR,
-        patch_size=64,
-    ),
-    "diffir-s2-separate": Recipe(
-        model="diffir",
-        loss="l1",
-        prepare=after_stage_1(separate_diffusion),
-        settings=_DIFFIR,
-        patch_size=64,
-    ),
-}
+RECIPES = {name: method.recipes[name] for name, method in METHOD_OF.items()}
+"""The recipes of all methods, by the name that `train` takes."""
 
 
 def degradation(task: str, scale: int, *, training: bool = False) -> Bicubic | MotionBlur:
@@ -237,12 +100,15 @@ def train(
         chosen = replace(chosen, warmup_steps=min(chosen.warmup_steps, chosen.steps // 10))
     start = load(start) if isinstance(start, str | Path) else start
     if start is not None and not arguments:
-        arguments = _architecture(start, recipe.model)
+        arguments = _architecture(start, METHOD_OF[method].network)
     torch.manual_seed(chosen.seed)  # the fresh weights
     given = {} if scale is None else {"scale": scale}
-    model = create(recipe.model, **{**recipe.arguments, **given, **(arguments or {})})
+    model = create(METHOD_OF[method].network, **{**recipe.arguments, **given, **(arguments or {})})
+    model.method = METHOD_OF[method].key
     begun_from = checksum(start)
     trained, objective = recipe.prepare(model, start, PIXEL_LOSSES[loss])
+    if degraded is not None:
+        check_given(references, degraded, model.scale)
     patches = Patches(
         references,
         degradation(model.task, model.scale, training=True) if degraded is None else degraded,
@@ -280,22 +146,24 @@ def _train_in(processes: int, method: str, references: Mapping, degraded: Mappin
         shelf.clear(given["run"])
 
 
-def _architecture(start: nn.Module, name: str) -> dict:
+def _architecture(start: RestorationModel, name: str) -> dict:
     """The arguments of the network to start from, without what says which stage of DiffIR it is."""
-    recipe = start.recipe
-    if recipe["name"] != name:
-        raise UserError(f"the weights to start from are {recipe['name']}'s, and {name} is to be trained")
-    return {key: value for key, value in recipe["arguments"].items() if key != "stage"}
+    spec = start.spec
+    if spec["name"] != name:
+        raise UserError(f"the weights to start from are {spec['name']}'s, and {name} is to be trained")
+    return {key: value for key, value in spec["arguments"].items() if key != "stage"}
 
 
 def validation_pairs(validation: Mapping, model: nn.Module) -> dict[str, Pair]:
-    """Pairs as they are given, and photos degraded as the task asks; raises UserError for one that is too small."""
-    kind, pairs = degradation(model.task, model.scale), {}
+    """Given pairs, and photos degraded as the task asks; raises UserError for what is too small or does not fit."""
+    kind, least, pairs = degradation(model.task, model.scale), 4 * model.scale, {}
     for name, given in validation.items():
         reference = given[1] if isinstance(given, tuple) else given
-        if min(reference.shape[:2]) < 4 * model.scale:
-            raise UserError(f"validation photo {name} is smaller than {4 * model.scale} pixels: take it away")
-        pairs[name] = given if isinstance(given, tuple) else photo_pairs({name: given}, kind)[name]
+        height, width = reference.shape[:2]
+        if min(height, width) < least:
+            raise UserError(f"validation photo {name} has {width} x {height} pixels, fewer than {least}: take it away")
+        is_pair = isinstance(given, tuple)
+        pairs[name] = given_pair(name, *given, model.scale) if is_pair else photo_pairs({name: given}, kind)[name]
     return pairs
 
 

@@ -10,11 +10,11 @@ from rvlib import complexity, photos, profiles, recipes
 
 STEPS = 3
 MORE = [
-    ("diffir-s1", "08_diffir.deblurring"),
-    ("diffir-s2", "08_diffir.deblurring"),
-    ("nafnet", "07_nafnet.ablation"),
-    ("diffir-s1", "08_diffir.ablation"),
-    ("diffir-s2", "08_diffir.ablation"),
+    ("diffir-s1", "diffir.deblurring"),
+    ("diffir-s2", "diffir.deblurring"),
+    ("nafnet", "nafnet.ablation"),
+    ("diffir-s1", "diffir.ablation"),
+    ("diffir-s2", "diffir.ablation"),
 ]
 """What profiles train beside each method's own section (`profiles.SECTIONS`)."""
 

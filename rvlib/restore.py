@@ -8,10 +8,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rvlib import complexity, photos, tiles
+from rvlib import complexity, originals, photos, tiles
 from rvlib.color import rgb_to_ycbcr, ycbcr_to_rgb
 from rvlib.degrade import imresize
 from rvlib.errors import UserError
+from rvlib.models.base import RestorationModel, unwrapped
 
 OVERLAP = 32  # degraded pixels around a tile where a model's reach is not limited: attention, means over the photo
 
@@ -37,44 +38,48 @@ def restore(
     `precision="bf16"` computes products in half precision: faster, and off by a grey level here and there.
     Deterministic: `seed` feeds DiffIR's noise, the other models draw none. One-channel models restore the luminance;
     the chroma, to which the eye is less sensitive, is enlarged by bicubic interpolation.
-    Stage 1 of DiffIR alone looks at a `reference` too: what it restores is what stage 2 can hope for.
-    Raises UserError for what is not a photo, and for tiles of no use.
+    Stage 1 of DiffIR alone looks at a `reference` too, which shows what its IPR is worth where the answer is known.
+    Raises UserError if `image` is not a photo or if `tile` or `overlap` is out of range.
     """
     photo = _as_array(image)
     if precision not in ("fp32", "bf16"):
         raise UserError(f"unknown precision {precision!r}: choose fp32 or bf16 (fp16 overflows in attention)")
-    device = next(model.parameters()).device
+    network, device = unwrapped(model), next(model.parameters()).device
     if tile is not None and tile < tiles.GRID:
         raise UserError(f"tile must be at least {tiles.GRID} pixels, not {tile}")
-    reach = getattr(model, "reach", None)
-    overlap = (OVERLAP if reach is None else reach) if overlap is None else overlap
-    margin = overlap // 4 if reach is None else overlap
+    overlap = (OVERLAP if network.reach is None else network.reach) if overlap is None else overlap
+    margin = overlap // 4 if network.reach is None else overlap
     if overlap < 0 or overlap - margin > tiles.GRID // 2 or overlap > 2 * tiles.GRID:
         raise UserError(f"overlap {overlap} is negative or too large: take 0 to {OVERLAP} pixels")
     if tile is None:
-        bytes_per_row = photo.shape[1] * 3 * 4 * model.scale**2  # in float32
-        tile = tiles.fitting(_bytes_per_pixel(model, photo), bytes_per_row, device, overlap)
+        bytes_per_row = photo.shape[1] * 3 * 4 * network.scale**2  # in float32
+        tile = tiles.fitting(_bytes_per_pixel(network, photo), bytes_per_row, device, overlap)
     seen = None if reference is None else to_tensor(reference).to(device)
-    more = {"seed": seed, "reference": seen, "self_ensemble": self_ensemble, "precision": precision}
-    if photo.shape[0] * photo.shape[1] <= tile**2 or seen is not None:
-        return to_array(_colour(model, to_tensor(photo).to(device), **more), photo.dtype)
-    crop = lambda part: _colour(model, to_tensor(part).to(device), **more)  # noqa: E731
-    if hasattr(model, "describe"):
-        more["description"] = _description(model, photo, tile)
-    return tiles.assemble(crop, photo, scale=model.scale, tile=tile, overlap=overlap, margin=margin)
+    options = {"seed": seed, "reference": seen, "self_ensemble": self_ensemble, "precision": precision}
+    is_whole = photo.shape[0] * photo.shape[1] <= tile**2 or seen is not None
+    if network.needs_description and not is_whole:
+        options["description"] = _description(network, photo, tile)
+
+    def restore_part(part: np.ndarray) -> Tensor:
+        return _colour(model, to_tensor(part).to(device), **options)
+
+    if is_whole:
+        return to_array(restore_part(photo), photo.dtype)
+    return tiles.assemble(restore_part, photo, scale=network.scale, tile=tile, overlap=overlap, margin=margin)
 
 
-def _colour(model: nn.Module, degraded: Tensor, **more) -> Tensor:
+def _colour(model: nn.Module, degraded: Tensor, **options) -> Tensor:
     """RGB (1 3 h w) -> restored RGB, also where the model knows luminance alone."""
-    if model.channels != 1:
-        return run(model, degraded, **more)
+    network = unwrapped(model)
+    if network.channels != 1:
+        return forward_any_size(model, degraded, **options)
     ycbcr = rgb_to_ycbcr(degraded)
-    luminance = run(model, ycbcr[:, :1], **more)
-    chroma = ycbcr[:, 1:] if model.scale == 1 else imresize(ycbcr[:, 1:], model.scale)
+    luminance = forward_any_size(model, ycbcr[:, :1], **options)
+    chroma = ycbcr[:, 1:] if network.scale == 1 else imresize(ycbcr[:, 1:], network.scale)
     return ycbcr_to_rgb(torch.cat([luminance, chroma], dim=1))
 
 
-def run(
+def forward_any_size(
     model: nn.Module,
     degraded: Tensor,
     *,
@@ -91,25 +96,27 @@ def run(
     """
     if self_ensemble:
         plain = {"seed": seed, "precision": precision, "description": description}
-        restored = [_turn(run(model, _turn(degraded, turn), **plain), turn, back=True) for turn in range(8)]
+        restored = [
+            _turn(forward_any_size(model, _turn(degraded, turn), **plain), turn, back=True) for turn in range(8)
+        ]
         return torch.stack(restored).mean(dim=0)
-    was_training = model.training
+    network, was_training = unwrapped(model), model.training
     model.eval()
     height, width = degraded.shape[-2:]
-    multiple = getattr(model, "multiple_of", 1)
+    multiple, scale = network.multiple_of, network.scale
     degraded = pad(degraded, -height % multiple, -width % multiple)
-    more = {} if description is None else {"description": description}
-    if getattr(model, "noise_size", 0):
+    inputs = {} if description is None else {"description": description}
+    if network.noise_size:
         generator = torch.Generator().manual_seed(seed)
-        more["noise"] = torch.randn(len(degraded), model.noise_size, generator=generator).to(degraded)
-    if getattr(model, "needs_reference", False):
+        inputs["noise"] = torch.randn(len(degraded), network.noise_size, generator=generator).to(degraded)
+    if network.needs_reference:
         if reference is None:
             raise UserError("stage 1 of DiffIR needs the reference that it is to restore: take stage 2 for photos")
-        more["reference"] = pad(reference, *(model.scale * (-side % multiple) for side in (height, width)))
+        inputs["reference"] = pad(reference, *(scale * (-side % multiple) for side in (height, width)))
     with torch.autocast(degraded.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        restored = model(degraded, **more).float()
+        restored = model(degraded, **inputs).float()
     model.train(was_training)
-    return restored[..., : height * model.scale, : width * model.scale].clamp(0, 1)
+    return restored[..., : height * scale, : width * scale].clamp(0, 1)
 
 
 def _turn(image: Tensor, turn: int, *, back: bool = False) -> Tensor:
@@ -120,7 +127,7 @@ def _turn(image: Tensor, turn: int, *, back: bool = False) -> Tensor:
     return image.flip(-1) if turn >= 4 else image
 
 
-def _description(model: nn.Module, photo: np.ndarray, tile: int) -> Tensor:
+def _description(model: RestorationModel, photo: np.ndarray, tile: int) -> Tensor:
     """What DiffIR extracts from the whole photo: the mean over tiles, weighted by their pixels."""
     device, total = next(model.parameters()).device, 0.0
     for top in range(0, photo.shape[0], tile):
@@ -132,12 +139,12 @@ def _description(model: nn.Module, photo: np.ndarray, tile: int) -> Tensor:
     return total / (photo.shape[0] * photo.shape[1])
 
 
-def _bytes_per_pixel(model: nn.Module, photo: np.ndarray) -> float:
+def _bytes_per_pixel(model: RestorationModel, photo: np.ndarray) -> float:
     """Memory that a forward takes per degraded pixel, measured once on a small image; nothing for small photos."""
     side = 64
-    if photo.shape[0] * photo.shape[1] <= 4 * side**2 or getattr(model, "needs_reference", False):
+    if photo.shape[0] * photo.shape[1] <= 4 * side**2 or model.needs_reference:
         return 1.0
-    if not hasattr(model, "bytes_per_pixel"):
+    if model.bytes_per_pixel is None:
         device = next(model.parameters()).device
         probe = torch.zeros(1, model.channels, side, side, device=device)
         model.bytes_per_pixel = complexity.peak_memory(model, probe) / side**2
@@ -175,7 +182,7 @@ def _as_array(image) -> np.ndarray:
     if isinstance(image, (str, Path)):
         return photos.read(image)
     if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
+        return originals.eight_bits(originals.from_image(image))
     if (
         isinstance(image, np.ndarray)
         and image.dtype in (np.uint8, np.uint16)

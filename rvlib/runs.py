@@ -25,13 +25,13 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
 from tqdm import tqdm
 
 import rvlib
 from rvlib.checkpoint import WEIGHTS, check_archive, read_metadata, save
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
+from rvlib.models.base import RestorationModel
 
 REPLAYED = 3
 """Steps after each saved state whose numbers are kept, for the proof that changed code computes the same."""
@@ -81,8 +81,8 @@ class Run:
     def __init__(
         self,
         folder: str | Path,
-        model: nn.Module,
-        average: nn.Module,
+        model: RestorationModel,
+        average: RestorationModel,
         optimizer: torch.optim.Optimizer,
         *,
         is_main: bool = True,
@@ -103,9 +103,9 @@ class Run:
         return (self.folder / "run.json").exists()
 
     @property
-    def weights(self) -> nn.Module:
+    def weights(self) -> RestorationModel:
         """What is validated, saved and released: the averaged weights, of the generator alone where there is a game."""
-        return getattr(self.average, "generator", self.average)
+        return self.average.restorer()
 
     def open(self, identity: dict, *, replace: bool = False, replay=None) -> None:
         """Take up the run in the folder, or begin one.
@@ -162,7 +162,7 @@ class Run:
             self._take_weights(metadata)
             return None
         try:
-            self.restore()
+            self.reload()
         except _OtherArchitectureError:
             if not code:
                 raise
@@ -171,7 +171,7 @@ class Run:
             reason = self._prove(replay, only_first=longer)
             if reason is not None:
                 return f"; {reason}"
-            self.restore()
+            self.reload()
             self._note("carried over changed code, whose numbers are the same", code=code)
         if longer:
             self._note(f"lengthened from {before['settings']['steps']} to {self.identity['settings']['steps']} steps")
@@ -214,7 +214,7 @@ class Run:
     def _take_weights(self, metadata: dict) -> None:
         weights = rvlib.load(self.folder / "last.safetensors").state_dict()
         self.weights.load_state_dict(weights)
-        getattr(self.model, "generator", self.model).load_state_dict(weights)
+        self.model.restorer().load_state_dict(weights)
         self.step = self.saved_step = metadata["step"]
         self.scores = metadata.get("scores", {})
         log = self.folder / "log.csv"
@@ -248,17 +248,17 @@ class Run:
         os.replace(self.folder, aside)
         tqdm.write(f"{self.folder} held another run: it is kept as {aside.name}", file=sys.stderr)
 
-    def note_resumed(self, **facts) -> None:
+    def note_resumed(self, **machine) -> None:
         """Add to the history that training goes on, and on what."""
         if self.step:
-            self._note("resumed", **facts)
+            self._note("resumed", **machine)
         else:
-            self.history[-1] |= facts
+            self.history[-1] |= machine
         self._write()
 
-    def _note(self, event: str, **facts) -> None:
+    def _note(self, event: str, **details) -> None:
         date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-        self.history.append({"event": event, "step": self.step, "date": date, "commit": commit(), **facts})
+        self.history.append({"event": event, "step": self.step, "date": date, "commit": commit(), **details})
 
     def _read(self) -> dict | None:
         file = self.folder / "run.json"
@@ -276,7 +276,7 @@ class Run:
         content = json.dumps({"identity": self.identity, "history": self.history}, indent=1, sort_keys=True)
         write_atomically(self.folder / "run.json", lambda path: Path(path).write_text(content))
 
-    def restore(self) -> None:
+    def reload(self) -> None:
         """Set model, average, optimizer and log to what `save` wrote."""
         file = self.folder / "state.pt"
         try:
@@ -323,10 +323,10 @@ class Run:
             content = json.dumps({"step": self.saved_step, "numbers": self.replayed})
             write_atomically(self.folder / "replay.json", lambda path: Path(path).write_text(content))
 
-    def log(self, facts: dict, scores: dict) -> None:
+    def log(self, columns: dict, scores: dict) -> None:
         """Add a row (means since the last one), write weights and state; keep the best by the first score."""
         count = self.sums.pop("count")
-        row = {"step": self.step, **{name: total / count for name, total in self.sums.items()}, **facts, **scores}
+        row = {"step": self.step, **{name: total / count for name, total in self.sums.items()}, **columns, **scores}
         self.sums, self.scores = {}, scores
         self.rows.append(row)
         if scores and self.is_main:
@@ -360,8 +360,8 @@ class Run:
 
     def _save_weights(self, file: str) -> None:
         trained = [each["commit"] for each in self.history if each["event"] in ("begun", "resumed")]
-        facts = {"step": self.step, "scores": self.scores, "training": self.identity}
-        save(self.weights, self.folder / file, commit=trained[-1] if trained else "unknown", **facts)
+        details = {"step": self.step, "scores": self.scores, "training": self.identity}
+        save(self.weights, self.folder / file, commit=trained[-1] if trained else "unknown", **details)
 
 
 class _OtherArchitectureError(UserError):

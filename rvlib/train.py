@@ -17,7 +17,7 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from functools import partial
 from inspect import isfunction
 from pathlib import Path
@@ -31,82 +31,17 @@ from tqdm import tqdm
 from rvlib.errors import UserError
 from rvlib.fingerprint import code
 from rvlib.models import builder
+from rvlib.models.base import RestorationModel
 from rvlib.pairs import Ahead, Patches, to_unit
 from rvlib.processes import Accelerator, gather, mean_of_all, share, synchronise
 from rvlib.runs import Run
-
-
-class Batch(NamedTuple):
-    """What an objective sees: patches (b c p p) and (b c s·p s·p) in [0, 1], and the number of the step from 0."""
-
-    degraded: Tensor
-    reference: Tensor
-    step: int
-
-
-Objective = Callable[[nn.Module, Batch], dict[str, Tensor]]
-"""(model, batch) -> {"loss": what is minimised, any other name: what is logged next to it}."""
+from rvlib.settings import LATER, OPTIMIZERS, Batch, Objective, Settings
 
 FIRST_SAVE = 20.0
 """Seconds after which a run is saved for the first time, so that there are weights to look at in the first minute."""
 
 SAVE_EVERY = 600.0
 """Seconds between two savings at most, however long it is to the next validation."""
-
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-
-
-LATER = {"tf32": True, "deterministic": False}
-"""Settings that came after the first runs: at these values they are not in a run's identity, as in those runs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How long and how fast to train; the defaults are Adam with a cosine schedule."""
-
-    steps: int
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    final_learning_rate: float = 0.0  # where the cosine ends
-    milestones: tuple[int, ...] = ()  # where given, the rate is halved at each of these steps instead
-    warmup_steps: int = 0  # linear from zero
-    optimizer: str = "adam"
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    clip_norm: float | None = None  # largest norm of the whole gradient
-    ema: float = 0.999  # decay of the averaged weights, which are validated and saved
-    bf16: bool = False  # forward in bfloat16; float16 overflows in attention models
-    channels_last: bool = False  # memory layout in which convolutions are faster
-    accumulate: int = 1  # parts that a batch is cut into where memory is short
-    validate_every: int = 1000
-    seed: int = 0
-    tf32: bool = True  # on a GPU, products in TensorFloat-32, as torch had them when the official runs were made
-    deterministic: bool = False  # on a GPU, the same bits on every run; else cuDNN takes the fastest by trial
-
-    def __post_init__(self):
-        for name in ("steps", "batch_size", "accumulate", "validate_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(f"{name} must be a whole number of at least 1, not {getattr(self, name)}")
-        if not 0 < self.learning_rate < 10:
-            raise UserError(f"learning_rate must lie between 0 and 10, not {self.learning_rate}")
-        if self.batch_size % self.accumulate:
-            raise UserError(f"batch_size {self.batch_size} cannot be cut into {self.accumulate} equal parts")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise UserError(f"seed must be a whole number from 0 to 2**32 - 1, not {self.seed}")
-        if self.optimizer not in OPTIMIZERS:
-            raise UserError(f"unknown optimizer {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 0.
-
-        cosine  η(k) = η_end + (η - η_end) · (1 + cos(π k / K)) / 2        steps  η(k) = η / 2^(milestones passed)
-        """
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        if self.milestones:
-            return self.learning_rate * 0.5 ** sum(step >= milestone for milestone in self.milestones)
-        cosine = (1 + math.cos(math.pi * step / self.steps)) / 2
-        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
 
 
 class Outcome(NamedTuple):
@@ -122,7 +57,12 @@ class Training:
     """What a run computes: the weights, their average and the optimizer, and how a step changes them."""
 
     def __init__(
-        self, model: nn.Module, objective: Objective, patches: Patches, settings: Settings, accelerator: Accelerator
+        self,
+        model: RestorationModel,
+        objective: Objective,
+        patches: Patches,
+        settings: Settings,
+        accelerator: Accelerator,
     ):
         self.objective, self.patches, self.settings, self.accelerator = objective, patches, settings, accelerator
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
@@ -212,7 +152,7 @@ class Training:
 
 
 def fit(
-    model: nn.Module,
+    model: RestorationModel,
     objective: Objective,
     patches: Patches,
     settings: Settings,
@@ -225,7 +165,7 @@ def fit(
 ) -> pd.DataFrame:
     """Train `model` in place and return the log; afterwards it holds the averaged weights, in eval mode, on the CPU.
 
-    If the model has a `generator` (SRGAN's `Adversaries`), only the generator is validated and saved.
+    What is validated and saved is `model.restorer()`: the generator alone of SRGAN's `Adversaries`.
     A run in the folder `run` that was stopped is resumed, and a complete one is taken as it is (`rvlib.runs`). A
     different run in that folder is an error, or with `replace=True` is set aside; `facts` add to its identity.
     `validate(model) -> {"psnr...": ...}` gets the averaged weights; its first value chooses the best. Weights, curve
@@ -362,15 +302,15 @@ def _kernels(settings: Settings, device: torch.device):
         torch.use_deterministic_algorithms(before[1])
 
 
-def _identity(model: nn.Module, objective: Objective, patches: Patches, settings: Settings) -> dict:
+def _identity(model: RestorationModel, objective: Objective, patches: Patches, settings: Settings) -> dict:
     """What a run computes: network, settings, objective with its fields, photos, and the code of all of them."""
-    kept = getattr(model, "generator", model)
+    spec = model.restorer().spec
     functions = [objective if isfunction(objective) or isinstance(objective, partial) else type(objective)]
     described, more = _describe(objective)
     networks = {type(module) for module in model.modules() if type(module).__module__.partition(".")[0] != "torch"}
-    roots = [Training, Patches, *patches.made_by, *networks, builder(kept.recipe["name"]), *functions, *more]
+    roots = [Training, Patches, *patches.made_by, *networks, builder(spec["name"]), *functions, *more]
     return {
-        "model": kept.recipe,
+        "model": spec,
         "settings": {name: each for name, each in asdict(settings).items() if name not in LATER or each != LATER[name]},
         "objective": described,
         "data": patches.provenance,
@@ -413,9 +353,9 @@ def _seed(number: int, device: torch.device) -> None:
         torch.cuda.manual_seed(number)
 
 
-def _groups(model: nn.Module) -> list[dict]:
+def _groups(model: RestorationModel) -> list[dict]:
     """Parameter groups with the factor on their learning rate: a model may name parameters that learn at a tenth."""
-    slow = list(model.slow_parameters()) if hasattr(model, "slow_parameters") else []
+    slow = model.slow_parameters()
     chosen = {id(parameter) for parameter in slow}
     usual = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
     groups = [{"params": usual, "factor": 1.0}, {"params": slow, "factor": 0.1}]
@@ -429,7 +369,7 @@ def _device(device: torch.device) -> str:
 def _live_curve() -> Callable[[pd.DataFrame], None] | None:
     if "JPY_SESSION_NAME" not in os.environ:  # set for kernels that a person's notebook has started
         return None
-    from rvlib.figures import live_curve
+    from rvlib.study.figures import live_curve
 
     return live_curve()
 

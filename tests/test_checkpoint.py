@@ -10,6 +10,7 @@ import torch
 from golden import entry, tensors, weights
 
 import rvlib
+from rvlib import checkpoint
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_round_trip_is_exact(model, tmp_path):
     rvlib.save(model, tmp_path / "model.safetensors", note="kept")
     again = rvlib.load(tmp_path / "model.safetensors")
     assert not again.training
-    assert again.recipe == model.recipe
+    assert again.spec == model.spec
     x = torch.rand(1, 1, 9, 8)
     assert torch.equal(model(x), again(x))
 
@@ -120,9 +121,56 @@ def test_what_is_no_state_dict_is_refused(tmp_path, content, message):
         rvlib.load(tmp_path / "odd.pth")
 
 
+@pytest.mark.parametrize(
+    ("hints", "message"),
+    [
+        ({"local": True}, "fsrcnn, which has no use for local"),
+        ({"img_range": 255.0, "train_size": (9, 9)}, "no use for img_range, train_size"),
+    ],
+)
+def test_a_hint_that_helps_nothing_is_refused(tmp_path, hints, message):
+    torch.save(official(), tmp_path / "x4.pth")
+    with pytest.raises(rvlib.UserError, match=message):
+        rvlib.load(tmp_path / "x4.pth", **hints)
+
+
+def test_a_hint_that_contradicts_the_weights_is_refused(model, tmp_path):
+    torch.save(rvlib.create("swinir", embed=12, depths=(2,), heads=(2,)).state_dict(), tmp_path / "x4.pth")
+    assert rvlib.load(tmp_path / "x4.pth", scale=4).scale == 4
+    with pytest.raises(rvlib.UserError, match="for scale 4, not for scale 2"):
+        rvlib.load(tmp_path / "x4.pth", scale=2)
+    nafnet = rvlib.create("nafnet", width=8, encoder=(1,), decoder=(1,))
+    torch.save(nafnet.state_dict(), tmp_path / "nafnet.pth")
+    with pytest.raises(rvlib.UserError, match="give local=True too"):
+        rvlib.load(tmp_path / "nafnet.pth", train_size=(64, 64))
+    rvlib.save(nafnet, tmp_path / "own.safetensors")
+    with pytest.raises(rvlib.UserError, match="load it without local"):
+        rvlib.load(tmp_path / "own.safetensors", local=True)
+
+
+def test_a_file_names_its_method(model, tmp_path):
+    path = tmp_path / "own.safetensors"
+    rvlib.save(model, path)
+    assert rvlib.load(path).method is None
+    rvlib.save(model, path, training={"method": "diffir-s2"})  # so did files before they stored the method
+    assert rvlib.load(path).method == "diffir"
+    model.method = "srresnet"
+    rvlib.save(model, path)
+    assert rvlib.load(path).method == checkpoint.read_metadata(path)["method"] == "srresnet"
+
+
+def test_an_old_name_answers_with_the_new_one_and_a_word():
+    with pytest.warns(UserWarning, match="swinir-light-x4 is called swinir-small-x4 now"):
+        old = rvlib.load("swinir-light-x4")
+    assert old.spec == rvlib.load("swinir-small-x4").spec
+    assert "swinir-light-x4" not in rvlib.released()
+
+
 def test_unknown_names_and_missing_files(tmp_path):
     with pytest.raises(rvlib.UserError, match="no released weights are called 'nothing-x4'"):
         rvlib.load("nothing-x4")
+    with pytest.raises(rvlib.UserError, match="no/such/dir/fsrcnn-x4 does not exist"):
+        rvlib.load("no/such/dir/fsrcnn-x4")
     with pytest.raises(rvlib.UserError, match="does not exist"):
         rvlib.load(tmp_path / "missing.pth")
 

@@ -19,9 +19,9 @@ import yaml
 from PIL import Image
 
 import rvlib
-from rvlib import fetch as fetching
 from rvlib import photos
-from rvlib.fetch import fetch, manifest
+from rvlib.study import fetch as fetching
+from rvlib.study.fetch import fetch, manifest
 
 
 def photo(seed=0, side=300):
@@ -494,9 +494,9 @@ def test_the_release_profile_checks_its_photos_against_every_test_set_it_fetches
     listed = manifest()
     fetched = listed[listed["set"].isin(content["fetch"]["sets"]) & (listed["set"] != "samples")]
     for split, checked in (("train", "train_sets"), ("test", "test_sets")):
-        assert set(content["01_data"][checked]) == set(fetched[fetched["split"] == split]["set"])
+        assert set(content["data"][checked]) == set(fetched[fetched["split"] == split]["set"])
     used = {name for section in content.values() if isinstance(section, dict) for name in section.get("train_sets", [])}
-    assert used == set(content["01_data"]["train_sets"])
+    assert used == set(content["data"]["train_sets"])
 
 
 @pytest.mark.parametrize(("name", "count"), [("CID22", 249), ("CLIC2025", 41), ("Kodak", 24)])

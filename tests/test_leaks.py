@@ -10,8 +10,8 @@ from PIL import Image
 
 import rvlib
 from rvlib import photos, study
-from rvlib.fetch import fetch
-from rvlib.leaks import find_leaks
+from rvlib.study.fetch import fetch
+from rvlib.study.leaks import find_leaks
 
 CLOUDS = "CID22/CID22-512/training/3316926_opo25u.png"
 

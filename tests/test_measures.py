@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 import rvlib
-from rvlib import evaluate, measures, metrics, recipes, report, study, tables
+from rvlib import evaluate, measures, metrics, recipes, study
 from rvlib.degrade import Bicubic
 from rvlib.measures import Measure
 from rvlib.pairs import photo_pairs, set_pairs
 from rvlib.photos import sample, write
+from rvlib.study import report, tables
 
 SUPER_RESOLUTION = measures.for_task("super-resolution", 4, perceptual=True)
 DEBLURRING = measures.for_task("deblurring", perceptual=True)

@@ -14,7 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import rvlib
 from rvlib import backbones
-from rvlib.backbones import _ArraysOnly, convolutions
+from rvlib.backbones import _ArraysOnly, backbone_weights
 from rvlib.metrics import lpips, psnr, ssim
 from rvlib.photos import read, sample
 
@@ -60,7 +60,7 @@ class TestLPIPS:
     @pytest.fixture(autouse=True)
     def backbone(self):
         try:
-            convolutions("alexnet")
+            backbone_weights("alexnet")
         except rvlib.UserError as error:
             pytest.skip(str(error))
 
@@ -98,7 +98,7 @@ def test_no_backbone_is_one_clear_error(monkeypatch, tmp_path):
     monkeypatch.setattr(backbones, "_from_torchvision", offline)
     monkeypatch.setattr(backbones.pooch, "os_cache", lambda _: tmp_path)
     with pytest.raises(rvlib.UserError, match="weights of vgg16 could not be fetched .*no route to host"):
-        convolutions("vgg16")
+        backbone_weights("vgg16")
     assert not list(tmp_path.iterdir())
 
 

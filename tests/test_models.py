@@ -4,11 +4,14 @@ import pytest
 import torch
 
 import rvlib
+from rvlib import losses
 from rvlib.complexity import multiply_adds
 from rvlib.errors import UserError
-from rvlib.models import MODELS, family
-from rvlib.models.swinir import interpolating
-from rvlib.restore import run
+from rvlib.models import METHODS, MODELS
+from rvlib.models.base import RestorationModel
+from rvlib.models.srgan import Adversaries, Discriminator
+from rvlib.models.swinir import start_as_interpolation_
+from rvlib.restore import forward_any_size
 
 SMALL_UNET = {"width": 8, "encoder": (1, 2), "middle": 1, "decoder": (1, 1)}
 SMALL_SWIN = {"embed": 12, "depths": (2, 3), "heads": (2, 3), "window": 4}
@@ -33,6 +36,7 @@ SMALL = {
     "diffir-x1": ("diffir", SMALL_DIFFIR | {"scale": 1, "denoiser": 3, "heads": (1, 1, 2, 4)}),
     "diffir-deblurring": ("diffir", SMALL_DIFFIR | {"task": "deblurring", "dim": 12}),
 }
+SMALL |= {name: (name, {}) for name in MODELS if name not in {network for network, _ in SMALL.values()}}
 HINTS = ("local", "train_size")
 
 
@@ -49,8 +53,24 @@ def image(model, height, width):
     return torch.rand(1, model.channels, height, width, generator=torch.Generator().manual_seed(1))
 
 
-def test_every_model_is_looked_at():
-    assert {method for method, _ in SMALL.values()} == set(MODELS)
+def test_names_and_colours_tell_methods_apart():
+    assert list(MODELS) == list(dict.fromkeys(method.network for method in METHODS.values()))
+    for each in ("key", "title", "colour"):
+        values = [getattr(method, each) for method in METHODS.values()]
+        assert len(set(values)) == len(values), each
+    recipes = [name for method in METHODS.values() for name in method.recipes]
+    assert len(set(recipes)) == len(recipes)
+
+
+@pytest.mark.parametrize("key", METHODS)
+def test_a_record_says_what_its_network_is(key):
+    method = METHODS[key]
+    with torch.device("meta"):
+        networks = [rvlib.create(method.network, variant=variant) for variant in (None, *method.variants)]
+    assert all(network.spec["name"] == method.network for network in networks)
+    assert {network.task for network in networks} <= set(method.tasks)
+    assert method.notes.keys() <= method.variants.keys()
+    assert all(recipe.loss in losses.PIXEL_LOSSES for recipe in method.recipes.values())
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -59,7 +79,7 @@ class TestEveryModel:
     def test_any_size(self, name, size):
         model = build(name)
         with torch.no_grad():
-            restored = run(model, image(model, *size))
+            restored = forward_any_size(model, image(model, *size))
         assert restored.shape == (1, model.channels, model.scale * size[0], model.scale * size[1])
         assert restored.isfinite().all()
 
@@ -67,17 +87,35 @@ class TestEveryModel:
         model = build(name)
         degraded = image(model, 16, 24)
         with torch.no_grad():
-            exact = run(model, degraded)
+            exact = forward_any_size(model, degraded)
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                rough = run(model, degraded)
+                rough = forward_any_size(model, degraded)
         assert rough.isfinite().all()
         assert (rough.float() - exact).abs().mean() < 0.05
 
     def test_says_what_it_does(self, name):
         model = build(name)
+        assert isinstance(model, RestorationModel)
         assert model.task in ("super-resolution", "deblurring")
         assert model.scale == 1 or model.task == "super-resolution"
         assert not model.training
+        assert model.restorer() is model
+        own = {id(parameter) for parameter in model.parameters()}
+        assert {id(parameter) for parameter in model.slow_parameters()} < own
+
+    def test_forward_takes_what_it_announces(self, name):
+        """Sides of `multiple_of`, noise and a description by keyword; the photo's own description changes nothing."""
+        model = build(name)
+        side = 2 * model.multiple_of
+        degraded = image(model, side, side)
+        given = {"noise": torch.ones(1, model.noise_size)} if model.noise_size else {}
+        with torch.no_grad():
+            restored = model(degraded, **given)
+            if model.needs_description:
+                again = model(degraded, **given, description=model.describe(degraded))
+                assert torch.equal(again, restored)
+                assert not torch.equal(model(degraded, **given, description=model.describe(0 * degraded)), restored)
+        assert restored.shape == (1, model.channels, model.scale * side, model.scale * side)
 
     def test_official_files_rebuild_it(self, name, tmp_path):
         model = build(name)
@@ -90,7 +128,9 @@ class TestEveryModel:
         again = rvlib.load(tmp_path / "official.pth", scale=model.scale, **hints)
         degraded = image(model, 16, 24)
         with torch.no_grad():
-            torch.testing.assert_close(run(again, degraded), run(model, degraded), atol=1e-6, rtol=0)
+            torch.testing.assert_close(
+                forward_any_size(again, degraded), forward_any_size(model, degraded), atol=1e-6, rtol=0
+            )
 
     def test_own_files_rebuild_it(self, name, tmp_path):
         model = build(name)
@@ -98,7 +138,7 @@ class TestEveryModel:
         again = rvlib.load(tmp_path / "own.safetensors")
         degraded = image(model, 16, 24)
         with torch.no_grad():
-            assert torch.equal(run(again, degraded), run(model, degraded))
+            assert torch.equal(forward_any_size(again, degraded), forward_any_size(model, degraded))
 
     def test_a_gradient_reaches_every_parameter(self, name):
         model = build(name).train()
@@ -108,8 +148,9 @@ class TestEveryModel:
 
     def test_no_two_families_claim_a_file(self, name):
         state = build(name).state_dict()
-        files = dict.fromkeys(file for file, _ in MODELS.values())
-        assert sum(family(file).infer(state) is not None for file in files) == 1
+        families = {method.recognise for method in METHODS.values()}
+        (found,) = [each for each in (recognise(state) for recognise in families) if each is not None]
+        assert found.name == SMALL[name][0]
 
 
 def test_diffir_stage_1_rebuilds_too(tmp_path):
@@ -121,12 +162,29 @@ def test_diffir_stage_1_rebuilds_too(tmp_path):
         torch.testing.assert_close(again(degraded, reference), model(degraded, reference), atol=1e-6, rtol=0)
 
 
+def test_only_stage_1_needs_a_reference_and_gives_a_prior():
+    model = rvlib.create("diffir", stage=1, **SMALL_DIFFIR)
+    assert model.needs_reference
+    degraded, reference = torch.rand(2, 3, 8, 16), torch.rand(2, 3, 32, 64)
+    with torch.no_grad():
+        assert model.prior(degraded, reference).shape == (2, 256)
+        assert model(degraded, reference=reference).shape == reference.shape
+    assert not any(build(name).needs_reference for name in SMALL)
+
+
+def test_of_two_adversaries_the_generator_restores():
+    generator = build("srgan")
+    both = Adversaries(generator, Discriminator(features=2))
+    assert both.restorer() is generator
+    assert (both.task, both.scale, both.channels) == (generator.task, generator.scale, generator.channels)
+
+
 def test_diffir_is_deterministic_in_its_seed():
     model = build("diffir-x4")
     degraded = image(model, 8, 8)
     with torch.no_grad():
-        assert torch.equal(run(model, degraded, seed=3), run(model, degraded, seed=3))
-        assert not torch.equal(run(model, degraded, seed=3), run(model, degraded, seed=4))
+        assert torch.equal(forward_any_size(model, degraded, seed=3), forward_any_size(model, degraded, seed=3))
+        assert not torch.equal(forward_any_size(model, degraded, seed=3), forward_any_size(model, degraded, seed=4))
 
 
 @pytest.mark.parametrize("name", ["swinir-light", "swinir-classical", "nafnet"])
@@ -200,9 +258,9 @@ def test_swinir_computes_the_same_however_many_windows_at_once(at_once, monkeypa
 
 
 def test_swinir_starts_as_bilinear_interpolation():
-    model, image = interpolating(rvlib.create("swinir", **SMALL_SWIN)), torch.rand(1, 3, 16, 24)
+    model, image = start_as_interpolation_(rvlib.create("swinir", **SMALL_SWIN)), torch.rand(1, 3, 16, 24)
     expected = torch.nn.functional.interpolate(image, scale_factor=4, mode="bilinear", align_corners=False)
     inside = (..., slice(4, -4), slice(4, -4))  # at the border, one pads with zeros and the other repeats
     assert torch.allclose(model(image)[inside], expected[inside], atol=1e-5)
     with pytest.raises(UserError, match="pixelshuffledirect"):
-        interpolating(rvlib.create("swinir", **SMALL_SWIN, upsampler="pixelshuffle"))
+        start_as_interpolation_(rvlib.create("swinir", **SMALL_SWIN, upsampler="pixelshuffle"))

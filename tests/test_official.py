@@ -1,5 +1,8 @@
 """Every model is its official implementation: same keys, same sizes, same numbers for the same weights."""
 
+from collections import OrderedDict
+from itertools import pairwise
+
 import pytest
 import torch
 from golden import (
@@ -12,6 +15,7 @@ from golden import (
     tensors,
     weights,
 )
+from torch import nn
 
 import rvlib
 from rvlib import complexity
@@ -20,6 +24,9 @@ UNET = {"width": 8, "encoder": (1, 1, 2), "middle": 1, "decoder": (1, 1, 1)}
 LOCAL = {"local": True, "train_size": (16, 16)}
 SWIN = {"embed": 24, "depths": (2, 2), "heads": (2, 2), "window": 4, "drop_path": 0.0}
 GOLDENS = {
+    "srcnn_955": ("srcnn", {"scale": 1}),
+    "fsrcnn_x2": ("fsrcnn", {"scale": 2}),
+    "fsrcnn_x4": ("fsrcnn", {}),
     "nafnet_w8": ("nafnet", UNET),
     "baseline_w8": ("baseline", UNET),
     "plainnet_w8_derived": ("plainnet", UNET),
@@ -195,8 +202,8 @@ def test_diffir_padded_by_restore():
     assert (restored - stored["out.0"]).abs().max() <= golden["atol"]
 
 
-def test_discriminators():
-    from rvlib.models.srgan import DenseDiscriminator, Discriminator
+def test_the_discriminator():
+    from rvlib.models.srgan import Discriminator
 
     golden, stored = entry("srgan_lt_d"), tensors("srgan_lt_d")
     model = Discriminator().eval()
@@ -208,10 +215,21 @@ def test_discriminators():
     norm = model.net[3]
     torch.testing.assert_close(norm.running_mean, stored["out.train.running_mean"], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(norm.running_var, stored["out.train.running_var"], atol=1e-5, rtol=1e-5)
+
+
+def test_the_convolutions_of_the_papers_discriminator():
+    """Lornatang's has the same convolutions, without biases in front of BatchNorm, and the paper's dense layers."""
+    from rvlib.models.srgan import discriminator_convolutions
+
     golden, stored = entry("disc_lorna_c8"), tensors("disc_lorna_c8")
-    model = DenseDiscriminator(features=8).eval()
-    model.load_state_dict(weights(golden["keys"], golden["salt"]), strict=False)
+    features = nn.Sequential(*discriminator_convolutions(8))
+    for layer, following in pairwise(features):
+        if isinstance(following, nn.BatchNorm2d):
+            layer.bias = None
+    dense = nn.Sequential(nn.Linear(8 * 8 * 6 * 6, 1024), nn.LeakyReLU(0.2), nn.Linear(1024, 1))
+    model = nn.Sequential(OrderedDict(features=features, flatten=nn.Flatten(), classifier=dense)).eval()
+    missing = model.load_state_dict(weights(golden["keys"], golden["salt"]), strict=False)
+    assert all(key.endswith("num_batches_tracked") for key in missing.missing_keys)
+    assert not missing.unexpected_keys
     with torch.no_grad():
         assert (model(stored["in.0"]) - stored["out.0"]).abs().max() <= golden["atol"]
-    with pytest.raises(rvlib.UserError, match="96 x 96"):
-        model(torch.zeros(1, 3, 64, 64))

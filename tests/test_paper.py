@@ -10,19 +10,20 @@ import rvlib
 from rvlib import profiles, recipes, rehearsal
 from rvlib.photos import sample
 
-PAPER = yaml.safe_load((Path(__file__).parent.parent / "profiles/paper/params.yaml").read_text())
+PAPER = yaml.safe_load((Path(__file__).parent.parent / "profiles/paper/params.yaml").read_text())["methods"]
 TRAININGS = {
-    "fsrcnn": {key: PAPER["04_fsrcnn"][key] for key in ("learning_rate", "patch_size")},
-    "srresnet": PAPER["05_srgan"]["pixel_training"],
-    "srgan": PAPER["05_srgan"]["adversarial_training"],
-    "swinir": PAPER["06_swinir"]["training"],
-    "nafnet": PAPER["07_nafnet"]["training"],
-    "diffir-s1": PAPER["08_diffir"]["super_resolution"],
-    "diffir-s2": PAPER["08_diffir"]["super_resolution"],
+    "fsrcnn": {key: PAPER["fsrcnn"][key] for key in ("learning_rate", "patch_size")},
+    "srresnet": PAPER["srgan"]["pixel_training"],
+    "srgan": PAPER["srgan"]["adversarial_training"],
+    "swinir": PAPER["swinir"]["training"],
+    "nafnet": PAPER["nafnet"]["training"],
+    "diffir-s1": PAPER["diffir"]["super_resolution"],
+    "diffir-s2": PAPER["diffir"]["super_resolution"],
 }
 OFFICIAL = {"srresnet": 1_547_350, "swinir": 929_628, "nafnet": 17_111_907, "diffir-s1": 24_801_478}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", TRAININGS)
 def test_three_steps(method, tmp_path):
     settings = TRAININGS[method]
@@ -31,7 +32,7 @@ def test_three_steps(method, tmp_path):
         start = rvlib.create("srgan")
     elif method == "diffir-s2":
         start = rvlib.create("diffir", stage=1)
-    whole = settings.get("steps", PAPER["04_fsrcnn"]["steps"])
+    whole = settings.get("steps", PAPER["fsrcnn"]["steps"])
     # memory and time: one pair a step, of a patch that all windows and halvings fit
     small = {
         "steps": 3,
@@ -52,7 +53,7 @@ def test_three_steps(method, tmp_path):
 
 
 def test_a_rehearsal_takes_official_sizes():
-    rows = rehearsal.rehearse("paper", only="srgan 05").set_index("training")
+    rows = rehearsal.rehearse("paper", only="srgan srgan.adversarial").set_index("training")
     assert list(rows.index) == ["srresnet", "srgan"], "what a training starts from comes before it"
     assert rows.loc["srresnet", "parameters"] == OFFICIAL["srresnet"]
     assert rows.loc["srresnet", "steps"] == 1_000_000

@@ -18,6 +18,7 @@ from rvlib import processes, recipes
 from rvlib.errors import UserError
 from rvlib.photos import sample
 
+STARTS = pytest.mark.slow  # processes that start processes
 PROGRAM = Path(__file__).parent / "two_processes.py"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 
@@ -55,6 +56,7 @@ def alone(tmp_path_factory):
     return folder / "run"
 
 
+@STARTS
 def test_two_processes_equal_one(tmp_path, alone):
     """With BatchNorm, and with a part that gets no gradient; tests/faults tries every recipe."""
     done = start(tmp_path, "srresnet,diffir-s2-separate", "run")
@@ -66,6 +68,7 @@ def test_two_processes_equal_one(tmp_path, alone):
         assert all((moved[key] - value).abs().max() > 1e-3 for key, value in fresh.items() if key.endswith("mean"))
 
 
+@STARTS
 def test_a_signal_that_one_process_hears_stops_all_at_the_same_step(tmp_path, alone):
     done = start(tmp_path, "srresnet", "run", "stop")
     assert done.returncode
@@ -77,6 +80,7 @@ def test_a_signal_that_one_process_hears_stops_all_at_the_same_step(tmp_path, al
     assert_equal(state(alone / "srresnet"), state(tmp_path / "run/srresnet"))
 
 
+@STARTS
 def test_a_loss_that_is_no_number_in_one_process_spoils_nothing(tmp_path):
     done = start(tmp_path, "srresnet", "run", "nan")  # in a step that validates and saves
     assert done.returncode
@@ -87,6 +91,7 @@ def test_a_loss_that_is_no_number_in_one_process_spoils_nothing(tmp_path):
     assert all(torch.isfinite(value).all() for value in saved["model"].values())
 
 
+@STARTS
 def test_machines_without_a_shared_disk_are_refused(tmp_path):
     done = start(tmp_path, "fsrcnn", "node-{rank}")
     assert done.returncode
@@ -95,6 +100,7 @@ def test_machines_without_a_shared_disk_are_refused(tmp_path):
     )
 
 
+@STARTS
 def test_the_configuration_of_accelerate_changes_nothing(tmp_path, alone):
     asked = {
         "ACCELERATE_MIXED_PRECISION": "bf16",
@@ -108,6 +114,7 @@ def test_the_configuration_of_accelerate_changes_nothing(tmp_path, alone):
     assert_equal(state(alone / "srresnet"), state(tmp_path / "run/srresnet"), tolerance=0)
 
 
+@STARTS
 def test_train_starts_its_own_processes(tmp_path):
     photos = {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
     facts = {"steps": 5, "batch_size": 4, "patch_size": 32, "validate_every": 5, "learning_rate": 1e-3}

@@ -15,9 +15,9 @@ def test_each_method_has_its_settings_in_each_profile(profile, method):
 
 
 def test_another_section():
-    assert profiles.settings("paper", "diffir-s1", "08_diffir.deblurring")["arguments"] == {"task": "deblurring"}
-    with pytest.raises(rvlib.UserError, match="has no section 08_diffir.denoising"):
-        profiles.settings("paper", "diffir-s1", "08_diffir.denoising")
+    assert profiles.settings("paper", "diffir-s1", "diffir.deblurring")["arguments"] == {"task": "deblurring"}
+    with pytest.raises(rvlib.UserError, match="has no section diffir.denoising"):
+        profiles.settings("paper", "diffir-s1", "diffir.denoising")
 
 
 def test_a_method_without_a_section_keeps_its_recipe():

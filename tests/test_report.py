@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 import rvlib
-from rvlib import UserError, figures, report, tables
+from rvlib import UserError
+from rvlib.study import figures, report, tables
 
-SUPER_RESOLUTION, DEBLURRING = "09_compare_super_resolution", "10_compare_deblurring"
+SUPER_RESOLUTION, DEBLURRING = "compare_super_resolution", "compare_deblurring"
 
 
 @pytest.fixture

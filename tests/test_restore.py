@@ -9,7 +9,8 @@ import rvlib
 from rvlib import photos
 from rvlib.color import rgb_to_ycbcr, ycbcr_to_rgb
 from rvlib.degrade import imresize
-from rvlib.restore import pad, run, to_array, to_tensor
+from rvlib.models.base import RestorationModel
+from rvlib.restore import forward_any_size, pad, to_array, to_tensor
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +57,17 @@ def test_any_size(model, size):
 
 
 def test_pads_to_the_multiple_that_a_model_names():
-    class Local(torch.nn.Module):
-        scale, channels, multiple_of, task = 1, 3, 8, "deblurring"
+    class Local(RestorationModel):
+        task = "deblurring"
+        multiple_of = 8
 
         def forward(self, x):
             assert x.shape[-2] % 8 == x.shape[-1] % 8 == 0
             return x
 
     image = torch.rand(1, 3, 13, 21)
-    assert torch.equal(run(Local(), image), image)
-    assert torch.equal(run(Local(), image[..., :1, :1]), image[..., :1, :1])
+    assert torch.equal(forward_any_size(Local(), image), image)
+    assert torch.equal(forward_any_size(Local(), image[..., :1, :1]), image[..., :1, :1])
 
 
 def test_padding_reflects_and_never_repeats_the_edge():
@@ -111,8 +113,50 @@ def test_a_compiled_model_restores_the_same(name, photo):
     assert np.array_equal(rvlib.restore(compiled, photo), rvlib.restore(model, photo))
 
 
+@pytest.mark.parametrize("wrapper", ["_orig_mod", "module"])
+def test_a_wrapped_model_restores_the_same(wrapper):
+    """DistributedDataParallel hides what the network declares, and keeps it as `module`."""
+
+    class Wrapper(torch.nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.add_module(wrapper, network)
+
+        def forward(self, *inputs, **more):
+            return self.get_submodule(wrapper)(*inputs, **more)
+
+    model = rvlib.create("diffir", dim=8, blocks=(1, 1, 1, 1), refinement=1, encoder=1)
+    photo = photos.sample("coffee")[:70, :90]
+    expected = rvlib.restore(model, photo, tile=64)
+    assert np.array_equal(rvlib.restore(Wrapper(Wrapper(model)), photo, tile=64), expected)
+
+
+def test_a_module_that_declares_nothing_is_refused(photo):
+    with pytest.raises(rvlib.UserError, match="Conv2d does not declare.*RestorationModel"):
+        rvlib.restore(torch.nn.Conv2d(3, 3, 1), photo)
+
+
 def test_half_precision_is_asked_for_and_close(photo):
     torch.manual_seed(0)
     model = rvlib.create("srgan", features=16, blocks=2).eval()
     plain, half = (rvlib.restore(model, photo, precision=precision).astype(int) for precision in ("fp32", "bf16"))
     assert 0 < np.abs(plain - half).max() <= 6
+
+
+@pytest.mark.parametrize("size", [(100, 100), (97, 131), (33, 64)])
+def test_borders_of_odd_sizes_see_the_photo_and_no_zeros(size):
+    """The reflected photo is what the forward sees."""
+    torch.manual_seed(0)
+    model = rvlib.create("nafnet", width=8, encoder=(1, 1, 1), middle=1, decoder=(1, 1, 1))
+    for parameter in model.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    photo = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    bottom, right = (-side % 8 for side in size)
+    reflected = np.pad(photo, ((0, bottom), (0, right), (0, 0)), mode="reflect")
+    expected = rvlib.restore(model, reflected)[: size[0], : size[1]]
+    assert np.array_equal(rvlib.restore(model, photo), expected)
+
+
+def test_a_flat_photo_stays_flat_to_its_border():
+    restored = rvlib.restore(rvlib.load("nafnet-deblur"), np.full((100, 100, 3), 128, np.uint8)).astype(int)
+    assert np.abs(restored - 128).max() <= 12

@@ -14,9 +14,11 @@ import torch
 import rvlib
 from rvlib import checkpoint, losses, recipes, runs
 from rvlib.fingerprint import code
+from rvlib.models import METHODS
 from rvlib.objectives import PerceptualAdversarial, Pixelwise
 from rvlib.pairs import Patches
 from rvlib.photos import sample
+from rvlib.train import Training
 
 TINY = {"patch_size": 32, "batch_size": 4, "validate_every": 2}
 SWINIR = {"arguments": {"embed": 12, "depths": (2,), "heads": (2,)}}
@@ -42,6 +44,16 @@ class TestFingerprints:
         assert {"losses.l1", "pairs.Patches", "objectives.Pixelwise", "color.luminance"} <= found.keys()
         assert "losses.mse" not in found
         assert not [name for name in found if name.startswith(("swinir", "metrics", "report"))]
+
+    @pytest.mark.parametrize("key", METHODS)
+    def test_a_method_does_not_depend_on_the_others(self, key):
+        """No record, no table of records and no other family is in the code of a network."""
+        builder, modules = METHODS[key].builder, rvlib.create(METHODS[key].network).modules()
+        networks = {type(module) for module in modules if type(module).__module__.startswith("rvlib.")}
+        found = code(Training, Patches, builder, *networks)
+        assert not [name for name in found if "METHOD" in name or name.endswith(("Method", "Recipe", "RECIPES"))]
+        families = {method.builder.__module__.rpartition(".")[2] for method in METHODS.values()}
+        assert {name.partition(".")[0] for name in found} & families == {builder.__module__.rpartition(".")[2]}
 
     def test_backbones_belong_to_the_game(self):
         assert "backbones.vgg16_features" in code(PerceptualAdversarial)
@@ -102,7 +114,7 @@ EDITS = {
         "stretch = min(0.9 * factor, 1.0)",
         {"fsrcnn", "swinir"},
     ),
-    "default": ("train.py", "ema: float = 0.999", "ema: float = 0.99", {"fsrcnn", "swinir", "nafnet"}),
+    "default": ("settings.py", "ema: float = 0.999", "ema: float = 0.99", {"fsrcnn", "swinir", "nafnet"}),
 }
 
 

@@ -1,10 +1,9 @@
-"""SRGAN: old and damaged checkpoints, and the last convolution."""
+"""SRGAN: old and damaged checkpoints."""
 
 import pytest
 import torch
 
 import rvlib
-from rvlib.models.srgan import ToColors
 
 STYLES = {"paper": "conv1.0.weight", "compact": "block1.0.weight", "msrresnet": "conv_first.weight"}
 
@@ -26,10 +25,3 @@ def test_damaged_files_are_named(style, shape, tmp_path):
     torch.save(state, tmp_path / "x.pth")
     with pytest.raises(rvlib.UserError, match=STYLES[style]):
         rvlib.load(tmp_path / "x.pth")
-
-
-@pytest.mark.parametrize(("height", "width"), [(12, 17), (1, 1), (3, 40)])
-def test_the_last_convolution_is_one(height, width):
-    layer, x = ToColors(5), torch.rand(2, 5, height, width)
-    with torch.no_grad():
-        torch.testing.assert_close(layer(x), torch.nn.Conv2d.forward(layer, x), atol=1e-5, rtol=1e-5)

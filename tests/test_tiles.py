@@ -40,6 +40,7 @@ def test_tiles_show_no_seam(name):
     assert np.abs(whole.astype(int) - tiled).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOCAL)
 def test_reach_bounds_what_a_pixel_depends_on(name):
     model = make(name, LOCAL[name]).double()

@@ -13,16 +13,16 @@ import rvlib
 from rvlib import evaluate, measures, recipes
 from rvlib.checkpoint import WEIGHTS
 from rvlib.degrade import Bicubic
-from rvlib.fetch import fetch
 from rvlib.photos import sample
-from rvlib.release import sha256
+from rvlib.study.fetch import fetch
+from rvlib.study.release import sha256
 
 NAMES = rvlib.released()
 REPORT = Path(rvlib.ROOT) / "reports" / "release"
 
 
 def test_all_methods_are_released():
-    wanted = "fsrcnn-x4 srresnet-x4 srgan-x4 swinir-light-x4 nafnet-deblur diffir-x4 diffir-deblur".split()
+    wanted = "fsrcnn-x4 srresnet-x4 srgan-x4 swinir-small-x4 nafnet-deblur diffir-x4 diffir-deblur".split()
     assert sorted(wanted) == NAMES
     assert sum(path.stat().st_size for path in WEIGHTS.glob("*.safetensors")) < 60 * 2**20
 
@@ -59,7 +59,7 @@ def benchmarks(tmp_path_factory):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("x4")])
 def test_set5_is_as_committed(name, benchmarks):
-    committed = pd.read_csv(REPORT / "09_compare_super_resolution" / "rows.csv")
+    committed = pd.read_csv(REPORT / "compare_super_resolution" / "rows.csv")
     committed = committed[(committed["set"] == "Set5") & (committed["weights"] == name)].set_index("photo")
     restorers = {(name, "released weights"): evaluate.with_model(rvlib.load(name))}
     chosen = measures.for_task("super-resolution", 4)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import rvlib
-from rvlib import widget
+from rvlib.study import widget
 
 
 def uploaded(name, content):
@@ -40,7 +40,7 @@ def test_a_large_photo_is_restored_in_its_middle(panel):
     buffer = io.BytesIO()
     Image.fromarray(np.zeros((500, 800, 3), np.uint8)).save(buffer, "PNG")
     photo.value = uploaded("large.png", buffer.getvalue())
-    assert f"max-width:{4 * widget.LARGEST}px" in result.value
+    assert f"max-width:{4 * widget.LARGEST_SIDE}px" in result.value
 
 
 def test_rubbish_is_said_and_escaped(panel):

@@ -35,7 +35,7 @@ def prepared(method: str):
     """(what is trained, its objective in float64, patches), as `recipes.train` makes them."""
     recipe = recipes.RECIPES[method]
     torch.manual_seed(0)
-    model, start = rvlib.create(recipe.model, **{**recipe.arguments, **SMALL[method]}), None
+    model, start = rvlib.create(recipes.METHOD_OF[method].network, **{**recipe.arguments, **SMALL[method]}), None
     if method == "srgan":
         start = rvlib.create("srgan", **SMALL[method])
     elif method.startswith("diffir-s2"):

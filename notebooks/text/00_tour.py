@@ -26,8 +26,11 @@ import pandas as pd
 from IPython.display import HTML
 
 import rvlib
-from rvlib import complexity, figures, metrics, photos, recipes, report, widget
+from rvlib import complexity, metrics, photos, recipes
+from rvlib.study import widget
+from rvlib.study import figures, notebooks, report
 from rvlib.degrade import Bicubic, imresize
+from rvlib.models import METHODS
 
 figures.theme()
 
@@ -134,11 +137,23 @@ widget.panel()
 # | What are the photos, and is nothing tested that was trained on? | `01_data` |
 # | What exactly is "x4" or "blurred"? | `02_degradations` |
 # | Which number should I believe? | `03_metrics` |
-# | How does it work? | `04_fsrcnn`, `05_srgan`, `06_swinir`, `07_nafnet`, `08_diffir` |
+# | How does it work? | the notebook of each method, below |
 # | Which is best, and where? | `09_compare_super_resolution`, `10_compare_deblurring` |
 # | What does it cost? | `11_cost` |
 # | Is what others report true? | `12_report` |
 #
+# The methods, each with its notebook:
+
+# %%
+titles = {name: METHODS.get(name.partition("_")[2]) for name in notebooks.names()}
+rows = [
+    {"notebook": name, "method": method.title, "undoes": " and ".join(method.tasks)}
+    for name, method in titles.items()
+    if method is not None
+]
+pd.DataFrame(rows).style.hide(axis="index")
+
+# %% [markdown]
 # ## Takeaways
 #
 # - Three lines restore a photo; the weights' cards in `weights/README.md` say what was measured.

@@ -23,9 +23,10 @@
 import numpy as np
 import pandas as pd
 
-from rvlib import figures, photos, study, tables
-from rvlib.fetch import manifest
-from rvlib.leaks import find_leaks
+from rvlib import photos, study
+from rvlib.study import figures, tables
+from rvlib.study.fetch import manifest
+from rvlib.study.leaks import find_leaks
 
 figures.theme()
 
@@ -95,7 +96,7 @@ print(f"{len(validation)} validation photos; for curves and ablations: {', '.joi
 # %%
 def contrast(image: np.ndarray, size: int = 24) -> np.ndarray:
     """Standard deviation of the luminance of non-overlapping size x size patches, in grey levels."""
-    grey = image @ np.array([0.299, 0.587, 0.114])
+    grey = figures.luminance(image)
     rows, columns = (side // size * size for side in grey.shape)
     return grey[:rows, :columns].reshape(rows // size, size, -1, size).std(axis=(1, 3)).ravel()
 
@@ -140,7 +141,7 @@ assert len(planted) == 1
 planted
 
 # %%
-output = study.output(profile, "01_data")
+output = study.output(profile, "data")
 tables.write(summary, output / "sets")
 tables.write(files, output / "manifest")
 counts = {"train_photos": len(train), "validation_photos": len(validation), "test_photos": len(test)}

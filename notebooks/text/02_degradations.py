@@ -26,7 +26,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from rvlib import evaluate, figures, measures, metrics, photos, study, tables
+from rvlib import evaluate, measures, metrics, photos, study
+from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic, Chain, GaussianBlur, Jpeg, MotionBlur, Noise, imresize
 
 figures.theme()
@@ -137,7 +138,7 @@ data = study.data(profile)
 chosen = measures.for_task("super-resolution", crop)
 rows = evaluate.sets(evaluate.baseline("super-resolution", scale), data, test_sets, degradation, chosen)
 means = tables.means(rows).drop(columns="seconds")
-output = study.output(profile, "02_degradations")
+output = study.output(profile, "degradations")
 tables.write(means, output / "bicubic")
 tables.write_json(dict(zip(means["set"], means[f"psnr_y_crop{crop}"].round(4), strict=True)), output / "summary.json")
 means.style.format(precision=3).hide(axis="index")

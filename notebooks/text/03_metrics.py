@@ -28,7 +28,8 @@ import torch
 from PIL import Image
 
 import rvlib
-from rvlib import evaluate, figures, measures, metrics, photos, study, tables
+from rvlib import evaluate, measures, metrics, photos, study
+from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic, GaussianBlur, Jpeg, Noise, imresize, mod_crop
 
 figures.theme()
@@ -175,7 +176,7 @@ if table["lpips_alex_rgb_crop0"].notna().all():
 ranks.astype("Int64")
 
 # %%
-output = study.output(profile, "03_metrics")
+output = study.output(profile, "metrics")
 tables.write(protocols, output / "protocols")
 tables.write(table, output / "distortions")
 tables.write_json({"psnr_spread_db": max(numbers.values()) - min(numbers.values())}, output / "summary.json")

@@ -34,7 +34,8 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from rvlib import complexity, evaluate, figures, measures, metrics, objectives, tables
+from rvlib import complexity, evaluate, fast, measures, metrics, objectives
+from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import fsrcnn
 from rvlib.pairs import photo_pairs, set_pairs
@@ -47,6 +48,7 @@ figures.theme()
 # %% tags=["parameters"]
 profile = "demo"  # where data is read and results are written
 train_sets = ["samples"]
+validation_set = "samples"  # its first 16 validation photos are restored while training goes on
 test_sets = ["samples"]
 scale = 4
 steps = 2000  # optimizer steps of the main run
@@ -193,7 +195,7 @@ table
 # cell at once, and a shuffle lays them out. Some of its weights are zero, so it multiplies more, and yet:
 
 # %%
-figures.show_source(fsrcnn.Deconvolution)
+figures.show_source(fast.deconvolution)
 
 # %%
 gather = model.last_part
@@ -225,9 +227,9 @@ figures.show_source(objectives.Pixelwise)
 
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
-validation = photos.load_set(study.data(profile), "samples", split="validation")
+validation = study.validation(profile, validation_set)
 common = {"scale": scale, "processes": processes, "replace_run": True}
-run = study.run(profile, "04_fsrcnn")
+run = study.run_folder(profile, "fsrcnn")
 common |= {"validation": validation, "patch_size": patch_size, "learning_rate": learning_rate}
 model, history = recipes.train(
     "fsrcnn", train_photos, run=run / "fsrcnn", steps=steps, validate_every=validate_every, seed=seed, **common
@@ -237,7 +239,7 @@ model, history = recipes.train(
 column = f"psnr_y_crop{scale}"
 checked = photo_pairs(validation, degradation)
 baseline = np.mean([metrics.psnr(evaluate.bicubic(scale)(low), high, crop=scale) for low, high in checked.values()])
-output = study.output(profile, "04_fsrcnn")
+output = study.output(profile, "methods/fsrcnn")
 figure = figures.curves(history, columns=["loss", column], baseline={column: baseline})
 figures.save(figure, output / "training")
 history.tail(3)

@@ -35,7 +35,8 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from rvlib import complexity, evaluate, figures, losses, measures, metrics, objectives, tables
+from rvlib import complexity, evaluate, losses, measures, metrics, objectives
+from rvlib.study import figures, tables
 from rvlib.backbones import vgg16_features
 from rvlib.degrade import Bicubic, GaussianBlur, Noise
 from rvlib.models import srgan
@@ -50,6 +51,7 @@ figures.theme()
 # %% tags=["parameters"]
 profile = "demo"  # where data is read and results are written
 train_sets = ["samples"]
+validation_set = "samples"  # its first 16 validation photos are restored while training goes on
 test_sets = ["samples"]
 scale = 4
 small = {"features": 24, "blocks": 4}  # the paper: 64 and 16
@@ -89,7 +91,8 @@ assert min(expected, key=expected.get) == "their mean"
 #
 # SRResNet works on the small image, as FSRCNN does, but with 16 residual blocks of 64 channels. Batch normalisation
 # keeps so deep a network trainable, a long shortcut carries the first features past all blocks, and two pixel shuffles
-# enlarge by two each: a convolution makes four times the channels, which are then laid out as 2 × 2 pixels.
+# enlarge by two each: a convolution makes four times the channels, which are then laid out as 2 × 2 pixels. The released
+# `srresnet-x4` and `srgan-x4` are the generator without BatchNorm, as BasicSR trains it (`srgan.MSRResNet`).
 
 # %%
 generator = rvlib.create("srgan", scale=scale)
@@ -223,8 +226,8 @@ figures.show_source(losses.total_variation)
 
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
-validation = photos.load_set(study.data(profile), "samples", split="validation")
-run = study.run(profile, "05_srgan")
+validation = study.validation(profile, validation_set)
+run = study.run_folder(profile, "srgan")
 common = {"validation": validation, "seed": seed, "processes": processes, "replace_run": True}
 srresnet, pixel_history = recipes.train("srresnet", train_photos, run=run / "srresnet", **pixel_training, **common)
 gan, game_history = recipes.train(
@@ -232,7 +235,7 @@ gan, game_history = recipes.train(
 )
 
 # %%
-output = study.output(profile, "05_srgan")
+output = study.output(profile, "methods/srgan")
 column = f"psnr_y_crop{scale}"
 game = game_history.assign(generator=game_history["adversarial"] / 1e-3)
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.2))

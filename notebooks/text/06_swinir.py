@@ -35,7 +35,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from rvlib import complexity, evaluate, figures, measures, metrics, objectives, tables
+from rvlib import complexity, evaluate, measures, metrics, objectives
+from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic
 from rvlib.pairs import photo_pairs
 from rvlib.restore import to_array, to_tensor
@@ -45,6 +46,7 @@ figures.theme()
 # %% tags=["parameters"]
 profile = "demo"  # where data is read and results are written
 train_sets = ["samples"]
+validation_set = "samples"  # its first 16 validation photos are restored while training goes on
 test_sets = ["samples"]
 scale = 4
 small = {"embed": 24, "depths": [2, 2], "heads": [2, 2], "drop_path": 0.0}  # official, light: 60, 4 times 6, 4 times 6
@@ -91,13 +93,13 @@ assert abs(counted[64] / counted[32] - 4) < 0.01
 # they are the photo:
 
 # %%
-figures.show_source(swinir.cut)
+figures.show_source(swinir.window_order)
 
 # %%
 photo = photos.sample("chelsea")[40:104, 100:196]
 image = to_tensor(photo)
 tokens = image.flatten(2).transpose(1, 2)
-windows = swinir.cut(image, 8, 0)
+windows = swinir.window_order(image, 8, 0)
 assert torch.equal(tokens[:, windows.order].flatten(1, 2)[:, windows.place], tokens)
 print(f"{tuple(tokens.shape)} -> {tuple(tokens[:, windows.order].shape)}: (photo, windows, tokens, channels)")
 
@@ -110,7 +112,7 @@ print(f"{tuple(tokens.shape)} -> {tuple(tokens[:, windows.order].shape)}: (photo
 
 # %%
 rolled = torch.from_numpy(photo.copy()).roll((-4, -4), dims=(0, 1)).numpy()
-mask = swinir.cut(image, 8, 4).mask
+mask = swinir.window_order(image, 8, 4).mask[:, 0]
 figure, axes = plt.subplots(1, 4, figsize=(12, 2.9), width_ratios=[1.5, 1.5, 1, 1])
 for axis, picture, title in zip(axes, (photo, rolled), ("windows", "rolled by 4, cut again"), strict=False):
     axis.imshow(picture)
@@ -136,11 +138,14 @@ plt.show()
 #   \mathrm{Attention}(Q, K, V) = \mathrm{SoftMax}\!\left(\frac{Q K^\top}{\sqrt d} + B\right) V$$
 
 # %%
+figures.show_source(swinir.attention)
+
+# %%
 figures.show_source(swinir.WindowAttention)
 
 # %% [markdown]
-# The equation stands in `_attend`; `forward` hands it a few windows at a time where a CPU computes, whose cache holds what
-# they need. Written out for all windows of a photo, it gives the same numbers:
+# On a CPU, `forward` calls `attention` for a few windows at a time, so their intermediate results stay in the cache. Written
+# out for all windows of a photo, it gives the same numbers:
 
 # %%
 attention = model.layers[0].residual_group.blocks[0].attn
@@ -213,22 +218,23 @@ figures.show_source(objectives.Pixelwise)
 # last convolution starts as bilinear interpolation, to which the rest adds nothing yet:
 
 # %%
-figures.show_source(swinir.interpolating)
+figures.show_source(swinir.start_as_interpolation_)
 
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
-validation = photos.load_set(study.data(profile), "samples", split="validation")
-run, common = study.run(profile, "06_swinir"), {"validation": validation, "processes": processes, "replace_run": True}
+validation = study.validation(profile, validation_set)
+run = study.run_folder(profile, "swinir")
+common = {"validation": validation, "processes": processes, "replace_run": True}
 torch.manual_seed(seed)
-start = swinir.interpolating(rvlib.create("swinir", **training["arguments"])) if from_interpolation else None
+start = swinir.start_as_interpolation_(rvlib.create("swinir", **training["arguments"])) if from_interpolation else None
 trained, history = recipes.train(
     "swinir", train_photos, run=run / "swinir", start=start, seed=seed, **training, **common
 )
 
 # %%
-output, column = study.output(profile, "06_swinir"), f"psnr_y_crop{scale}"
+output, column = study.output(profile, "methods/swinir"), f"psnr_y_crop{scale}"
 degradation, data = Bicubic(scale), study.data(profile)
-checked = photo_pairs(photos.load_set(data, "samples", split="validation"), degradation)
+checked = photo_pairs(validation, degradation)
 baseline = np.mean([metrics.psnr(evaluate.bicubic(scale)(low), high, crop=scale) for low, high in checked.values()])
 figure = figures.curves(history, columns=["loss", column], baseline={column: baseline})
 figures.save(figure, output / "training")
@@ -240,7 +246,7 @@ figures.save(figure, output / "training")
 # still mostly the noise that it began with; after a long one, heads have divided the labour by distance and direction.
 
 # %%
-model, label = study.best(profile, f"swinir-light-x{scale}", trained)
+model, label = study.best(profile, f"swinir-small-x{scale}", trained)
 table = model.layers[0].residual_group.blocks[0].attn.relative_position_bias_table.detach()
 side = int(len(table) ** 0.5)
 limit = table.abs().max()

@@ -33,7 +33,8 @@ import seaborn as sns
 import torch
 from torch.nn import functional as F
 
-from rvlib import complexity, evaluate, figures, measures, metrics, objectives, tables
+from rvlib import complexity, evaluate, measures, metrics, objectives
+from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import diffir, dirformer
 from rvlib.pairs import photo_pairs, set_pairs
@@ -47,6 +48,7 @@ figures.theme()
 # %% tags=["parameters"]
 profile = "demo"  # where data is read and results are written
 train_sets = ["samples"]
+validation_set = "samples"  # its first 16 validation photos are restored while training goes on
 super_resolution_sets = ["samples"]
 deblurring_sets = ["samples"]
 tiny = {"dim": 8, "blocks": [1, 1, 1, 1], "refinement": 1, "encoder": 1}  # the paper: 64, [13, 1, 1, 1], 13, 9
@@ -115,7 +117,7 @@ for line, (name, states) in zip(axes, rows.items(), strict=True):
         title = f"z{index}" if name == "forward" else f"ẑ{4 - index}"
         axis.set(title=title, xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[])
     line[0].set_ylabel(name)
-figures.save(figure, study.output(profile, "08_diffir") / "toy")
+figures.save(figure, study.output(profile, "methods/diffir") / "toy")
 print("kept of z₀ after each step, √ᾱ:", [f"{value:.2f}" for value in schedule.alphas_cumprod.sqrt()])
 assert schedule.posterior_mean_coef2[0] == 0, "the last step returns the guess of z₀ itself"
 
@@ -218,8 +220,9 @@ figures.show_source(objectives.SeparateDiffusion)
 
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
-validation = photos.load_set(study.data(profile), "samples", split="validation")
-run, common = study.run(profile, "08_diffir"), {"validation": validation, "processes": processes, "replace_run": True}
+validation = study.validation(profile, validation_set)
+run = study.run_folder(profile, "diffir")
+common = {"validation": validation, "processes": processes, "replace_run": True}
 stages, histories = {}, {}
 for task, settings in (("x4", super_resolution), ("deblur", deblurring)):
     stage_1, histories[task, 1] = recipes.train(
@@ -231,7 +234,7 @@ for task, settings in (("x4", super_resolution), ("deblur", deblurring)):
     stages[task] = (stage_1, stage_2)
 
 # %%
-output, data = study.output(profile, "08_diffir"), study.data(profile)
+output, data = study.output(profile, "methods/diffir"), study.data(profile)
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.1))
 for stage in (1, 2):
     history = histories["x4", stage].rename(columns={"psnr_y_crop4": "PSNR in dB"})

@@ -27,7 +27,8 @@ import seaborn as sns
 from IPython.display import Markdown
 
 import rvlib
-from rvlib import complexity, evaluate, figures, measures, metrics, photos, recipes, study, tables
+from rvlib import complexity, evaluate, measures, metrics, photos, recipes, study
+from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic
 from rvlib.pairs import photo_pairs
 
@@ -48,13 +49,14 @@ demo_steps = 2000  # where there are no released weights either, a short FSRCNN 
 
 # %%
 data = study.data(profile)
-models = {(name, "this run"): rvlib.load(study.run(profile, run) / "last.safetensors") for name, run in runs.items()}
-known = {name: rvlib.load(name) for name in study.released(profile)}
+own = {name: rvlib.load(study.run_folder(profile, run) / "last.safetensors") for name, run in runs.items()}
+models = {(name, "this run"): model for name, model in own.items() if model.task == "super-resolution"}
+known = {name: rvlib.load(name) for name in study.released_beside(profile)}
 models |= {(n, "released weights"): m for n, m in known.items() if m.task == "super-resolution" and m.scale == scale}
 if not models:
     train_photos = photos.load_set(data, "samples", split="train")
     demo = {"steps": demo_steps, "learning_rate": 4e-3, "replace_run": True}
-    model, _ = recipes.train("fsrcnn", train_photos, run=study.run(profile, "09_demo"), **demo)
+    model, _ = recipes.train("fsrcnn", train_photos, run=study.run_folder(profile, "compare_demo/fsrcnn"), **demo)
     models["fsrcnn-x4", "this run"] = model
 pd.Series(
     {f"{n} ({label})": f"{complexity.parameters(m):,}" for (n, label), m in models.items()}, name="parameters"
@@ -98,7 +100,7 @@ compared, places = tables.compare(together, columns)
 Markdown(tables.markdown(compared, places))
 
 # %%
-output = study.output(profile, "09_compare_super_resolution")
+output = study.output(profile, "compare_super_resolution")
 tables.write(rows, output / "rows")
 tables.write(together.drop(columns="seconds"), output / "table")
 tables.write(compared, output / "compared", places)

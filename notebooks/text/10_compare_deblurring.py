@@ -28,7 +28,8 @@ import seaborn as sns
 from IPython.display import Markdown
 
 import rvlib
-from rvlib import complexity, evaluate, figures, measures, metrics, photos, recipes, study, tables
+from rvlib import complexity, evaluate, measures, metrics, photos, recipes, study
+from rvlib.study import figures, tables
 from rvlib.degrade import MotionBlur
 from rvlib.pairs import photo_pairs
 
@@ -46,14 +47,15 @@ demo_steps = 60  # where there are no released weights either, a tiny NAFNet is 
 
 # %%
 data = study.data(profile)
-models = {(name, "this run"): rvlib.load(study.run(profile, run) / "last.safetensors") for name, run in runs.items()}
-known = {name: rvlib.load(name) for name in study.released(profile)}
+own = {name: rvlib.load(study.run_folder(profile, run) / "last.safetensors") for name, run in runs.items()}
+models = {(name, "this run"): model for name, model in own.items() if model.task == "deblurring"}
+known = {name: rvlib.load(name) for name in study.released_beside(profile)}
 models |= {(name, "released weights"): m for name, m in known.items() if m.task == "deblurring"}
 if not models:
     train_photos = photos.load_set(data, "samples", split="train")
     tiny = {"width": 8, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)}
     demo = {"steps": demo_steps, "batch_size": 2, "patch_size": 64, "arguments": tiny, "replace_run": True}
-    model, _ = recipes.train("nafnet", train_photos, run=study.run(profile, "10_demo"), **demo)
+    model, _ = recipes.train("nafnet", train_photos, run=study.run_folder(profile, "compare_demo/nafnet"), **demo)
     models["nafnet-deblur", "this run"] = model
 pd.Series(
     {f"{n} ({label})": f"{complexity.parameters(m):,}" for (n, label), m in models.items()}, name="parameters"
@@ -110,7 +112,7 @@ compared, places = tables.compare(together, columns)
 Markdown(tables.markdown(compared, places))
 
 # %%
-output = study.output(profile, "10_compare_deblurring")
+output = study.output(profile, "compare_deblurring")
 tables.write(rows, output / "rows")
 tables.write(together.drop(columns="seconds"), output / "table")
 tables.write(compared, output / "compared", places)

@@ -18,7 +18,7 @@
 # - how time and memory grow with the photo and with the batch, with the fitted exponents,
 # - where the time goes, what the official code takes, and quality against cost for what this profile trained.
 #
-# Needs: nothing; quality needs `09` and `10`. Time: a minute on two CPU cores.
+# Needs: nothing; quality needs `09`. Time: a minute on two CPU cores.
 
 # %%
 import re
@@ -37,8 +37,9 @@ from torch.profiler import profile as profile_torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import rvlib
-from rvlib import complexity, figures, study, tables
-from rvlib.models import swinir
+from rvlib import complexity, study
+from rvlib.study import figures, tables
+from rvlib.models import MODELS, swinir
 
 figures.theme()
 
@@ -51,18 +52,12 @@ sides = [16, 32, 48, 64]  # for the growth with the photo
 # %% [markdown]
 # ## The networks, in their official sizes
 #
-# Weights do not matter here, so fresh ones do. Super-resolution is by 4.
+# Weights do not matter here, so fresh ones do. Super-resolution is by 4; `create` builds an official size where it is told
+# no other (SwinIR's light one, NAFNet's of width 32). PlainNet and Baseline are the two steps before NAFNet.
 
 # %%
 torch.manual_seed(0)
-networks = {
-    "srcnn": rvlib.create("srcnn"),
-    "fsrcnn": rvlib.create("fsrcnn"),
-    "srgan": rvlib.create("srgan"),
-    "swinir": rvlib.create("swinir", variant="light"),
-    "nafnet": rvlib.create("nafnet", variant="gopro-w32"),
-    "diffir": rvlib.create("diffir"),
-}
+networks = {name: rvlib.create(name) for name in MODELS}
 
 
 def photo(model: torch.nn.Module, length: int) -> torch.Tensor:
@@ -104,7 +99,7 @@ for name, model in networks.items():
     row["microseconds per pixel"] = 1e6 * seconds(model, x) / pixels
     measured.append(row)
 cost = pd.DataFrame(measured)
-output = study.output(profile, "11_cost")
+output = study.output(profile, "cost")
 tables.write(cost, output / "cost")
 print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
 Markdown(tables.markdown(cost))
@@ -315,10 +310,11 @@ figures.save(figure, output / "ratios")
 # of a port that goes value by value, not so far of those that take a line or all at once.
 #
 # What it took: memory ordered by pixels, with all channels of a pixel together, and normalisation in one pass over it
-# (NAFNet, DiffIR); blocks that let go of what they do not need any more (NAFNet); lengths of queries and keys divided out
+# (NAFNet, DiffIR); blocks whose first half is freed before the second runs (NAFNet); lengths of queries and keys divided out
 # after their product (DiffIR); the deconvolution as a small convolution and a shuffle (FSRCNN); the last 9 × 9 convolution
 # row by row of its kernel (SRGAN); no subnormal numbers and few windows at a time (SwinIR); the Gaussian window of SSIM one
-# axis after the other; the matrix of the resize in bands. Each stands beside its equation in the library.
+# axis after the other; the matrix of the resize in bands. Those of the networks are in `rvlib.fast`, each next to the plain
+# form that defines it.
 #
 # ## A photo that does not fit
 #
@@ -341,7 +337,7 @@ Markdown(tables.markdown(beyond))
 # run.
 
 # %%
-file = study.output(profile, "09_compare_super_resolution") / "rows.csv"
+file = study.output(profile, "compare_super_resolution") / "rows.csv"
 rows = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["method", "seconds", "psnr_y_crop4", "set"])
 quality = rows.groupby(["set", "method"])[["seconds", "psnr_y_crop4"]].mean().reset_index()
 if len(quality):

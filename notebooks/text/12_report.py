@@ -27,7 +27,9 @@ from IPython.display import Markdown
 from safetensors import safe_open
 
 import rvlib
-from rvlib import measures, photos, report, study, tables
+from rvlib import measures, photos, study
+from rvlib.models import METHODS
+from rvlib.study import notebooks, report, tables
 
 # %% tags=["parameters"]
 profile = "demo"  # whose results are rendered
@@ -40,9 +42,9 @@ profile = "demo"  # whose results are rendered
 
 # %%
 folder = rvlib.ROOT / "reports" / profile
-output = study.output(profile, "12_report")
+output = study.output(profile, "report")
 written = sorted(
-    path for path in folder.glob("*/*") if path.suffix in (".csv", ".png", ".svg") and path.parent != output
+    path for path in folder.glob("**/*") if path.suffix in (".csv", ".png", ".svg") and path.parent != output
 )
 print("\n".join(str(path.relative_to(folder)) for path in written) or "nothing yet: run the other notebooks first")
 
@@ -80,13 +82,13 @@ def section(title: str, text: str, pngs: dict[str, str], more: tuple[str, ...] =
 
 # %%
 measured = {
-    "table 1": tables.measured(folder / "09_compare_super_resolution"),
-    "table 4": tables.measured(folder / "10_compare_deblurring"),
+    "table 1": tables.measured(folder / "compare_super_resolution"),
+    "table 4": tables.measured(folder / "compare_deblurring"),
 }
 measured["table 3"] = measured["table 1"]
 claims = tables.claims(["Set5", "Set12", "Set14", "Urban100", "GoPro"])
-if there("04_fsrcnn/table-1.csv"):  # where the report's runtimes are noted
-    table_1 = pd.read_csv(folder / "04_fsrcnn/table-1.csv")[["set", "label", "seconds"]]
+if there("methods/fsrcnn/table-1.csv"):  # where the report's runtimes are noted
+    table_1 = pd.read_csv(folder / "methods/fsrcnn/table-1.csv")[["set", "label", "seconds"]]
     claims = claims.merge(table_1[table_1["label"].str.startswith("report")], "left", ["set", "label"])
 layouts = {name: tables.audited(name, rows, tables.put_right(claims)) for name, rows in measured.items()}
 Markdown(tables.markdown(*layouts["table 3"]))
@@ -106,7 +108,7 @@ Markdown(tables.markdown(*layouts["table 4"]))
 # %%
 def training(name: str) -> dict:
     """What the weights of a training run say about how they came to be; empty where there are none."""
-    file = study.run(profile, f"05_srgan/{name}") / "last.safetensors"
+    file = study.run_folder(profile, f"srgan/{name}") / "last.safetensors"
     if not file.exists():
         return {}
     with safe_open(file, framework="pt") as weights:
@@ -242,11 +244,11 @@ section(
     "Super-resolution compared",
     "Which network, on the same photos with the same protocol?",
     {
-        f"09_compare_super_resolution/strip-{name}.png": f"Figure {number}: the same crop of {strips[name]}, for every "
+        f"compare_super_resolution/strip-{name}.png": f"Figure {number}: the same crop of {strips[name]}, for every "
         "method, with PSNR and LPIPS of the whole photo."
         for number, name in ((11, "chelsea"), (12, "astronaut"))
     },
-    (html["table 3"], *sliders("09_compare_super_resolution", strips, "bicubic and best PSNR")),
+    (html["table 3"], *sliders("compare_super_resolution", strips, "bicubic and best PSNR")),
 )
 section(
     "Tables 1 and 2",
@@ -260,43 +262,56 @@ section(
     "Where the gain sits",
     "Each dot is a photo; and the two measures against each other.",
     {
-        "09_compare_super_resolution/psnr.png": "Mean PSNR per test set.",
-        "09_compare_super_resolution/gains.png": "Gain over bicubic, photo by photo.",
-        "09_compare_super_resolution/plane.png": "PSNR against LPIPS.",
+        "compare_super_resolution/psnr.png": "Mean PSNR per test set.",
+        "compare_super_resolution/gains.png": "Gain over bicubic, photo by photo.",
+        "compare_super_resolution/plane.png": "PSNR against LPIPS.",
     },
 )
 section(
     "Deblurring compared",
     "How much of a shake can be undone, and when does it make a photo worse?",
     {
-        "10_compare_deblurring/strip-coffee.png": "Figure 13: the same crop for every method (coffee cup, CC0).",
-        "10_compare_deblurring/strip-astronaut.png": f"Figure 13, continued ({strips['astronaut']}).",
-        "10_compare_deblurring/sweep.png": "Gain against the length of the shake.",
-        "10_compare_deblurring/failure.png": "Where it fails: shake that is longer than in training.",
+        "compare_deblurring/strip-coffee.png": "Figure 13: the same crop for every method (coffee cup, CC0).",
+        "compare_deblurring/strip-astronaut.png": f"Figure 13, continued ({strips['astronaut']}).",
+        "compare_deblurring/sweep.png": "Gain against the length of the shake.",
+        "compare_deblurring/failure.png": "Where it fails: shake that is longer than in training.",
     },
-    (html["table 4"], *sliders("10_compare_deblurring", cup, "blurred and best PSNR")),
+    (html["table 4"], *sliders("compare_deblurring", cup, "blurred and best PSNR")),
 )
 
 # %% [markdown]
 # ### The methods: learning curves, and the photo on which each fails
 
 # %%
-METHODS = {
-    "04_fsrcnn": {"failure": "Where it fails: signed difference on the photo with the least gain."},
-    "05_srgan": {"plane": "Between both networks.", "failure": "Where the game made it worse."},
-    "06_swinir": {"reach": "What an output pixel depends on.", "failure": "A shift of the input changes the output."},
-    "07_nafnet": {"ablation": "What each step brings.", "failure": "Where it gains least."},
-    "08_diffir": {"path": "The reverse steps of the IPR.", "failure": "Half of the photo was shaken."},
-}
 common = {"training": "Learning curves: losses and validation PSNR.", "strip": "Input, restored, reference."}
-for name, own in METHODS.items():
-    if there(f"{name}/rows.csv"):
-        title = tables.NAMES[name[3:]]
-        means = tables.means(pd.read_csv(folder / name / "rows.csv"))
+method_captions = {
+    "fsrcnn": {"failure": "Where it fails: signed difference on the photo with the least gain."},
+    "srgan": {"plane": "Between both networks.", "failure": "Where the game made it worse."},
+    "swinir": {"reach": "What an output pixel depends on.", "failure": "A shift of the input changes the output."},
+    "nafnet": {"ablation": "What each step brings.", "failure": "Where it gains least."},
+    "diffir": {"path": "The reverse steps of the IPR.", "failure": "Half of the photo was shaken."},
+}
+
+
+def method_figures(key: str) -> dict[str, str]:
+    """The figures of a method's notebook with their captions; where none are written here, all that it made."""
+    if key in method_captions:
+        texts = {**common, **method_captions[key]}
+    else:
+        texts = {path.stem: f"{path.stem}." for path in sorted((folder / "methods" / key).glob("*.png"))}
+    return {f"methods/{key}/{file}.png": f"{METHODS[key].title}. {caption}" for file, caption in texts.items()}
+
+
+# %%
+for name in notebooks.names():
+    key = name.partition("_")[2]  # a method's notebook is named after it
+    if key in METHODS and there(f"methods/{key}/rows.csv"):
+        title = METHODS[key].title
+        means = tables.means(pd.read_csv(folder / "methods" / key / "rows.csv"))
         caption = f"{title}: means over the photos. Profile {profile}, commit {commit}."
         table = report.table_html(means, tables.rank(means), caption=caption)
-        figures = {f"{name}/{file}.png": f"{title}. {caption}" for file, caption in {**common, **own}.items()}
-        section(title, "Trained in this run, measured on photos that were not trained on.", figures, (table,))
+        text = "Trained in this run, measured on photos that were not trained on."
+        section(title, text, method_figures(key), (table,))
 
 # %% [markdown]
 # ### What all of it rests on
@@ -312,27 +327,27 @@ section(
     "Quality against cost",
     "Per pixel of the restored photo, in official sizes. Runtimes belong to the machine of this run.",
     {
-        "11_cost/quality.png": "Quality against seconds per photo, for the networks of this profile.",
-        "11_cost/cost.png": "Size, work and time.",
-        "11_cost/growth.png": "Growth with the photo.",
+        "cost/quality.png": "Quality against seconds per photo, for the networks of this profile.",
+        "cost/cost.png": "Size, work and time.",
+        "cost/growth.png": "Growth with the photo.",
     },
-    listed({"11_cost/cost.csv": "What a pixel costs."}),
+    listed({"cost/cost.csv": "What a pixel costs."}),
 )
 
 # %%
 section(
     "Degradation and measures",
     "The baseline, one restored photo under five protocols, and four distortions that PSNR and LPIPS rank oppositely.",
-    {"02_degradations/strip.png": "What bicubic interpolation loses."},
+    {"degradations/strip.png": "What bicubic interpolation loses."},
     listed(
         {
-            "02_degradations/bicubic.csv": "Bicubic interpolation, the baseline.",
-            "03_metrics/protocols.csv": "The same photo under five protocols.",
-            "03_metrics/distortions.csv": "Four distortions, two rankings.",
+            "degradations/bicubic.csv": "Bicubic interpolation, the baseline.",
+            "metrics/protocols.csv": "The same photo under five protocols.",
+            "metrics/distortions.csv": "Four distortions, two rankings.",
         }
     ),
 )
-data = listed({"01_data/sets.csv": "The photos of this profile."})
+data = listed({"data/sets.csv": "The photos of this profile."})
 section("Data", "What was trained and tested on; no test photo is among the training photos.", {}, data)
 
 # %% [markdown]

@@ -9,20 +9,39 @@ Symbols: z the IPR (b, 256), c the condition that CPEN extracts from the degrade
 α_t = 1 - β_t, ᾱ_t = α_1 ⋯ α_t.
 """
 
+from collections.abc import Callable
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvlib.errors import UserError
+from rvlib.models.base import RestorationModel
 from rvlib.models.dirformer import PRIOR, DIRformer
+from rvlib.models.keys import Recognised, children
+from rvlib.models.method import Method
+from rvlib.objectives import JointDiffusion, SeparateDiffusion, WithReference
+from rvlib.settings import Loss, Objective, Prepare, Recipe, Settings, alone, take_over
 
-BUFFERS = {  # of the noise schedule: they follow from the betas
-    f"diffusion.{name}"
-    for name in (
-        "betas alphas_cumprod alphas_cumprod_prev sqrt_alphas_cumprod sqrt_one_minus_alphas_cumprod "
-        "log_one_minus_alphas_cumprod sqrt_recip_alphas_cumprod sqrt_recipm1_alphas_cumprod posterior_variance "
-        "posterior_log_variance_clipped posterior_mean_coef1 posterior_mean_coef2"
-    ).split()
+OFFICIAL_SIZES = {  # sizes by task
+    "super-resolution": {"dim": 64, "blocks": (13, 1, 1, 1), "refinement": 13, "factor": 2.2, "encoder": 9},
+    "deblurring": {"dim": 48, "blocks": (3, 5, 6, 6), "refinement": 4, "factor": 2.0, "encoder": 5},
+}
+SCALES = {"super-resolution": (1, 2, 4), "deblurring": (1,)}
+BUFFERS = {  # of the noise schedule in official checkpoints: they follow from the betas
+    "diffusion.betas",
+    "diffusion.alphas_cumprod",
+    "diffusion.alphas_cumprod_prev",
+    "diffusion.sqrt_alphas_cumprod",
+    "diffusion.sqrt_one_minus_alphas_cumprod",
+    "diffusion.log_one_minus_alphas_cumprod",
+    "diffusion.sqrt_recip_alphas_cumprod",
+    "diffusion.sqrt_recipm1_alphas_cumprod",
+    "diffusion.posterior_variance",
+    "diffusion.posterior_log_variance_clipped",
+    "diffusion.posterior_mean_coef1",
+    "diffusion.posterior_mean_coef2",
 }
 
 
@@ -31,8 +50,11 @@ class ResBlock(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        convolution = [nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2)]
-        self.body = nn.Sequential(convolution[0], nn.LeakyReLU(0.1), convolution[1])
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(b c h w) -> (b c h w)."""
@@ -40,10 +62,7 @@ class ResBlock(nn.Module):
 
 
 class CPEN(nn.Module):
-    """Compact IPR extraction network (DiffIR, Fig. 2): convolutions, mean over the image, two linear layers.
-
-    (b channels h w) -> (b, 256)
-    """
+    """Compact IPR extraction network (DiffIR, Fig. 2): convolutions, mean over the image, two linear layers."""
 
     def __init__(self, channels: int, blocks: int):
         super().__init__()
@@ -54,30 +73,12 @@ class CPEN(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(PRIOR, PRIOR), nn.LeakyReLU(0.1), nn.Linear(PRIOR, PRIOR), nn.LeakyReLU(0.1))
 
     def describe(self, x: Tensor) -> Tensor:
-        """What the convolutions see, averaged over the image: (b, 256)."""
+        """What the convolutions see, averaged over the image: (b channels h w) -> (b, 256)."""
         return self.E(x).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Extract the IPR."""
+        """(b channels h w) -> the IPR (b, 256)."""
         return self.mlp(self.describe(x))
-
-
-class Denoiser(nn.Module):
-    """Predicts the clean IPR: ẑ_0 = f(c, t / 10T, z_t); (b, 256) each -> (b, 256).
-
-    The paper predicts noise (eq. 9); the official code predicts ẑ_0, which is what is done here.
-    """
-
-    def __init__(self, layers: int, timesteps: int):
-        super().__init__()
-        self.period = 10 * timesteps
-        hidden = [HiddenLayer() for _ in range(layers)]
-        self.resmlp = nn.Sequential(nn.Linear(2 * PRIOR + 1, PRIOR), nn.LeakyReLU(0.1), *hidden)
-
-    def forward(self, z: Tensor, t: int, condition: Tensor) -> Tensor:
-        """One evaluation at step t, counted from 0."""
-        time = torch.full_like(z[:, :1], t / self.period)
-        return self.resmlp(torch.cat([condition, time, z], dim=1))
 
 
 class HiddenLayer(nn.Module):
@@ -92,8 +93,26 @@ class HiddenLayer(nn.Module):
         return self.resmlp(x)
 
 
+class Denoiser(nn.Module):
+    """Predicts the clean IPR: ẑ_0 = f(c, t / 10T, z_t).
+
+    The paper predicts noise (eq. 9); the official code predicts ẑ_0, and so does this.
+    """
+
+    def __init__(self, layers: int, timesteps: int):
+        super().__init__()
+        self.period = 10 * timesteps
+        hidden = [HiddenLayer() for _ in range(layers)]
+        self.resmlp = nn.Sequential(nn.Linear(2 * PRIOR + 1, PRIOR), nn.LeakyReLU(0.1), *hidden)
+
+    def forward(self, z: Tensor, t: int, condition: Tensor) -> Tensor:
+        """z_t and the condition, (b, 256) each, at step t, counted from 0 -> ẑ_0 (b, 256)."""
+        time = torch.full_like(z[:, :1], t / self.period)  # (b, 1)
+        return self.resmlp(torch.cat([condition, time, z], dim=1))
+
+
 class DDPM(nn.Module):
-    """The noise schedule and its reverse step (Ho et al. 2020, eq. 4 and 7), for T of a handful.
+    """The noise schedule and its reverse step (Ho et al. 2020, eq. 4 and 7), for a handful of steps.
 
         q(z_t | z_0) = N(√ᾱ_t z_0, (1 - ᾱ_t) I)
         z_{t-1} = √ᾱ_{t-1} β_t / (1 - ᾱ_t) · ẑ_0 + √α_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t) · z_t
@@ -112,7 +131,7 @@ class DDPM(nn.Module):
             "posterior_mean_coef1": before.sqrt() * betas / (1 - cumulated),
             "posterior_mean_coef2": alphas.sqrt() * (1 - before) / (1 - cumulated),
         }
-        for name, values in schedule.items():  # follow from the betas: not part of a checkpoint
+        for name, values in schedule.items():  # they follow from the betas, so no checkpoint needs them
             self.register_buffer(name, values.float(), persistent=False)
 
     def diffuse(self, z: Tensor, noise: Tensor, t: int | Tensor = -1) -> Tensor:
@@ -130,44 +149,46 @@ class DDPM(nn.Module):
         return steps
 
 
-class DiffIRS1(nn.Module):
-    """Stage 1: restore with the IPR of degraded and reference photo; `model(degraded, reference)`.
+class DiffIRS1(RestorationModel):
+    """Stage 1: restore with the IPR of degraded and reference photo."""
 
-    (b 3 h w), (b 3 scale·h scale·w) in [0, 1] -> (b 3 scale·h scale·w)
-    """
-
-    channels, needs_reference = 3, True
+    needs_reference = True
 
     def __init__(self, *, task: str, scale: int, encoder: int, **dirformer):
         super().__init__()
-        self.task, self.scale, self.multiple_of = task, scale, _multiple(task, scale)
+        self.task = task
+        self.scale = scale
+        self.multiple_of = _multiple(task, scale)
         self.unshuffle = _unshuffle(task, scale)
         self.G = DIRformer(task=task, scale=scale, **dirformer)
         self.E = CPEN(3 * self.unshuffle**2 + 48, encoder)
 
     def prior(self, degraded: Tensor, reference: Tensor) -> Tensor:
-        """The IPR z: (b, 256)."""
+        """The IPR z (b, 256), which stage 2 learns to guess."""
         inputs = [F.pixel_unshuffle(degraded, self.unshuffle), F.pixel_unshuffle(reference, 4)]
         return self.E(torch.cat(inputs, dim=1))
 
     def forward(self, degraded: Tensor, reference: Tensor) -> Tensor:
-        """Restore what the reference helps to describe."""
+        """(b 3 h w), (b 3 scale·h scale·w) in [0, 1] -> (b 3 scale·h scale·w)."""
         return self.G(degraded, self.prior(degraded, reference))
 
 
-class DiffIRS2(nn.Module):
+class DiffIRS2(RestorationModel):
     """Stage 2: restore with an IPR that diffusion guesses from the degraded photo.
 
-    `model(degraded, noise)` with `noise` (b, 256) being z_T, drawn where it is not given. In training
+    `model(degraded, noise)` starts from `noise` (b, 256) as z_T, and draws it if it is not given. In training
     `model(degraded, noise, prior=z)` diffuses the IPR of stage 1, runs all T reverse steps inside the graph and returns
     (restored, [z_{T-1}, ..., z_0]).
     """
 
-    channels, noise_size = 3, PRIOR
+    noise_size = PRIOR
+    needs_description = True
 
     def __init__(self, *, task: str, scale: int, encoder: int, denoiser: int, betas: Tensor, **dirformer):
         super().__init__()
-        self.task, self.scale, self.multiple_of = task, scale, _multiple(task, scale)
+        self.task = task
+        self.scale = scale
+        self.multiple_of = _multiple(task, scale)
         self.unshuffle = _unshuffle(task, scale)
         self.G = DIRformer(task=task, scale=scale, **dirformer)
         self.condition = CPEN(3 * self.unshuffle**2, encoder)
@@ -175,7 +196,10 @@ class DiffIRS2(nn.Module):
         self.diffusion = DDPM(betas)
 
     def describe(self, degraded: Tensor) -> Tensor:
-        """What the condition is made of (b, 256), a mean over the image: that over tiles describes a whole photo."""
+        """The pooled features behind the condition (b, 256).
+
+        They are a mean over the image, so their mean over tiles describes the whole photo.
+        """
         return self.condition.describe(F.pixel_unshuffle(degraded, self.unshuffle))
 
     def forward(
@@ -187,10 +211,10 @@ class DiffIRS2(nn.Module):
         t: int | None = None,
         description: Tensor | None = None,
     ):
-        """Guess the IPR, then restore.
+        """Guess the IPR, then restore: (b 3 h w) -> (b 3 scale·h scale·w), in [0, 1].
 
-        With `t`, the IPR is only guessed, from z_t in one step, as diffusion usually learns; `description` is that of
-        the photo that `degraded` is a tile of.
+        With `t`, the IPR is only guessed, from z_t in one step, as diffusion usually learns. If `degraded` is a tile,
+        `description` is that of the whole photo.
         """
         if noise is None:
             noise = torch.randn(len(degraded), PRIOR, device=degraded.device, dtype=degraded.dtype)
@@ -209,13 +233,21 @@ def _unshuffle(task: str, scale: int) -> int:
 
 
 def _multiple(task: str, scale: int) -> int:
-    """Sizes that three halvings (after unshuffling) divide."""
+    """Sides that can be halved three times after the unshuffling are multiples of this."""
     return 8 if task == "deblurring" else 32 // scale
 
 
 def linear_betas(timesteps: int, start: float, end: float) -> Tensor:
     """β_t = linspace(√β_1, √β_T, T)²: (T), float64; "linear" by the name of the official option."""
+    if timesteps < 1 or not 0 < start <= end < 1:
+        raise UserError("DiffIR needs at least one timestep and 0 < linear_start <= linear_end < 1")
     return torch.linspace(start**0.5, end**0.5, timesteps, dtype=torch.float64, device="cpu") ** 2
+
+
+def _given_betas(betas: tuple[float, ...]) -> Tensor:
+    if not (betas and all(0 < beta < 1 for beta in betas)):
+        raise UserError("DiffIR needs at least one timestep, and betas between 0 and 1")
+    return torch.tensor(betas, dtype=torch.float64, device="cpu")
 
 
 def diffir(
@@ -238,61 +270,47 @@ def diffir(
     linear_end: float = 0.99,
     betas: tuple[float, ...] | None = None,
 ) -> DiffIRS1 | DiffIRS2:
-    """Build stage 1 or 2 of DiffIR; what is not given is the official configuration of the task.
+    """Build stage 1 or 2 of DiffIR; sizes that are None are those of the task's official configuration.
 
-    `hidden` gives the DGFN's channels per level in the place of ⌊channels · factor⌋, `betas` a noise schedule in the
-    place of the linear one, `norm_bias` the kind of LayerNorm (with bias: deblurring).
+    `hidden` gives the DGFN's channels per level instead of ⌊channels · factor⌋, `betas` a noise schedule instead of the
+    linear one, `norm_bias` the kind of LayerNorm (None: with bias for deblurring).
     """
-    official = {
-        "super-resolution": {"dim": 64, "blocks": (13, 1, 1, 1), "refinement": 13, "factor": 2.2, "encoder": 9},
-        "deblurring": {"dim": 48, "blocks": (3, 5, 6, 6), "refinement": 4, "factor": 2.0, "encoder": 5},
-    }
-    if task not in official:
+    if task not in OFFICIAL_SIZES:
         raise UserError(f"unknown task {task!r}: choose super-resolution or deblurring")
-    scale = scale if scale is not None else (1 if task == "deblurring" else 4)
-    if stage not in (1, 2) or scale not in ((1,) if task == "deblurring" else (1, 2, 4)):
+    scale = max(SCALES[task]) if scale is None else scale
+    given = {"dim": dim, "blocks": blocks, "refinement": refinement, "factor": factor, "encoder": encoder}
+    sizes = OFFICIAL_SIZES[task] | {name: value for name, value in given.items() if value is not None}
+    factor = sizes.pop("factor")
+    if hidden is None:
+        hidden = tuple(int(2**level * sizes["dim"] * factor) for level in range(4))
+    schedule = linear_betas(timesteps, linear_start, linear_end) if betas is None else _given_betas(betas)
+    _check(stage=stage, task=task, scale=scale, heads=heads, hidden=hidden, denoiser=denoiser, **sizes)
+    sizes |= {"task": task, "scale": scale, "heads": heads, "hidden": hidden, "bias": bias}
+    sizes["norm_bias"] = task == "deblurring" if norm_bias is None else norm_bias
+    model = DiffIRS1(**sizes) if stage == 1 else DiffIRS2(**sizes, denoiser=denoiser, betas=schedule)
+    return model.to(memory_format=torch.channels_last)  # all channels of a pixel together: faster
+
+
+def _check(*, stage, task, scale, dim, blocks, refinement, heads, hidden, encoder, denoiser) -> None:
+    if stage not in (1, 2) or scale not in SCALES[task]:
         raise UserError(
             f"DiffIR has stages 1 and 2 and scales 1, 2, 4 (deblurring: 1), not stage {stage}, scale {scale}"
         )
-    if betas is None and (timesteps < 1 or not 0 < linear_start <= linear_end < 1):
-        raise UserError("DiffIR needs at least one timestep and 0 < linear_start <= linear_end < 1")
-    if betas is not None and not (betas and all(0 < beta < 1 for beta in betas)):
-        raise UserError("DiffIR needs at least one timestep, and betas between 0 and 1")
-    given = {"dim": dim, "blocks": blocks, "refinement": refinement, "factor": factor, "encoder": encoder}
-    sizes = official[task] | {name: value for name, value in given.items() if value is not None}
-    factor = sizes.pop("factor")
-    widths = [2**index * sizes["dim"] for index in range(4)]
-    hidden = [int(width * factor) for width in widths] if hidden is None else hidden
-    if not len(sizes["blocks"]) == len(heads) == len(hidden) == 4:
+    if not len(blocks) == len(heads) == len(hidden) == 4:
         raise UserError("DiffIR has four levels: give four numbers as blocks, heads and hidden")
-    if (
-        min(sizes["dim"], *sizes["blocks"], sizes["refinement"], *heads, *hidden) < 1
-        or min(sizes["encoder"], denoiser) < 0
-    ):
+    if min(dim, *blocks, refinement, *heads, *hidden) < 1 or min(encoder, denoiser) < 0:
         raise UserError("the sizes of DiffIR must be positive")
-    if sizes["dim"] % 2 or any(width % each for width, each in zip(widths, heads, strict=True)):
+    if dim % 2 or any(2**level * dim % number for level, number in enumerate(heads)):
         raise UserError("DiffIR's dim must be even, and the channels of each level a multiple of its heads")
-    common = {"task": task, "scale": scale, "heads": heads, "hidden": hidden, "bias": bias, **sizes}
-    common["norm_bias"] = task == "deblurring" if norm_bias is None else norm_bias
-    if stage == 1:
-        return DiffIRS1(**common).to(memory_format=torch.channels_last)
-    if betas is None:
-        schedule = linear_betas(timesteps, linear_start, linear_end)
-    else:
-        schedule = torch.tensor(betas, dtype=torch.float64, device="cpu")
-    return DiffIRS2(**common, denoiser=denoiser, betas=schedule).to(memory_format=torch.channels_last)
 
 
-def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
-    """Name, arguments and state of a DiffIR state_dict (either stage), or None; all follows from keys and shapes.
+def recognise(state: dict[str, Tensor]) -> Recognised | None:
+    """A DiffIR state_dict (either stage), or None; keys and shapes tell everything.
 
     The aliases diffusion.model and diffusion.condition and the noise schedule's buffers are left out.
     """
     if "G.patch_embed.proj.weight" not in state or "G.refinement.0.attn.temperature" not in state:
         return None
-
-    def count(prefix: str) -> int:
-        return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
 
     def shape(key: str, axes: int) -> torch.Size:
         if key not in state or state[key].ndim != axes:
@@ -310,8 +328,8 @@ def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
         "task": task,
         "scale": 1 if task == "deblurring" else {3: 4, 12: 2, 48: 1}.get(planes, 0),
         "dim": dim,
-        "blocks": tuple(count(level) for level in levels),
-        "refinement": count("G.refinement."),
+        "blocks": tuple(children(state, level) for level in levels),
+        "refinement": children(state, "G.refinement."),
         "heads": tuple(shape(f"{level}0.attn.temperature", 3)[0] for level in levels),
         "hidden": tuple(shape(f"{level}0.ffn.project_out.weight", 4)[1] for level in levels),
         "bias": "G.encoder_level1.0.attn.qkv.bias" in state,
@@ -319,10 +337,10 @@ def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
         "encoder": sum(key.startswith(prefix) and key.endswith(".body.0.weight") for key in state),
     }
     if stage == 2:
-        arguments["denoiser"] = count("denoise.resmlp.") - 1
+        arguments["denoiser"] = children(state, "denoise.resmlp.") - 1
         if "diffusion.betas" in state:
             arguments |= _schedule(state["diffusion.betas"])
-    return "diffir", arguments, {key: value for key, value in state.items() if key not in BUFFERS}
+    return Recognised("diffir", arguments, {key: value for key, value in state.items() if key not in BUFFERS})
 
 
 def _without_aliases(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -331,7 +349,8 @@ def _without_aliases(state: dict[str, Tensor]) -> dict[str, Tensor]:
     kept = dict(state)
     for alias, name in names.items():
         for key in [key for key in state if key.startswith(alias)]:
-            value, original = kept.pop(key), kept.setdefault(name + key.removeprefix(alias), state[key])
+            value = kept.pop(key)
+            original = kept.setdefault(name + key.removeprefix(alias), value)
             if value.shape != original.shape or not torch.equal(value, original):
                 raise UserError(f"this DiffIR checkpoint contradicts itself: {key} differs from its original in {name}")
     return kept
@@ -340,8 +359,53 @@ def _without_aliases(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _schedule(betas: Tensor) -> dict:
     """Arguments that give these betas: the ends of the linear schedule, or the betas where they follow none."""
     if betas.ndim != 1 or not 1 <= len(betas) <= 10_000:
-        raise UserError("this DiffIR checkpoint is damaged: diffusion.betas is no list of 1 to 10,000 numbers")
+        raise UserError("this DiffIR checkpoint is damaged: diffusion.betas is not a list of 1 to 10,000 numbers")
     start, end = (round(betas[index].item(), 7) for index in (0, -1))  # float32 holds seven digits
     if 0 < start <= end < 1 and torch.allclose(linear_betas(len(betas), start, end), betas.double(), atol=1e-6):
         return {"timesteps": len(betas), "linear_start": start, "linear_end": end}
     return {"betas": tuple(betas.tolist())}
+
+
+def after_stage_1(objective: Callable[[Loss, DiffIRS1, DiffIRS2], Objective]) -> Prepare:
+    """Stage 2 takes over stage 1's restoring part G and learns to guess stage 1's IPR."""
+
+    def prepare(model: DiffIRS2, start: RestorationModel | None, loss: Loss) -> tuple[DiffIRS2, Objective]:
+        if start is None or not start.needs_reference:
+            raise UserError("stage 2 of DiffIR continues from stage 1: train diffir-s1 first and give it as start")
+        take_over(model.G, start.G)
+        return model, objective(loss, deepcopy(start).requires_grad_(False), model)
+
+    return prepare
+
+
+def joint_diffusion(loss: Loss, stage_1: DiffIRS1, model: DiffIRS2) -> Objective:
+    """All parts of stage 2 learn at once, as the paper has it."""
+    return JointDiffusion(loss, stage_1)
+
+
+def separate_diffusion(loss: Loss, stage_1: DiffIRS1, model: DiffIRS2) -> Objective:
+    """The denoising network learns alone, one step of the chain at a time."""
+    model.G.requires_grad_(False)  # several processes would wait for its gradients
+    return SeparateDiffusion(stage_1, len(model.diffusion.betas))
+
+
+_SETTINGS = Settings(
+    steps=1000, batch_size=8, learning_rate=5e-4, betas=(0.9, 0.99), warmup_steps=200, clip_norm=1.0, channels_last=True
+)
+DIFFIR_METHOD = Method(
+    key="diffir",
+    title="DiffIR",
+    colour=4,
+    tasks=("super-resolution", "deblurring"),
+    builder=diffir,
+    recognise=recognise,
+    recipes={
+        "diffir-s1": Recipe(
+            arguments={"stage": 1}, loss="l1", prepare=alone(WithReference), settings=_SETTINGS, patch_size=64
+        ),
+        "diffir-s2": Recipe(loss="l1", prepare=after_stage_1(joint_diffusion), settings=_SETTINGS, patch_size=64),
+        "diffir-s2-separate": Recipe(
+            loss="l1", prepare=after_stage_1(separate_diffusion), settings=_SETTINGS, patch_size=64
+        ),
+    },
+)

@@ -11,11 +11,16 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rvlib import fast
+
 PRIOR = 256  # length of the IPR
 
 
 class LayerNorm(nn.Module):
-    """Normalise each pixel over its channels; without bias the mean is kept: x / √(σ² + ε) · w, ε = 10⁻⁵."""
+    """Normalise each pixel over its channels: (x - μ) / √(σ² + ε) · w + b, ε = 10⁻⁵.
+
+    Without bias the mean stays too: x / √(σ² + ε) · w.
+    """
 
     def __init__(self, channels: int, *, bias: bool):
         super().__init__()
@@ -26,30 +31,28 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b c h w) -> (b c h w)."""
-        weight = self.body["weight"]
         if "bias" in self.body:
-            last = x.permute(0, 2, 3, 1)  # one pass, where the channels lie next to each other in memory
-            return F.layer_norm(last, weight.shape, weight, self.body["bias"], 1e-5).permute(0, 3, 1, 2)
-        variance = (x - x.mean(dim=1, keepdim=True)).square().mean(dim=1, keepdim=True)  # Tensor.var is 20 times slower
-        return x * torch.rsqrt(variance + 1e-5) * weight[:, None, None]
+            return fast.channel_norm(x, self.body["weight"], self.body["bias"], eps=1e-5)
+        return fast.channel_scale(x, self.body["weight"], eps=1e-5)
 
 
 class Modulation(nn.Sequential):
-    """Steer features by the IPR (DiffIR eq. 2): x' = (W₁ z) ⊙ x + W₂ z; (b c h w), (b, 256) -> (b c h w)."""
+    """Steer features by the IPR (DiffIR eq. 2): x' = (W₁ z) ⊙ x + W₂ z."""
 
     def __init__(self, channels: int):
         super().__init__(nn.Linear(PRIOR, 2 * channels, bias=False))
 
     def forward(self, x: Tensor, prior: Tensor) -> Tensor:
-        """Scale and shift each channel."""
-        scale, shift = self[0](prior)[:, :, None, None].chunk(2, dim=1)
+        """(b c h w), (b, 256) -> (b c h w)."""
+        scale, shift = self[0](prior)[:, :, None, None].chunk(2, dim=1)  # (b c 1 1) each
         return x * scale + shift
 
 
 class Attention(nn.Module):
     """DMTA, dynamic multi-head transposed attention (DiffIR eq. 3-4): V softmax(τ K̂ᵀ Q̂), channels attend to channels.
 
-    Its cost is linear in the pixels. Q̂ and K̂ are Q and K over their lengths along the pixels; each head learns a τ.
+    Its cost is linear in the pixels. Q̂ and K̂ are Q and K divided by their lengths along the pixels; each head learns
+    a τ.
     """
 
     def __init__(self, channels: int, heads: int, *, bias: bool):
@@ -66,17 +69,9 @@ class Attention(nn.Module):
         height, width = x.shape[-2:]
         qkv = self.qkv_dwconv(self.qkv(self.kernel(x, prior)))
         q, k, v = rearrange(qkv, "b (three k d) h w -> three b k d (h w)", three=3, k=self.heads)
-        cosine = q @ k.transpose(-2, -1) / (length(q) * length(k).transpose(-2, -1))
-        attended = (self.temperature * cosine).softmax(dim=-1) @ v
+        similarity = fast.cosines(q, k)  # K̂ᵀ Q̂: (b k d d)
+        attended = (self.temperature * similarity).softmax(dim=-1) @ v
         return self.project_out(rearrange(attended, "b k d (h w) -> b (k d) h w", h=height, w=width))
-
-
-def length(x: Tensor) -> Tensor:
-    """√(Σ x²) along the last axis, at least 10⁻¹²: (... n) -> (... 1).
-
-    The sum goes through memory in whatever order it has; `vector_norm` jumps from pixel to pixel, five times as slow.
-    """
-    return x.float().square().sum(dim=-1, keepdim=True).clamp_min(1e-24).sqrt()
 
 
 class FeedForward(nn.Module):
@@ -112,7 +107,11 @@ class Block(nn.Module):
 
 
 class Level(nn.ModuleList):
-    """Blocks one after the other, all steered by the same IPR."""
+    """`count` blocks one after the other, all steered by the same IPR."""
+
+    def __init__(self, channels: int, count: int, *, heads: int, hidden: int, bias: bool, norm_bias: bool):
+        kinds = {"bias": bias, "norm_bias": norm_bias}
+        super().__init__(Block(channels, heads, hidden=hidden, **kinds) for _ in range(count))
 
     def forward(self, x: Tensor, prior: Tensor) -> Tensor:
         """(b c h w), (b, 256) -> (b c h w)."""
@@ -134,7 +133,7 @@ class Resample(nn.Module):
         return self.body(x)
 
 
-class Patches(nn.Module):
+class PatchEmbed(nn.Module):
     """The first convolution, under its official name."""
 
     def __init__(self, channels: int, dim: int):
@@ -150,37 +149,45 @@ class DIRformer(nn.Module):
     """The network that restores (DiffIR, Fig. 2): a U-Net of four levels whose blocks the IPR steers.
 
     Super-resolution works at a quarter of the output's size and ends in pixel shuffles by 4; deblurring works at full
-    size. The input (enlarged by nearest neighbours) is added. (b 3 h w), (b, 256) -> (b 3 scale·h scale·w)
+    size. The input (enlarged by nearest neighbours) is added.
     """
 
     def __init__(
-        self, *, task: str, scale: int, dim: int, blocks, refinement: int, heads, hidden, bias: bool, norm_bias: bool
+        self,
+        *,
+        task: str,
+        scale: int,
+        dim: int,
+        blocks: tuple[int, int, int, int],
+        refinement: int,
+        heads: tuple[int, int, int, int],
+        hidden: tuple[int, int, int, int],
+        bias: bool,
+        norm_bias: bool,
     ):
         super().__init__()
-        self.scale, self.unshuffle = scale, 4 // scale if task == "super-resolution" else 1
-        hidden = {2**index * dim: each for index, each in enumerate(hidden)}  # by channels
+        self.scale = scale
+        self.unshuffle = 4 // scale if task == "super-resolution" else 1
 
-        def level(channels: int, count: int, heads: int) -> Level:
-            make = {"hidden": hidden[channels], "bias": bias, "norm_bias": norm_bias}
-            return Level(Block(channels, heads, **make) for _ in range(count))
-
-        self.patch_embed = Patches(3 * self.unshuffle**2, dim)
-        self.encoder_level1 = level(dim, blocks[0], heads[0])
+        kinds = {"bias": bias, "norm_bias": norm_bias}
+        self.patch_embed = PatchEmbed(3 * self.unshuffle**2, dim)
+        self.encoder_level1 = Level(dim, blocks[0], heads=heads[0], hidden=hidden[0], **kinds)
         self.down1_2 = Resample(dim, up=False)
-        self.encoder_level2 = level(2 * dim, blocks[1], heads[1])
+        self.encoder_level2 = Level(2 * dim, blocks[1], heads=heads[1], hidden=hidden[1], **kinds)
         self.down2_3 = Resample(2 * dim, up=False)
-        self.encoder_level3 = level(4 * dim, blocks[2], heads[2])
+        self.encoder_level3 = Level(4 * dim, blocks[2], heads=heads[2], hidden=hidden[2], **kinds)
         self.down3_4 = Resample(4 * dim, up=False)
-        self.latent = level(8 * dim, blocks[3], heads[3])
+        self.latent = Level(8 * dim, blocks[3], heads=heads[3], hidden=hidden[3], **kinds)
         self.up4_3 = Resample(8 * dim, up=True)
         self.reduce_chan_level3 = nn.Conv2d(8 * dim, 4 * dim, 1, bias=bias)
-        self.decoder_level3 = level(4 * dim, blocks[2], heads[2])
+        self.decoder_level3 = Level(4 * dim, blocks[2], heads=heads[2], hidden=hidden[2], **kinds)
         self.up3_2 = Resample(4 * dim, up=True)
         self.reduce_chan_level2 = nn.Conv2d(4 * dim, 2 * dim, 1, bias=bias)
-        self.decoder_level2 = level(2 * dim, blocks[1], heads[1])
+        self.decoder_level2 = Level(2 * dim, blocks[1], heads=heads[1], hidden=hidden[1], **kinds)
         self.up2_1 = Resample(2 * dim, up=True)
-        self.decoder_level1 = level(2 * dim, blocks[0], heads[0])
-        self.refinement = level(2 * dim, refinement, heads[0])
+        # the last levels keep the concatenated channels, and so the second level's hidden channels
+        self.decoder_level1 = Level(2 * dim, blocks[0], heads=heads[0], hidden=hidden[1], **kinds)
+        self.refinement = Level(2 * dim, refinement, heads=heads[0], hidden=hidden[1], **kinds)
         if task == "deblurring":
             self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
         else:
@@ -190,11 +197,12 @@ class DIRformer(nn.Module):
             self.tail = nn.Sequential(nn.Sequential(*upsampler), nn.Conv2d(2 * dim, 3, 3, padding=1))
 
     def forward(self, degraded: Tensor, prior: Tensor) -> Tensor:
-        """Down, up with concatenated skips, refine."""
-        level1 = self.encoder_level1(self.patch_embed(F.pixel_unshuffle(degraded, self.unshuffle)), prior)
-        level2 = self.encoder_level2(self.down1_2(level1), prior)
-        level3 = self.encoder_level3(self.down2_3(level2), prior)
-        x = self.latent(self.down3_4(level3), prior)
+        """(b 3 h w), (b, 256) -> (b 3 scale·h scale·w)."""
+        embedded = self.patch_embed(F.pixel_unshuffle(degraded, self.unshuffle))  # (b dim H W)
+        level1 = self.encoder_level1(embedded, prior)
+        level2 = self.encoder_level2(self.down1_2(level1), prior)  # (b 2·dim H/2 W/2)
+        level3 = self.encoder_level3(self.down2_3(level2), prior)  # (b 4·dim H/4 W/4)
+        x = self.latent(self.down3_4(level3), prior)  # (b 8·dim H/8 W/8)
         x = self.decoder_level3(self.reduce_chan_level3(torch.cat([self.up4_3(x), level3], dim=1)), prior)
         x = self.decoder_level2(self.reduce_chan_level2(torch.cat([self.up3_2(x), level2], dim=1)), prior)
         x = self.decoder_level1(torch.cat([self.up2_1(x), level1], dim=1), prior)

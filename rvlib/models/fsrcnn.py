@@ -9,15 +9,19 @@ Symbols: d channels of the features, s channels after shrinking, m mapping layer
 
 from math import prod, sqrt
 
-from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from rvlib import fast
 from rvlib.degrade import imresize
 from rvlib.errors import UserError
+from rvlib.models.base import RestorationModel
+from rvlib.models.keys import Recognised
+from rvlib.models.method import Method
+from rvlib.objectives import Pixelwise
+from rvlib.settings import Recipe, Settings, alone
 
 
-class SRCNN(nn.Module):
+class SRCNN(RestorationModel):
     """Three convolutions 9-5-5 behind a bicubic enlargement (SRCNN, section 3).
 
         Y  = bicubic(x)              enlarged luminance
@@ -33,15 +37,16 @@ class SRCNN(nn.Module):
     def __init__(self, *, scale: int = 4, channels: int = 1):
         super().__init__()
         _check(scale=scale, channels=channels)
-        self.scale, self.channels = scale, channels
+        self.scale = scale
+        self.channels = channels
         self.conv1 = nn.Conv2d(channels, 64, 9, padding=4)
         self.conv2 = nn.Conv2d(64, 32, 5, padding=2)
         self.conv3 = nn.Conv2d(32, channels, 5, padding=2)
 
     def forward(self, degraded: Tensor) -> Tensor:
-        """Enlarge, then repair."""
+        """Enlarge, then repair: (b c h w) -> (b c scale·h scale·w)."""
         enlarged = degraded if self.scale == 1 else imresize(degraded, self.scale)
-        features = self.conv1(enlarged).relu()
+        features = self.conv1(enlarged).relu()  # (b 64 scale·h scale·w)
         return self.conv3(self.conv2(features).relu())
 
     @property
@@ -55,30 +60,17 @@ class SRCNN(nn.Module):
 
 
 class Deconvolution(nn.ConvTranspose2d):
-    """The transposed convolution Wᵀ of stride n, 9 x 9, that makes (b c h w) exactly n times as large.
-
-    Of its 81 weights, an output pixel meets only those that lie n apart: those for the n² positions inside a cell of
-    the large image are n² small kernels, so that the whole is a convolution of the small image and a shuffle,
-
-        Wᵀ x = shuffle_n(V * x),   V[n·r_y + r_x, j] = W[r + n·j]   (zero outside of 9 x 9, j counted backwards).
-
-    Some of V is zero and multiplied in vain, and yet it is several times as fast.
-    """
+    """The transposed convolution Wᵀ of stride `scale`, 9 x 9: each pixel of the small image paints 9 x 9 large ones."""
 
     def __init__(self, channels: int, out: int, scale: int):
         super().__init__(channels, out, 9, stride=scale, padding=4, output_padding=scale - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What `F.conv_transpose2d` gives, up to rounding."""
-        n = self.stride[0]
-        reach = (n + 3) // n  # of V, in pixels of the small image
-        before, after = n * reach - 4, n * (reach + 1) - 5
-        padded = F.pad(self.weight, (before, after, before, after))
-        kernels = rearrange(padded, "c o (j_y r_y) (j_x r_x) -> (o r_y r_x) c j_y j_x", r_y=n, r_x=n).flip(-2, -1)
-        return F.pixel_shuffle(F.conv2d(x, kernels, padding=reach), n) + self.bias[:, None, None]
+        """(b channels h w) -> (b out scale·h scale·w)."""
+        return fast.deconvolution(x, self.weight, self.bias, scale=self.stride[0])
 
 
-class FSRCNN(nn.Module):
+class FSRCNN(RestorationModel):
     """Five parts on the small image, FSRCNN(d, s, m) (FSRCNN, section 3.2).
 
         feature extraction  PReLU(W₁ * x)    5 x 5, 1 -> d
@@ -107,7 +99,9 @@ class FSRCNN(nn.Module):
     ):
         super().__init__()
         _check(scale=scale, channels=channels, d=d, s=s, m=m)
-        self.scale, self.channels, self.shared_kernel = scale, channels, shared_kernel
+        self.scale = scale
+        self.channels = channels
+        self.shared_kernel = shared_kernel
         self.first_part = nn.Sequential(nn.Conv2d(channels, d, 5, padding=2), nn.PReLU(d))
         layers = [nn.Conv2d(d, s, 1), nn.PReLU(s)]
         for _ in range(m):
@@ -125,8 +119,8 @@ class FSRCNN(nn.Module):
         nn.init.zeros_(self.last_part.bias)
 
     def forward(self, degraded: Tensor) -> Tensor:
-        """Extract, shrink, map, expand, enlarge."""
-        features = self.mid_part(self.first_part(degraded))
+        """Extract, shrink, map, expand, enlarge: (b c h w) -> (b c scale·h scale·w)."""
+        features = self.mid_part(self.first_part(degraded))  # (b d h w)
         return self.last_part(features.sum(dim=1, keepdim=True) if self.shared_kernel else features)
 
     @property
@@ -149,14 +143,10 @@ def _check(*, scale: int, channels: int, **sizes: int) -> None:
             raise UserError(f"{name} must be a positive whole number, not {size!r}")
 
 
-def infer(state: dict[str, Tensor], *, scale: int | None = None, **_) -> tuple[str, dict, dict] | None:
-    """Name, arguments and state of an FSRCNN or SRCNN state_dict, or None if it is neither.
-
-    The scale cannot be told from the weights: hint `scale`, default 4.
-    """
-    scale = 4 if scale is None else scale
+def recognise(state: dict[str, Tensor], *, scale: int = 4) -> Recognised | None:
+    """An FSRCNN or SRCNN state_dict, or None if it is neither; the weights cannot tell the `scale`."""
     if set(state) == {f"conv{i}.{kind}" for i in (1, 2, 3) for kind in ("weight", "bias")}:
-        return "srcnn", {"scale": scale, "channels": state["conv1.weight"].shape[1]}, state
+        return Recognised("srcnn", {"scale": scale, "channels": state["conv1.weight"].shape[1]}, state)
     if "first_part.0.weight" not in state or "mid_part.0.weight" not in state or "last_part.weight" not in state:
         return None
     d, channels = state["first_part.0.weight"].shape[:2]
@@ -167,4 +157,39 @@ def infer(state: dict[str, Tensor], *, scale: int | None = None, **_) -> tuple[s
         arguments["expand"] = False
     if state["last_part.weight"].shape[0] == 1 != d:
         arguments["shared_kernel"] = True
-    return "fsrcnn", arguments, state
+    return Recognised("fsrcnn", arguments, state)
+
+
+SRCNN_METHOD = Method(
+    key="srcnn",
+    title="SRCNN",
+    colour=5,
+    tasks=("super-resolution",),
+    builder=SRCNN,
+    recognise=recognise,
+    recipes={
+        "srcnn": Recipe(
+            loss="mse",
+            prepare=alone(Pixelwise),
+            settings=Settings(steps=2000, learning_rate=1e-3),
+            patch_size=48,
+        )
+    },
+)
+FSRCNN_METHOD = Method(
+    key="fsrcnn",
+    title="FSRCNN",
+    colour=0,
+    tasks=("super-resolution",),
+    builder=FSRCNN,
+    recognise=recognise,
+    recipes={
+        # without clipping and warm-up, Adam at this rate now and then throws the tiny deconvolution off for good
+        "fsrcnn": Recipe(
+            loss="mse",
+            prepare=alone(Pixelwise),
+            settings=Settings(steps=2000, learning_rate=2e-3, warmup_steps=500, clip_norm=0.5, channels_last=True),
+            patch_size=48,
+        )
+    },
+)

@@ -9,14 +9,20 @@ by Revisiting Global Information Aggregation" (TLC).
 Symbols: c channels of a level, `width` those of the first, x ⊙ y the product of feature maps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rvlib import fast
 from rvlib.errors import UserError
+from rvlib.models.base import RestorationModel
+from rvlib.models.keys import Recognised, children
+from rvlib.models.method import Method
+from rvlib.objectives import Pixelwise
+from rvlib.settings import Recipe, Settings, alone
 
 
 class LayerNorm2d(nn.Module):
@@ -28,9 +34,8 @@ class LayerNorm2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mean and biased variance over the channels: in one pass, where these lie next to each other in memory."""
-        last = x.permute(0, 2, 3, 1)
-        return F.layer_norm(last, self.weight.shape, self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
+        """μ and σ² are mean and biased variance over the channels of a pixel."""
+        return fast.channel_norm(x, self.weight, self.bias, eps=1e-6)
 
 
 class Pool(nn.Module):
@@ -45,7 +50,7 @@ class Pool(nn.Module):
         self.window: tuple[int, int] | None = None  # None: the whole image
 
     def forward(self, x: Tensor) -> Tensor:
-        """A box mean from an integral image: four reads per pixel, whatever the window's size."""
+        """Means over windows come from an integral image: four reads per pixel, whatever the window's size."""
         if self.window is None:
             return x.mean(dim=(2, 3), keepdim=True)
         height, width = x.shape[-2:]
@@ -53,10 +58,10 @@ class Pool(nn.Module):
             return x.mean(dim=(2, 3), keepdim=True)
         down, across = min(self.window[0], height), min(self.window[1], width)
         # sums of up to millions of values: float64 keeps their differences exact enough
-        integral = F.pad(x.double().cumsum(dim=-1).cumsum(dim=-2), (1, 0, 1, 0))
+        integral = F.pad(x.double().cumsum(dim=-1).cumsum(dim=-2), (1, 0, 1, 0))  # (b c h+1 w+1)
         sums = integral[..., down:, across:] - integral[..., :-down, across:]
         sums = sums - integral[..., down:, :-across] + integral[..., :-down, :-across]
-        means = (sums / (down * across)).to(x.dtype)
+        means = (sums / (down * across)).to(x.dtype)  # of the windows that lie inside the image
         missing_down, missing_across = height - means.shape[-2], width - means.shape[-1]
         left, top = missing_across // 2, missing_down // 2
         return F.pad(means, (left, missing_across - left, top, missing_down - top), mode="replicate")
@@ -65,7 +70,7 @@ class Pool(nn.Module):
 class Block(nn.Module):
     """What the three blocks share: y = x + β · mix_space(x);  z = y + γ · mix_channels(y).
 
-    β and γ start at zero: a new block is the identity. (b c h w) -> (b c h w)
+    β and γ start at zero: a new block is the identity.
     """
 
     def __init__(self, channels: int):
@@ -74,9 +79,35 @@ class Block(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Sum and product in one pass over memory; what one half computed is gone before the other begins."""
-        y = torch.addcmul(x, self.mix_space(x), self.beta)
-        return torch.addcmul(y, self.mix_channels(y), self.gamma)
+        """(b c h w) -> (b c h w)."""
+        # two methods: the first half's intermediate results are freed before the second half runs
+        y = fast.add_scaled(x, self.mix_space(x), self.beta)
+        return fast.add_scaled(y, self.mix_channels(y), self.gamma)
+
+    def mix_space(self, x: Tensor) -> Tensor:
+        """What neighbours tell each other: (b c h w) -> (b c h w)."""
+        raise NotImplementedError
+
+    def mix_channels(self, y: Tensor) -> Tensor:
+        """What the channels of a pixel tell each other: (b c h w) -> (b c h w)."""
+        raise NotImplementedError
+
+
+def simple_gate(x: Tensor) -> Tensor:
+    """g(u ‖ v) = u ⊙ v: the two halves of the channels multiplied (NAFNet eq. 4); (b 2c h w) -> (b c h w)."""
+    u, v = x.chunk(2, dim=1)
+    return u * v
+
+
+def channel_attention(channels: int) -> nn.Sequential:
+    """Channel attention's weights (squeeze and excitation): σ(W₂ max(0, W₁ mean(x))); (b c h w) -> (b c 1 1)."""
+    inner = channels // 2
+    return nn.Sequential(Pool(), nn.Conv2d(channels, inner, 1), nn.ReLU(), nn.Conv2d(inner, channels, 1), nn.Sigmoid())
+
+
+def simplified_attention(channels: int) -> nn.Sequential:
+    """What NAFNet keeps of it: W mean(x); (b c h w) -> (b c 1 1)."""
+    return nn.Sequential(Pool(), nn.Conv2d(channels, channels, 1))
 
 
 class NAFBlock(Block):
@@ -95,31 +126,20 @@ class NAFBlock(Block):
         self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
         self.conv3 = nn.Conv2d(channels, channels, 1)
-        self.sca = nn.Sequential(Pool(), nn.Conv2d(channels, channels, 1)) if simplified else squeeze(channels)
+        self.sca = simplified_attention(channels) if simplified else channel_attention(channels)
         self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv5 = nn.Conv2d(channels, channels, 1)
-        self.norm1, self.norm2 = LayerNorm2d(channels), LayerNorm2d(channels)
+        self.norm1 = LayerNorm2d(channels)
+        self.norm2 = LayerNorm2d(channels)
 
     def mix_space(self, x: Tensor) -> Tensor:
-        """W₃ a(g(D W₁ LN(x)))."""
-        gated = simple_gate(self.conv2(self.conv1(self.norm1(x))))
+        """(b c h w) -> (b c h w)."""
+        gated = simple_gate(self.conv2(self.conv1(self.norm1(x))))  # (b c h w), from 2c channels
         return self.conv3(gated * self.sca(gated))
 
     def mix_channels(self, y: Tensor) -> Tensor:
-        """W₅ g(W₄ LN(y))."""
+        """(b c h w) -> (b c h w)."""
         return self.conv5(simple_gate(self.conv4(self.norm2(y))))
-
-
-def squeeze(channels: int) -> nn.Sequential:
-    """Channel attention's weights (squeeze and excitation): σ(W₂ max(0, W₁ mean(x))); (b c h w) -> (b c 1 1)."""
-    inner = channels // 2
-    return nn.Sequential(Pool(), nn.Conv2d(channels, inner, 1), nn.ReLU(), nn.Conv2d(inner, channels, 1), nn.Sigmoid())
-
-
-def simple_gate(x: Tensor) -> Tensor:
-    """g(u ‖ v) = u ⊙ v: the two halves of the channels multiplied (NAFNet eq. 4); (b 2c h w) -> (b c h w)."""
-    u, v = x.chunk(2, dim=1)
-    return u * v
 
 
 class BaselineBlock(Block):
@@ -138,18 +158,19 @@ class BaselineBlock(Block):
         self.conv1 = nn.Conv2d(channels, inner, 1)
         self.conv2 = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
         self.conv3 = nn.Conv2d(inner, channels, 1)
-        self.se = squeeze(inner)
+        self.se = channel_attention(inner)
         self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv5 = nn.Conv2d(2 * channels, channels, 1)
-        self.norm1, self.norm2 = LayerNorm2d(channels), LayerNorm2d(channels)
+        self.norm1 = LayerNorm2d(channels)
+        self.norm2 = LayerNorm2d(channels)
 
     def mix_space(self, x: Tensor) -> Tensor:
-        """W₃ a(GELU(D W₁ LN(x)))."""
+        """(b c h w) -> (b c h w)."""
         inner = F.gelu(self.conv2(self.conv1(self.norm1(x))))
         return self.conv3(inner * self.se(inner))
 
     def mix_channels(self, y: Tensor) -> Tensor:
-        """W₅ GELU(W₄ LN(y))."""
+        """(b c h w) -> (b c h w)."""
         return self.conv5(F.gelu(self.conv4(self.norm2(y))))
 
 
@@ -168,25 +189,25 @@ class PlainBlock(Block):
         self.conv5 = nn.Conv2d(2 * channels, channels, 1)
 
     def mix_space(self, x: Tensor) -> Tensor:
-        """W₃ max(0, D W₁ x)."""
+        """(b c h w) -> (b c h w)."""
         return self.conv3(self.conv2(self.conv1(x)).relu())
 
     def mix_channels(self, y: Tensor) -> Tensor:
-        """W₅ max(0, W₄ y)."""
+        """(b c h w) -> (b c h w)."""
         return self.conv5(self.conv4(y).relu())
 
 
-class UNet(nn.Module):
+class UNet(RestorationModel):
     """The U-Net that the three networks share (NAFNet, Fig. 2c): restored = x + ending(decoder(encoder(intro(x)))).
 
     Each level halves the image by a 2 x 2 convolution of stride 2 and doubles the channels; on the way up a 1 x 1
-    convolution and a pixel shuffle undo that, and the encoder's features are added. Sizes that are no multiple of
-    2^levels are padded with zeros at the right and bottom, and cropped. (b 3 h w) in [0, 1] -> the same. `local` takes
-    the means of channel attention around each pixel (TLC) for training patches of `train_size`. The sizes are those of
-    the official GoPro configuration of width 32.
+    convolution and a pixel shuffle undo that, and the encoder's features are added. Sizes that are not a multiple of
+    2^levels are padded with zeros at the right and bottom, and cropped; `restore` reflects them before, since zeros
+    spoil the border. (b 3 h w) in [0, 1] -> the same. `local` takes the means of channel attention around each pixel
+    (TLC) for training patches of `train_size`. The sizes are those of the official GoPro configuration of width 32.
     """
 
-    task, channels, scale = "deblurring", 3, 1
+    task = "deblurring"
 
     def __init__(
         self,
@@ -204,50 +225,61 @@ class UNet(nn.Module):
             raise UserError(f"encoder and decoder need as many levels, not {len(encoder)} and {len(decoder)}")
         if width < 1 or middle < 0 or min((*encoder, *decoder), default=0) < 0:
             raise UserError(f"width {width} and the numbers of blocks must be positive")
+        self.multiple_of = 2 ** len(encoder)
+        depths = range(len(encoder))  # how often the image has been halved
+        widths = [width * 2**depth for depth in depths]  # channels
+        bottom = width * 2 ** len(encoder)
+
+        def level(channels: int, blocks: int) -> nn.Sequential:
+            return nn.Sequential(*(block(channels) for _ in range(blocks)))
+
         self.intro = nn.Conv2d(3, width, 3, padding=1)
         self.ending = nn.Conv2d(width, 3, 3, padding=1)
-        widths = [width * 2**level for level in range(len(encoder) + 1)]
-        self.encoders = nn.ModuleList(
-            nn.Sequential(*(block(c) for _ in range(blocks))) for c, blocks in zip(widths, encoder, strict=False)
-        )
-        self.decoders = nn.ModuleList(
-            nn.Sequential(*(block(c) for _ in range(blocks))) for c, blocks in zip(widths[-2::-1], decoder, strict=True)
-        )
-        self.middle_blks = nn.Sequential(*(block(widths[-1]) for _ in range(middle)))
+        self.encoders = nn.ModuleList(level(widths[depth], encoder[depth]) for depth in depths)
+        # the decoder's first level is its deepest
+        self.decoders = nn.ModuleList(level(widths[depth], decoder[-1 - depth]) for depth in reversed(depths))
+        self.middle_blks = level(bottom, middle)
         self.ups = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(c, 2 * c, 1, bias=False), nn.PixelShuffle(2)) for c in widths[:0:-1]
+            nn.Sequential(nn.Conv2d(2 * c, 4 * c, 1, bias=False), nn.PixelShuffle(2)) for c in reversed(widths)
         )
-        self.downs = nn.ModuleList(nn.Conv2d(c, 2 * c, 2, stride=2) for c in widths[:-1])
-        self.to(memory_format=torch.channels_last)  # norms, 1 x 1 and depthwise convolutions are faster so
+        self.downs = nn.ModuleList(nn.Conv2d(c, 2 * c, 2, stride=2) for c in widths)
+        # all channels of a pixel together: faster for norms, 1 x 1 and depthwise convolutions
+        self.to(memory_format=torch.channels_last)
         if local:
             self.make_local(train_size)
 
     def forward(self, degraded: Tensor) -> Tensor:
-        """Down, through the middle, up, and add what is missing to the input."""
+        """(b 3 h w) -> (b 3 h w)."""
         height, width = degraded.shape[-2:]
-        multiple = 2 ** len(self.encoders)
-        padded = F.pad(degraded, (0, -width % multiple, 0, -height % multiple))
-        x, skips = self.intro(padded), []
+        padded = F.pad(degraded, (0, -width % self.multiple_of, 0, -height % self.multiple_of))
+        x = self.intro(padded)  # (b width h w)
+        skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             x = encoder(x)
             skips.append(x)
-            x = down(x)
+            x = down(x)  # (b 2c h/2 w/2)
         x = self.middle_blks(x)
         for decoder, up, skip in zip(self.decoders, self.ups, reversed(skips), strict=True):
-            x = decoder(up(x) + skip)
+            x = decoder(up(x) + skip)  # (b c/2 2h 2w)
         return (self.ending(x) + padded)[..., :height, :width]
+
+    def _levels(self) -> Iterator[tuple[int, nn.Sequential]]:
+        """Each level's depth, which is how often the image has been halved there, and its blocks."""
+        yield from enumerate(self.encoders)
+        yield len(self.encoders), self.middle_blks
+        yield from zip(reversed(range(len(self.decoders))), self.decoders, strict=True)
 
     def make_local(self, train_size: tuple[int, int]) -> None:
         """Turn every global mean into a local one (TLC): the window is 1.5 training patches, in each level's pixels."""
         multiple = 2 ** len(self.encoders)
-        padded = [side + -side % multiple for side in train_size]
-        levels = [*self.encoders, self.middle_blks, *self.decoders]
-        depths = [*range(len(self.encoders)), len(self.encoders), *reversed(range(len(self.encoders)))]
-        for level, depth in zip(levels, depths, strict=True):
-            for pool in (module for module in level.modules() if isinstance(module, Pool)):
-                features = [side // 2**depth for side in padded]
-                base = [int(1.5 * side) for side in train_size]
-                pool.window = tuple(f * b // side for f, b, side in zip(features, base, train_size, strict=True))
+        for depth, blocks in self._levels():
+            window = []
+            for side in train_size:
+                features = (side + -side % multiple) // 2**depth  # of a padded training patch at this level
+                window.append(features * int(1.5 * side) // side)
+            for pool in blocks.modules():
+                if isinstance(pool, Pool):
+                    pool.window = tuple(window)
 
 
 class NAFNet(UNet):
@@ -271,43 +303,82 @@ class PlainNet(UNet):
         super().__init__(PlainBlock, **sizes)
 
 
+def recognise(
+    state: dict[str, Tensor], *, local: bool = False, train_size: tuple[int, int] = (256, 256)
+) -> Recognised | None:
+    """A state_dict of this family, or None; weights cannot tell whether they work `local`, and from which patches."""
+    if "intro.weight" not in state or "ending.weight" not in state:
+        return None
+    if not local and tuple(train_size) != (256, 256):
+        raise UserError("train_size says how large the windows of a local network are: give local=True too")
+    arguments = {
+        "width": state["intro.weight"].shape[0],
+        "encoder": tuple(children(state, f"encoders.{level}.") for level in range(children(state, "downs."))),
+        "middle": children(state, "middle_blks."),
+        "decoder": tuple(children(state, f"decoders.{level}.") for level in range(children(state, "ups."))),
+    }
+    hints = {"local": True, "train_size": tuple(train_size)} if local else {}
+    if any(".sca." in key for key in state):
+        return Recognised("nafnet", arguments | hints, state)
+    if any(".se." in key for key in state):
+        first = next(value for key, value in state.items() if key.endswith(".conv1.weight"))
+        return Recognised("baseline", arguments | {"expand": first.shape[0] // first.shape[1]} | hints, state)
+    return Recognised("plainnet", arguments, state)
+
+
 _SIDD = {"encoder": (2, 2, 4, 8), "middle": 12, "decoder": (2, 2, 2, 2)}
-VARIANTS = {
-    "nafnet": {
-        "gopro-w32": {"width": 32},
-        "gopro-w64": {"width": 64},
-        "sidd-w32": {"width": 32, **_SIDD},
-        "sidd-w64": {"width": 64, **_SIDD},
-    },
-    "baseline": {
+_RECIPE = Recipe(
+    loss="bounded_psnr",
+    prepare=alone(Pixelwise),
+    settings=Settings(
+        steps=1000,
+        batch_size=8,
+        learning_rate=1e-3,
+        final_learning_rate=1e-7,
+        optimizer="adamw",
+        betas=(0.9, 0.9),
+        weight_decay=1e-3,
+        clip_norm=0.5,  # the official 0.01 is for batches of 32 patches of 256 pixels
+        channels_last=True,
+    ),
+    patch_size=96,
+)
+PLAINNET_METHOD = Method(
+    key="plainnet",
+    title="PlainNet",
+    colour=6,
+    tasks=("deblurring",),
+    builder=PlainNet,
+    recognise=recognise,
+    recipes={"plainnet": _RECIPE},
+)
+BASELINE_METHOD = Method(
+    key="baseline",
+    title="Baseline",
+    colour=8,
+    tasks=("deblurring",),
+    builder=Baseline,
+    variants={
         "gopro-w32": {"width": 32},
         "gopro-w64": {"width": 64, "expand": 2},
         "sidd-w32": {"width": 32, **_SIDD},
         "sidd-w64": {"width": 64, "expand": 2, **_SIDD},
     },
-}
-
-
-def infer(
-    state: dict[str, Tensor], *, local: bool = False, train_size: tuple[int, int] = (256, 256), **_
-) -> tuple[str, dict, dict] | None:
-    """Name, arguments and state of a state_dict of this family, or None; `local` and `train_size` are hints."""
-    if "intro.weight" not in state or "ending.weight" not in state:
-        return None
-
-    def count(prefix: str) -> int:
-        return len({key.split(".")[prefix.count(".") + 1] for key in state if key.startswith(f"{prefix}.")})
-
-    arguments = {
-        "width": state["intro.weight"].shape[0],
-        "encoder": tuple(count(f"encoders.{level}") for level in range(count("downs"))),
-        "middle": count("middle_blks"),
-        "decoder": tuple(count(f"decoders.{level}") for level in range(count("ups"))),
-    }
-    hints = {"local": True, "train_size": tuple(train_size)} if local else {}
-    if any(".sca." in key for key in state):
-        return "nafnet", arguments | hints, state
-    if any(".se." in key for key in state):
-        first = next(value for key, value in state.items() if key.endswith(".conv1.weight"))
-        return "baseline", arguments | {"expand": first.shape[0] // first.shape[1]} | hints, state
-    return "plainnet", arguments, state
+    recognise=recognise,
+    recipes={"baseline": _RECIPE},
+)
+NAFNET_METHOD = Method(
+    key="nafnet",
+    title="NAFNet",
+    colour=1,
+    tasks=("deblurring",),
+    builder=NAFNet,
+    variants={
+        "gopro-w32": {"width": 32},
+        "gopro-w64": {"width": 64},
+        "sidd-w32": {"width": 32, **_SIDD},
+        "sidd-w64": {"width": 64, **_SIDD},
+    },
+    recognise=recognise,
+    recipes={"nafnet": _RECIPE},
+)

@@ -9,37 +9,43 @@ Symbols: k9n64 a 9 x 9 convolution with 64 channels.
 """
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from rvlib import fast
 from rvlib.errors import UserError
+from rvlib.models.base import RestorationModel
+from rvlib.models.keys import Recognised, children
+from rvlib.models.method import Method
+from rvlib.objectives import PerceptualAdversarial, Pixelwise
+from rvlib.settings import Loss, Objective, Recipe, Settings, alone, take_over
 
 
-def _reach(model: nn.Module) -> int:
-    """How many degraded pixels around it an output pixel depends on, at most: half of each kernel, 1 for bilinear."""
-    return 1 + sum(layer.kernel_size[0] // 2 for layer in model.modules() if isinstance(layer, nn.Conv2d))
+class Generator(RestorationModel):
+    """What the three generators share."""
+
+    task = "super-resolution"
+
+    @property
+    def reach(self) -> int:
+        """Degraded pixels around it on which an output pixel depends at most: half of each kernel, 1 for bilinear."""
+        return 1 + sum(layer.kernel_size[0] // 2 for layer in self.modules() if isinstance(layer, nn.Conv2d))
 
 
 class ToColors(nn.Conv2d):
-    """The last convolution, k9n3, computed row by row of its kernel: y_i = b + Σ_r W_r * x_{i+r-4}.
-
-    The nine rows W_r are one convolution of 1 x 9 with 27 outputs; folding adds them, each moved by its place in the
-    kernel. Libraries compute outputs by the dozen, so that three alone take three times as long.
-    """
+    """The last convolution, k9n3: features become colors."""
 
     def __init__(self, features: int):
         super().__init__(features, 3, 9, padding=4)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b c h w) -> (b 3 h w)."""
-        rows = F.conv2d(x, rearrange(self.weight.flip(-2), "o c r k -> (o r) c 1 k"), padding=(0, 4))
-        return F.fold(rows.flatten(2), x.shape[-2:], (9, 1), padding=(4, 0)) + self.bias[:, None, None]
+        """(b features h w) -> (b 3 h w)."""
+        return fast.convolution_to_few(x, self.weight, self.bias)
 
 
 class ResidualBlock(nn.Module):
-    """x + BN(W₂ PReLU(BN(W₁ x))), k3n64 (SRGAN, Fig. 4); (b c h w) -> (b c h w)."""
+    """x + BN(W₂ PReLU(BN(W₁ x))), k3n64 (SRGAN, Fig. 4)."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -52,12 +58,12 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add what the block found."""
+        """(b c h w) -> (b c h w)."""
         return x + self.rcb(x)
 
 
 class Upsample(nn.Module):
-    """PReLU(shuffle₂(W x)), k3n256: (b c h w) -> (b c 2h 2w)."""
+    """PReLU(shuffle₂(W x)), k3n256."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -66,19 +72,16 @@ class Upsample(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge by 2."""
+        """(b c h w) -> (b c 2h 2w)."""
         return self.upsample_block(x)
 
 
-class SRResNet(nn.Module):
+class SRResNet(Generator):
     """The generator of SRGAN (Fig. 4): k9n64, 16 residual blocks, k3n64 with a shortcut, two shuffles, k9n3.
 
-    (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w), clipped to [0, 1] in eval mode alone, so that gradients reach what
-    lies outside during training. Keys are those of Lornatang's SRGAN-PyTorch.
+    (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w). Only eval mode clips to [0, 1]: in training, gradients reach values
+    outside too. Keys are those of Lornatang's SRGAN-PyTorch.
     """
-
-    task, channels = "super-resolution", 3
-    reach = property(_reach)
 
     def __init__(self, *, scale: int = 4, features: int = 64, blocks: int = 16):
         super().__init__()
@@ -92,14 +95,14 @@ class SRResNet(nn.Module):
         self.conv3 = ToColors(features)
 
     def forward(self, degraded: Tensor) -> Tensor:
-        """Features, residual blocks, shortcut, enlargement."""
-        features = self.conv1(degraded)
+        """(b 3 h w) -> (b 3 scale·h scale·w)."""
+        features = self.conv1(degraded)  # (b features h w)
         restored = self.conv3(self.upsampling(features + self.conv2(self.trunk(features))))
         return restored if self.training else restored.clamp(0, 1)
 
 
 class CompactBlock(nn.Module):
-    """The residual block of the compact generator, with its own names and biases."""
+    """x + BN(W₂ PReLU(BN(W₁ x))), with the compact generator's names and biases."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -110,7 +113,7 @@ class CompactBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x + BN(W₂ PReLU(BN(W₁ x)))."""
+        """(b c h w) -> (b c h w)."""
         return x + self.bn2(self.conv2(self.prelu(self.bn1(self.conv1(x)))))
 
 
@@ -124,18 +127,15 @@ class CompactUpsample(nn.Module):
         self.prelu = nn.PReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge by 2."""
+        """(b c h w) -> (b c 2h 2w)."""
         return self.prelu(self.pixel_shuffle(self.conv(x)))
 
 
-class CompactGenerator(nn.Module):
+class CompactGenerator(Generator):
     """leftthomas' generator: five residual blocks, biases everywhere, (tanh + 1) / 2 at the end.
 
     (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w) in [0, 1]
     """
-
-    task, channels = "super-resolution", 3
-    reach = property(_reach)
 
     def __init__(self, *, scale: int = 4, features: int = 64):
         super().__init__()
@@ -150,21 +150,32 @@ class CompactGenerator(nn.Module):
         self.block8 = nn.Sequential(*enlarge, ToColors(features))
 
     def forward(self, degraded: Tensor) -> Tensor:
-        """Features, residual blocks, shortcut, enlargement."""
-        x = features = self.block1(degraded)
+        """(b 3 h w) -> (b 3 scale·h scale·w)."""
+        features = self.block1(degraded)  # (b features h w)
+        x = features
         for index in range(2, 7):
             x = getattr(self, f"block{index}")(x)
         return (self.block8(features + self.block7(x)).tanh() + 1) / 2
 
 
-class MSRResNet(nn.Module):
+class PlainResidual(nn.Module):
+    """x + W₂ max(0, W₁ x), without BatchNorm."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b c h w) -> (b c h w)."""
+        return x + self.conv2(self.conv1(x).relu())
+
+
+class MSRResNet(Generator):
     """BasicSR's generator without BatchNorm: ReLU residual blocks, and the bilinear enlargement is added.
 
     (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w)
     """
-
-    task, channels = "super-resolution", 3
-    reach = property(_reach)
 
     def __init__(self, *, scale: int = 4, features: int = 64, blocks: int = 16):
         super().__init__()
@@ -181,7 +192,7 @@ class MSRResNet(nn.Module):
         self.conv_last = nn.Conv2d(features, 3, 3, padding=1)
 
     def forward(self, degraded: Tensor) -> Tensor:
-        """Features, blocks, enlargement, and what bilinear interpolation gives."""
+        """(b 3 h w) -> (b 3 scale·h scale·w)."""
         x = self.body(F.leaky_relu(self.conv_first(degraded), 0.1))
         x = F.leaky_relu(F.pixel_shuffle(self.upconv1(x), 2 if self.scale == 4 else self.scale), 0.1)
         if self.scale == 4:
@@ -190,21 +201,8 @@ class MSRResNet(nn.Module):
         return self.conv_last(F.leaky_relu(self.conv_hr(x), 0.1)) + enlarged
 
 
-class PlainResidual(nn.Module):
-    """x + W₂ max(0, W₁ x), without BatchNorm."""
-
-    def __init__(self, features: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
-        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(b c h w) -> (b c h w)."""
-        return x + self.conv2(self.conv1(x).relu())
-
-
 def srgan(*, style: str = "paper", scale: int = 4, features: int = 64, blocks: int = 16) -> nn.Module:
-    """Build a generator: "paper" (SRResNet, what the study trains), "compact" (leftthomas) or "msrresnet" (BasicSR).
+    """Build a generator: "paper" (SRResNet, with BatchNorm), "compact" (leftthomas) or "msrresnet" (BasicSR, without).
 
     The compact generator always has five residual blocks, whatever `blocks` says.
     """
@@ -212,19 +210,16 @@ def srgan(*, style: str = "paper", scale: int = 4, features: int = 64, blocks: i
     if style not in styles:
         raise UserError(f"unknown style {style!r}: choose one of {', '.join(styles)}")
     sizes = {"scale": scale, "features": features} | ({} if style == "compact" else {"blocks": blocks})
-    return styles[style](**sizes).to(memory_format=torch.channels_last)  # in which convolutions are faster
+    return styles[style](**sizes).to(memory_format=torch.channels_last)  # convolutions are faster in this layout
 
 
-VARIANTS = {"srgan": {style: {"style": style} for style in ("paper", "compact", "msrresnet")}}
-
-
-def _convolutions(features: int, *, bias: bool) -> list[nn.Module]:
+def discriminator_convolutions(features: int) -> list[nn.Module]:
     """Eight 3 x 3 convolutions, every second with stride 2 and every other doubling the channels (SRGAN, Fig. 4)."""
     layers = [nn.Conv2d(3, features, 3, padding=1), nn.LeakyReLU(0.2)]
     widths = [features * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
     for index in range(1, 8):
         stride = 2 if index % 2 else 1
-        layers += [nn.Conv2d(widths[index - 1], widths[index], 3, stride=stride, padding=1, bias=bias)]
+        layers += [nn.Conv2d(widths[index - 1], widths[index], 3, stride=stride, padding=1)]
         layers += [nn.BatchNorm2d(widths[index]), nn.LeakyReLU(0.2)]
     return layers
 
@@ -232,15 +227,15 @@ def _convolutions(features: int, *, bias: bool) -> list[nn.Module]:
 class Discriminator(nn.Module):
     """The discriminator that the study trains against: eight convolutions, a mean over the image, a verdict.
 
-    Takes images of any size: (b 3 h w) in [0, 1] -> (b) logits; D = σ(logit) is the probability of a photo. The mean
-    over the image in the place of the paper's dense layer is leftthomas' choice, whose keys these are.
+    The mean over the image takes images of any size; the paper has a dense layer instead. This is leftthomas' choice,
+    and so are the keys.
     """
 
     def __init__(self, *, features: int = 64):
         super().__init__()
         wide = 8 * features
         self.net = nn.Sequential(
-            *_convolutions(features, bias=True),
+            *discriminator_convolutions(features),
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(wide, 2 * wide, 1),
             nn.LeakyReLU(0.2),
@@ -248,69 +243,109 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """One logit per image."""
+        """(b 3 h w) in [0, 1] -> logits (b); σ(logit) is the probability that the image is a photo."""
         return self.net(image).flatten()
 
 
-class DenseDiscriminator(nn.Module):
-    """The paper's discriminator for 96 x 96 pixels, with two dense layers (Fig. 4; keys of Lornatang).
+class Adversaries(RestorationModel):
+    """Generator and discriminator as one module, so that one loop and one optimizer train both."""
 
-    (b 3 96 96) in [0, 1] -> (b 1) logits
-    """
-
-    def __init__(self, *, features: int = 64):
+    def __init__(self, generator: RestorationModel, discriminator: nn.Module):
         super().__init__()
-        self.features = nn.Sequential(*_convolutions(features, bias=False))
-        wide = 8 * features * 6 * 6
-        self.classifier = nn.Sequential(nn.Linear(wide, 1024), nn.LeakyReLU(0.2), nn.Linear(1024, 1))
+        self.task = generator.task
+        self.scale = generator.scale
+        self.generator = generator
+        self.discriminator = discriminator
 
-    def forward(self, image: Tensor) -> Tensor:
-        """One logit per image; raises UserError for another size."""
-        if image.shape[-2:] != (96, 96):
-            raise UserError(f"this discriminator judges 96 x 96 pixels, not {image.shape[-2]} x {image.shape[-1]}")
-        return self.classifier(torch.flatten(self.features(image), 1))
-
-
-class Adversaries(nn.Module):
-    """Generator and discriminator as one module, so that one loop and one optimizer train both.
-
-    The generator is judged by the discriminator as it stands, without a gradient to the latter's weights.
-    """
-
-    def __init__(self, generator: nn.Module, discriminator: nn.Module):
-        super().__init__()
-        self.generator, self.discriminator = generator, discriminator
+    def restorer(self) -> RestorationModel:
+        """The generator: the discriminator restores nothing."""
+        return self.generator
 
     def forward(self, degraded: Tensor, reference: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Restored photos, and logits: of references and of restored photos to learn from, of restored to be judged."""
+        """Restored photos, and three times logits (b), of references and twice of restored photos.
+
+        From the first two the discriminator learns: they have no gradient for the generator. The last one judges the
+        generator: it has no gradient for the discriminator's weights.
+        """
         restored = self.generator(degraded)
-        real, fake = self.discriminator(reference), self.discriminator(restored.detach())
+        real = self.discriminator(reference)
+        fake = self.discriminator(restored.detach())
         frozen = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
-        return restored, real, fake, functional_call(self.discriminator, frozen, (restored,))
+        judged = functional_call(self.discriminator, frozen, (restored,))
+        return restored, real, fake, judged
 
 
-def infer(state: dict[str, Tensor], **_) -> tuple[str, dict, dict] | None:
-    """Name, arguments and state of a generator of this family, or None; all follows from keys and shapes."""
-
-    def count(prefix: str, suffix: str = "") -> int:
-        found = {k.removeprefix(prefix).split(".")[0] for k in state if k.startswith(prefix) and k.endswith(suffix)}
-        return len(found)
+def recognise(state: dict[str, Tensor]) -> Recognised | None:
+    """The state_dict of a generator of this family, or None; keys and shapes tell everything."""
 
     def width(key: str) -> int:
         if state[key].ndim != 4 or not len(state[key]):
-            raise UserError(f"this SRGAN checkpoint is damaged: {key} is no convolution")
+            raise UserError(f"this SRGAN checkpoint is damaged: {key} is not a convolution")
         return len(state[key])
 
     for key in [key for key in state if key.endswith(".running_mean")]:  # files from before torch 0.4.1 don't count
         state = {key.replace("running_mean", "num_batches_tracked"): torch.tensor(0), **state}
     if "conv1.0.weight" in state and "conv3.weight" in state:
-        sizes = {"features": width("conv1.0.weight"), "blocks": count("trunk.")}
-        return "srgan", {"style": "paper", "scale": 2 ** count("upsampling."), **sizes}, state
+        sizes = {"features": width("conv1.0.weight"), "blocks": children(state, "trunk.")}
+        return Recognised("srgan", {"style": "paper", "scale": 2 ** children(state, "upsampling."), **sizes}, state)
     if "block1.0.weight" in state and "block7.0.weight" in state:
-        sizes = {"scale": 2 ** count("block8.", ".prelu.weight"), "features": width("block1.0.weight")}
-        return "srgan", {"style": "compact", **sizes}, state
+        shuffles = children(state, "block8.") - 1  # the last one makes colors
+        arguments = {"style": "compact", "scale": 2**shuffles, "features": width("block1.0.weight")}
+        return Recognised("srgan", arguments, state)
     if "conv_first.weight" in state and "upconv1.weight" in state and "body.0.conv1.weight" in state:
         features = width("conv_first.weight")
         scale = 4 if "upconv2.weight" in state else round((width("upconv1.weight") / features) ** 0.5)
-        return "srgan", {"style": "msrresnet", "scale": scale, "features": features, "blocks": count("body.")}, state
+        sizes = {"features": features, "blocks": children(state, "body.")}
+        return Recognised("srgan", {"style": "msrresnet", "scale": scale, **sizes}, state)
     return None
+
+
+def against_discriminator(
+    model: RestorationModel, start: RestorationModel | None, loss: Loss
+) -> tuple[Adversaries, Objective]:
+    """The generator continues from its training with a pixel loss; the discriminator begins."""
+    if start is None:
+        raise UserError("srgan continues from weights of srresnet: train that first and give it as start")
+    take_over(model, start)
+    return Adversaries(model, Discriminator()), PerceptualAdversarial(loss)
+
+
+_VARIANTS = {style: {"style": style} for style in ("paper", "compact", "msrresnet")}
+_NOTES = {"msrresnet": "this is the generator without BatchNorm, as BasicSR trains it (MSRResNet)"}
+SRRESNET_METHOD = Method(
+    key="srresnet",
+    title="SRResNet",
+    colour=9,
+    tasks=("super-resolution",),
+    network="srgan",
+    builder=srgan,
+    variants=_VARIANTS,
+    notes=_NOTES,
+    recognise=recognise,
+    recipes={
+        "srresnet": Recipe(
+            loss="mse",
+            prepare=alone(Pixelwise),
+            settings=Settings(steps=2000, learning_rate=5e-4, warmup_steps=200, bf16=True, channels_last=True),
+            patch_size=96,
+        )
+    },
+)
+SRGAN_METHOD = Method(
+    key="srgan",
+    title="SRGAN",
+    colour=3,
+    tasks=("super-resolution",),
+    builder=srgan,
+    variants=_VARIANTS,
+    notes=_NOTES,
+    recognise=recognise,
+    recipes={
+        "srgan": Recipe(
+            loss="mse",
+            prepare=against_discriminator,
+            settings=Settings(steps=500, learning_rate=1e-4, ema=0.99, bf16=True, channels_last=True),
+            patch_size=96,
+        )
+    },
+)

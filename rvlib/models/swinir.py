@@ -7,20 +7,27 @@ attention's cost linear in the image; shifting them by half a window lets inform
 Symbols: ws side of a window, n = ws² its tokens, d channels of a head, `embed` all channels.
 """
 
-from itertools import repeat
+from functools import partial
+from math import sqrt
 from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rvlib import fast
 from rvlib.errors import UserError
+from rvlib.models.base import RestorationModel
+from rvlib.models.keys import Recognised, children
+from rvlib.models.method import Method
+from rvlib.objectives import Pixelwise
+from rvlib.settings import Recipe, Settings, alone
 
 MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's training photos, subtracted from RGB
 FEATURES = 64  # of the upsamplers, in every official configuration
-AT_ONCE = 32  # windows that a CPU computes at a time, twice as many in half precision: they stay in its cache
+AT_ONCE = 32  # windows that a CPU computes at a time
+SCALES = {"pixelshuffle": (2, 3, 4, 8), "pixelshuffledirect": (2, 3, 4, 8), "nearest+conv": (2, 4)}  # by upsampler
 
 
 def split_windows(x: Tensor, side: int) -> Tensor:
@@ -41,16 +48,16 @@ def shift_mask(height: int, width: int, side: int, shift: int) -> Tensor:
     """What a shifted window may not attend to: (windows, n, n), 0 or -∞.
 
     Rolling the image joins its opposite borders in one window. Tokens of different regions get -∞ before softmax, where
-    the official code has -100. e⁻¹⁰⁰ is no normal number of float32, with which CPUs multiply eighty times slower; to
-    the sum of a softmax it adds nothing.
+    the official code has -100: e⁻¹⁰⁰ is subnormal in float32, and CPUs multiply subnormal numbers about eighty times
+    slower. Its share of a softmax is zero either way.
     """
-    regions = torch.zeros(1, height, width, 1)
+    regions = torch.zeros(1, height, width, 1)  # nine of them, numbered
     parts = (slice(0, -side), slice(-side, -shift), slice(-shift, None))
     for row, down in enumerate(parts):
         for column, across in enumerate(parts):
             regions[:, down, across] = 3 * row + column
-    regions = split_windows(regions, side).squeeze(-1)
-    apart = regions[:, :, None] != regions[:, None, :]
+    regions = split_windows(regions, side).squeeze(-1)  # (windows n)
+    apart = regions[:, :, None] != regions[:, None, :]  # (windows n n)
     return torch.zeros(apart.shape).masked_fill(apart, -torch.inf)
 
 
@@ -58,24 +65,30 @@ class Windows(NamedTuple):
     """How the tokens of an image are cut into windows."""
 
     order: Tensor  # (windows, n): the numbers of each window's tokens, row by row through the image
-    place: Tensor  # (tokens): where each token stands in `order`, which puts the image together again
-    mask: Tensor | None  # of shifted windows
+    place: Tensor  # (tokens): the place of each token in `order`, which puts the image together again
+    mask: Tensor | None  # (windows, 1, n, n), the same for each head; None for windows that are not shifted
 
 
-def cut(image: Tensor, side: int, shift: int) -> Windows:
-    """Windows of (b c h w), whose sides they divide, after rolling it by `shift` up and to the left."""
+def window_order(image: Tensor, side: int, shift: int) -> Windows:
+    """Window layout for an image (b c h w) rolled up and left by `shift`; `side` must divide its height and width."""
     height, width = image.shape[-2:]
     numbers = torch.arange(height * width, device=image.device).view(1, height, width, 1)
     order = split_windows(numbers.roll((-shift, -shift), dims=(1, 2)), side).squeeze(-1)
-    mask = shift_mask(height, width, side, shift).to(image) if shift else None
+    mask = shift_mask(height, width, side, shift)[:, None].to(image) if shift else None
     return Windows(order, order.flatten().argsort(), mask)
 
 
-class WindowAttention(nn.Module):
-    """Multi-head attention inside windows (SwinIR eq. 4): softmax(Q Kᵀ / √d + B) V.
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, bias: Tensor) -> Tensor:
+    """softmax(Q Kᵀ / √d + B) V (SwinIR eq. 4): q, k, v (b windows heads n d), bias (heads n n) -> like v."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (b windows heads n n)
+    scores += bias  # in place: fresh memory costs more than the sums
+    if mask is not None:
+        scores += mask
+    return scores.softmax(dim=-1) @ v
 
-    B is a learned bias per relative position and head. (b windows n embed) -> the same
-    """
+
+class WindowAttention(nn.Module):
+    """Multi-head attention inside windows; B is a learned bias per relative position and head."""
 
     def __init__(self, embed: int, *, side: int, heads: int, qkv_bias: bool):
         super().__init__()
@@ -84,25 +97,15 @@ class WindowAttention(nn.Module):
         self.register_buffer("relative_position_index", relative_positions(side), persistent=False)
         self.qkv = nn.Linear(embed, 3 * embed, bias=qkv_bias)
         self.proj = nn.Linear(embed, embed)
-        trunc_normal_(self.relative_position_bias_table, std=0.02)
+        draw_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend inside each window; `mask` is (windows, n, n). On a CPU a few at a time, save in training."""
-        bias = rearrange(self.relative_position_bias_table[self.relative_position_index], "n m k -> k n m").contiguous()
-        qkv = self.qkv(x)
-        fitting = max(1, AT_ONCE * 4 // qkv.element_size() // len(x))
-        few = x.shape[1] if self.training or x.device.type != "cpu" else fitting
-        masks = repeat(None) if mask is None else mask.split(few)
-        parts = zip(qkv.split(few, dim=1), masks, strict=False)
-        return self.proj(torch.cat([self._attend(part, bias, mask) for part, mask in parts], dim=1))
-
-    def _attend(self, qkv: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = rearrange(qkv, "b w n (three k d) -> three b w k n d", three=3, k=self.heads)
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-        scores += bias  # in place: fresh memory costs more than the sums
-        if mask is not None:
-            scores += mask[:, None]  # the same for each head
-        return rearrange(scores.softmax(dim=-1) @ v, "b w k n d -> b w n (k d)")
+        """(b windows n embed), (windows 1 n n) -> (b windows n embed)."""
+        q, k, v = rearrange(self.qkv(x), "b w n (three k d) -> three b w k n d", three=3, k=self.heads)
+        bias = self.relative_position_bias_table.T[:, self.relative_position_index]  # (heads n n)
+        # on a CPU, a few windows at a time; the windows are the fourth axis from the end
+        attended = fast.few_at_a_time(partial(attention, bias=bias), q, k, v, mask, few=AT_ONCE, dim=-4)
+        return self.proj(rearrange(attended, "b w k n d -> b w n (k d)"))
 
 
 class MLP(nn.Module):
@@ -118,10 +121,28 @@ class MLP(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
+@torch.no_grad()
+def draw_normal_(weights: Tensor, *, std: float) -> Tensor:
+    """Fill weights with normal numbers: √2 std erf⁻¹(u), u uniform in (-1, 1).
+
+    The official code cuts the distribution off at -2 and 2, which for its `std` of 0.02 only catches u = -1.
+    """
+    return weights.uniform_(-1, 1).erfinv_().mul_(std * sqrt(2)).clamp_(-2, 2)
+
+
+def _drop_path(rate: float) -> nn.Module:
+    """Leave a branch out for some of the batch's images in training (stochastic depth)."""
+    if rate == 0:
+        return nn.Identity()
+    from timm.layers import DropPath  # here, since timm takes as long to import as all of rvlib
+
+    return DropPath(rate)
+
+
 class SwinLayer(nn.Module):
     """Swin Transformer layer (SwinIR eq. 5): X = MSA(LN(X)) + X;  X = MLP(LN(X)) + X.
 
-    In every second layer the windows are shifted by half of their side. (b h·w embed) -> the same
+    In every second layer the windows are shifted by half of their side.
     """
 
     def __init__(self, embed: int, *, side: int, shift: int, heads: int, hidden: int, qkv_bias: bool, drop_path: float):
@@ -129,38 +150,31 @@ class SwinLayer(nn.Module):
         self.shift = shift
         self.norm1 = nn.LayerNorm(embed)
         self.attn = WindowAttention(embed, side=side, heads=heads, qkv_bias=qkv_bias)
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.drop_path = _drop_path(drop_path)
         self.norm2 = nn.LayerNorm(embed)
         self.mlp = MLP(embed, hidden)
 
     def forward(self, tokens: Tensor, windows: Windows) -> Tensor:
-        """Cut into windows, attend and mix, put together."""
-        x = tokens[:, windows.order]
+        """(b h·w embed) -> (b h·w embed)."""
+        x = tokens[:, windows.order]  # (b windows n embed)
         x = x + self.drop_path(self.attn(self.norm1(x), windows.mask))
         x = x + self.drop_path(self.mlp(self.norm2(x)))
-        return x.flatten(1, 2)[:, windows.place]
-
-
-class ResidualGroup(nn.Module):
-    """The layers of one RSTB, under the name that official checkpoints give them."""
-
-    def __init__(self, layers: list[SwinLayer]):
-        super().__init__()
-        self.blocks = nn.ModuleList(layers)
+        return x.flatten(1, 2)[:, windows.place]  # (b h·w embed), in the image's order again
 
 
 class RSTB(nn.Module):
-    """Residual Swin Transformer block (SwinIR eq. 3): x + conv(layers(x)); (b h w embed) -> the same."""
+    """Residual Swin Transformer block (SwinIR eq. 3): x + conv(layers(x))."""
 
     def __init__(self, layers: list[SwinLayer], conv: nn.Module):
         super().__init__()
-        self.residual_group = ResidualGroup(layers)
+        # official checkpoints call the layers residual_group.blocks
+        self.residual_group = nn.ModuleDict({"blocks": nn.ModuleList(layers)})
         self.conv = conv
 
     def forward(self, x: Tensor, windows: dict[int, Windows]) -> Tensor:
-        """Layers, convolution, shortcut; `windows` are those of each shift."""
-        tokens = x.flatten(1, 2)
-        for layer in self.residual_group.blocks:
+        """(b h w embed) -> (b h w embed); `windows` are those of each shift."""
+        tokens = x.flatten(1, 2)  # (b h·w embed)
+        for layer in self.residual_group["blocks"]:
             tokens = layer(tokens, windows[layer.shift])
         features = rearrange(tokens.view_as(x), "b h w c -> b c h w")
         return x + rearrange(self.conv(features), "b c h w -> b h w c")
@@ -189,7 +203,7 @@ def pixel_shuffles(scale: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class SwinIR(nn.Module):
+class SwinIR(RestorationModel):
     """SwinIR for super-resolution (Fig. 2): restored = up(F₀ + conv(RSTBs(F₀))), F₀ = conv(x - mean).
 
     `upsampler`: "pixelshuffle" (classical), "pixelshuffledirect" (lightweight: one convolution and one shuffle) or
@@ -218,69 +232,58 @@ class SwinIR(nn.Module):
         drop_path: float = 0.1,
     ):
         super().__init__()
-        scales = {"pixelshuffle": (2, 3, 4, 8), "pixelshuffledirect": (2, 3, 4, 8), "nearest+conv": (2, 4)}
-        if upsampler not in scales:
-            raise UserError(f"unknown upsampler {upsampler!r}: choose one of {', '.join(scales)}")
-        if scale not in scales[upsampler]:
-            raise UserError(f"scale {scale} is not supported by {upsampler}: choose one of {scales[upsampler]}")
-        if len(depths) != len(heads) or any(embed % number for number in heads):
-            raise UserError(f"embed {embed} must be a multiple of each of the heads {heads}, one number per block")
-        if body not in ("1conv", "3conv"):
-            raise UserError(f"unknown body {body!r}: choose 1conv or 3conv")
-        self.scale, self.channels, self.window, self.img_range = scale, channels, window, img_range
+        _check(scale=scale, embed=embed, depths=depths, heads=heads, upsampler=upsampler, body=body)
+        self.scale = scale
+        self.channels = channels
+        self.window = window
+        self.img_range = img_range
+        self.upsampler = upsampler
         mean = torch.tensor(MEAN if channels == 3 else (0.0,) * channels)
         self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
         self.conv_first = nn.Conv2d(channels, embed, 3, padding=1)
         # in official checkpoints the norm of the tokens is called patch_embed.norm
         self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(embed)} if patch_norm else {})
-        rates = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())  # deeper layers drop more often
+        rates = torch.linspace(0, drop_path, sum(depths), device="cpu").tolist()  # deeper layers drop more often
+        make_layer = partial(SwinLayer, embed, side=window, hidden=int(embed * mlp_ratio), qkv_bias=qkv_bias)
         self.layers = nn.ModuleList()
-        for depth, number in zip(depths, heads, strict=True):
+        for block, (depth, number) in enumerate(zip(depths, heads, strict=True)):
+            first = sum(depths[:block])
             layers = [
-                SwinLayer(
-                    embed,
-                    side=window,
-                    shift=window // 2 if index % 2 else 0,
-                    heads=number,
-                    hidden=int(embed * mlp_ratio),
-                    qkv_bias=qkv_bias,
-                    drop_path=next(rates),
-                )
+                make_layer(heads=number, shift=window // 2 if index % 2 else 0, drop_path=rates[first + index])
                 for index in range(depth)
             ]
             self.layers.append(RSTB(layers, body_convolution(embed, body)))
         self.norm = nn.LayerNorm(embed)
         self.conv_after_body = body_convolution(embed, body)
-        self.upsampler = upsampler
-        if upsampler == "pixelshuffledirect":
-            self.upsample = nn.Sequential(nn.Conv2d(embed, scale**2 * channels, 3, padding=1), nn.PixelShuffle(scale))
+        self._add_upsampler(embed)
+        _initialise(self)
+
+    def _add_upsampler(self, embed: int) -> None:
+        if self.upsampler == "pixelshuffledirect":
+            outputs = self.scale**2 * self.channels
+            self.upsample = nn.Sequential(nn.Conv2d(embed, outputs, 3, padding=1), nn.PixelShuffle(self.scale))
+            return
+        self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed, FEATURES, 3, padding=1), nn.LeakyReLU())
+        if self.upsampler == "pixelshuffle":
+            self.upsample = pixel_shuffles(self.scale)
         else:
-            self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed, FEATURES, 3, padding=1), nn.LeakyReLU())
-            if upsampler == "pixelshuffle":
-                self.upsample = pixel_shuffles(scale)
-            else:
-                self.conv_up1 = nn.Conv2d(FEATURES, FEATURES, 3, padding=1)
-                if scale == 4:
-                    self.conv_up2 = nn.Conv2d(FEATURES, FEATURES, 3, padding=1)
-                self.conv_hr = nn.Conv2d(FEATURES, FEATURES, 3, padding=1)
-            self.conv_last = nn.Conv2d(FEATURES, channels, 3, padding=1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                trunc_normal_(layer.weight, std=0.02)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+            self.conv_up1 = nn.Conv2d(FEATURES, FEATURES, 3, padding=1)
+            if self.scale == 4:
+                self.conv_up2 = nn.Conv2d(FEATURES, FEATURES, 3, padding=1)
+            self.conv_hr = nn.Conv2d(FEATURES, FEATURES, 3, padding=1)
+        self.conv_last = nn.Conv2d(FEATURES, self.channels, 3, padding=1)
 
     def forward(self, degraded: Tensor) -> Tensor:
-        """Shallow features, deep features, upsampling (SwinIR eq. 1-2)."""
+        """Shallow features, deep features, upsampling (eq. 1-2): (b c h w) -> (b c scale·h scale·w)."""
         height, width = degraded.shape[-2:]
         x = (pad_to_windows(degraded, self.window) - self.mean) * self.img_range
-        shallow = self.conv_first(x)
+        shallow = self.conv_first(x)  # (b embed h w), padded
         restored = self._enlarge(shallow + self.conv_after_body(self._deep_features(shallow)))
         restored = restored / self.img_range + self.mean
         return restored[..., : height * self.scale, : width * self.scale]
 
     def _deep_features(self, shallow: Tensor) -> Tensor:
-        windows = {shift: cut(shallow, self.window, shift) for shift in (0, self.window // 2)}
+        windows = {shift: window_order(shallow, self.window, shift) for shift in (0, self.window // 2)}
         tokens = rearrange(shallow, "b c h w -> b h w c")
         if "norm" in self.patch_embed:
             tokens = self.patch_embed["norm"](tokens)
@@ -300,17 +303,46 @@ class SwinIR(nn.Module):
         return self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2))
 
 
-@torch.no_grad()
-def interpolating(model: SwinIR) -> SwinIR:
-    """Make fresh weights of the lightweight kind start as bilinear interpolation: a short training gains from it.
+def pad_to_windows(image: Tensor, side: int) -> Tensor:
+    """Reflect at the right and bottom to a multiple of the window; where the image is too small, repeat its edge."""
+    height, width = image.shape[-2:]
+    down, across = -height % side, -width % side
+    mode = "reflect" if down < height and across < width else "replicate"  # a reflection needs pad < size
+    return F.pad(image, (0, across, 0, down), mode=mode)
 
-    SwinIR has no path from the input around the network. Here the first channels of F₀ are the image, which the last
-    convolution reads with bilinear weights, a kernel for each place inside a pixel; what the rest adds starts at zero.
-    The official code begins at random.
+
+def _check(*, scale: int, embed: int, depths: tuple, heads: tuple, upsampler: str, body: str) -> None:
+    if upsampler not in SCALES:
+        raise UserError(f"unknown upsampler {upsampler!r}: choose one of {', '.join(SCALES)}")
+    if scale not in SCALES[upsampler]:
+        raise UserError(f"scale {scale} is not supported by {upsampler}: choose one of {SCALES[upsampler]}")
+    if len(depths) != len(heads) or any(embed % number for number in heads):
+        raise UserError(f"embed {embed} must be a multiple of each of the heads {heads}, one number per block")
+    if body not in ("1conv", "3conv"):
+        raise UserError(f"unknown body {body!r}: choose 1conv or 3conv")
+
+
+def _initialise(model: SwinIR) -> None:
+    """Linear layers as in the official code: weights from a normal distribution, biases zero."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            draw_normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def start_as_interpolation_(model: SwinIR) -> SwinIR:
+    """Change fresh weights of the lightweight kind so that they interpolate bilinearly; returns the same model.
+
+    A short training gains from it. SwinIR has no path from the input around the network. Here the first channels of F₀
+    are the image, which the last convolution reads with bilinear weights, a kernel for each place inside a pixel; the
+    contribution of the rest starts at zero. The official code begins at random.
     """
     if model.upsampler != "pixelshuffledirect":
         raise UserError(f"only upsampler pixelshuffledirect can start from interpolation, not {model.upsampler}")
-    colors, last = model.channels, model.upsample[0]
+    colors = model.channels
+    last = model.upsample[0]
     model.conv_first.weight[:colors] = 0
     model.conv_first.bias[:colors] = 0
     for color in range(colors):
@@ -326,27 +358,8 @@ def interpolating(model: SwinIR) -> SwinIR:
     return model
 
 
-def pad_to_windows(image: Tensor, side: int) -> Tensor:
-    """Reflect at the right and bottom to a multiple of the window; where the image is too small, repeat its edge."""
-    height, width = image.shape[-2:]
-    down, across = -height % side, -width % side
-    mode = "reflect" if down < height and across < width else "replicate"  # a reflection needs pad < size
-    return F.pad(image, (0, across, 0, down), mode=mode)
-
-
-_MEDIUM = {"embed": 180, "depths": (6,) * 6, "heads": (6,) * 6}
-VARIANTS = {
-    "swinir": {
-        "classical": {**_MEDIUM, "upsampler": "pixelshuffle"},
-        "light": {},
-        "real-m": {**_MEDIUM, "upsampler": "nearest+conv"},
-        "real-l": {"embed": 240, "depths": (6,) * 9, "heads": (8,) * 9, "upsampler": "nearest+conv", "body": "3conv"},
-    }
-}
-
-
-def infer(state: dict[str, Tensor], *, img_range: float = 1.0, **_) -> tuple[str, dict, dict] | None:
-    """Name, arguments and state of a SwinIR state_dict, or None; `img_range` is a hint.
+def recognise(state: dict[str, Tensor], *, img_range: float = 1.0) -> Recognised | None:
+    """A SwinIR state_dict, or None; the weights cannot tell `img_range`.
 
     relative_position_index and attn_mask are derived from the sizes and left out.
     """
@@ -354,30 +367,17 @@ def infer(state: dict[str, Tensor], *, img_range: float = 1.0, **_) -> tuple[str
         return None
     state = {key: value for key, value in state.items() if not key.endswith((".relative_position_index", ".attn_mask"))}
     embed, channels = state["conv_first.weight"].shape[:2]
-
-    def numbers(prefix: str) -> int:
-        return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
-
-    blocks = numbers("layers.")
+    blocks = children(state, "layers.")
     table = "layers.{}.residual_group.blocks.0.attn.relative_position_bias_table"
     tables = [state.get(table.format(block)) for block in range(blocks)]
     hidden = state.get("layers.0.residual_group.blocks.0.mlp.fc1.weight")
     if any(each is None for each in tables) or hidden is None:
         raise UserError("this SwinIR checkpoint has blocks without position tables or MLP: it is damaged")
-    if "conv_up1.weight" in state:
-        upsampler, scale = "nearest+conv", 4 if "conv_up2.weight" in state else 2
-    elif "conv_last.weight" in state and "upsample.0.weight" in state:
-        first = state["upsample.0.weight"]
-        shuffles = sum(key.startswith("upsample.") and key.endswith(".weight") for key in state)
-        upsampler, scale = "pixelshuffle", 3 if first.shape[0] == 9 * first.shape[1] else 2**shuffles
-    elif "upsample.0.weight" in state:
-        upsampler, scale = "pixelshuffledirect", round((state["upsample.0.weight"].shape[0] / channels) ** 0.5)
-    else:
-        raise UserError("this SwinIR checkpoint has no upsampler: denoising and JPEG models are not part of the study")
+    upsampler, scale = _infer_upsampler(state, channels)
     arguments = {
         "scale": scale,
         "embed": embed,
-        "depths": tuple(numbers(f"layers.{block}.residual_group.blocks.") for block in range(blocks)),
+        "depths": tuple(children(state, f"layers.{block}.residual_group.blocks.") for block in range(blocks)),
         "heads": tuple(each.shape[1] for each in tables),
         "window": (round(tables[0].shape[0] ** 0.5) + 1) // 2,
         "mlp_ratio": hidden.shape[0] / embed,
@@ -388,4 +388,41 @@ def infer(state: dict[str, Tensor], *, img_range: float = 1.0, **_) -> tuple[str
         "qkv_bias": "layers.0.residual_group.blocks.0.attn.qkv.bias" in state,
         "patch_norm": "patch_embed.norm.weight" in state,
     }
-    return "swinir", arguments, state
+    return Recognised("swinir", arguments, state)
+
+
+def _infer_upsampler(state: dict[str, Tensor], channels: int) -> tuple[str, int]:
+    if "conv_up1.weight" in state:
+        return "nearest+conv", 4 if "conv_up2.weight" in state else 2
+    first = state.get("upsample.0.weight")
+    if first is None:
+        raise UserError("this SwinIR checkpoint has no upsampler: denoising and JPEG models are not part of the study")
+    if "conv_last.weight" in state:
+        return "pixelshuffle", 3 if first.shape[0] == 9 * first.shape[1] else 2 ** children(state, "upsample.")
+    return "pixelshuffledirect", round((first.shape[0] / channels) ** 0.5)
+
+
+_MEDIUM = {"embed": 180, "depths": (6,) * 6, "heads": (6,) * 6}
+_LARGE = {"embed": 240, "depths": (6,) * 9, "heads": (8,) * 9}
+SWINIR_METHOD = Method(
+    key="swinir",
+    title="SwinIR",
+    colour=2,
+    tasks=("super-resolution",),
+    builder=SwinIR,
+    variants={
+        "classical": {**_MEDIUM, "upsampler": "pixelshuffle"},
+        "light": {},
+        "real-m": {**_MEDIUM, "upsampler": "nearest+conv"},
+        "real-l": {**_LARGE, "upsampler": "nearest+conv", "body": "3conv"},
+    },
+    recognise=recognise,
+    recipes={
+        "swinir": Recipe(
+            loss="l1",
+            prepare=alone(Pixelwise),
+            settings=Settings(steps=1000, learning_rate=1e-3, warmup_steps=200, clip_norm=1.0),
+            patch_size=64,
+        )
+    },
+)

@@ -6,21 +6,23 @@ import threading
 import time
 
 import numpy as np
+import pytest
 from PIL import Image
 from test_fetch import CONTENT, lists, row, server  # noqa: F401  (a fixture)
 
-from rvlib import fetch as fetching
 from rvlib import photos
+from rvlib.study import fetch as fetching
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from rvlib import fetch as fetching
+from rvlib.study import fetch as fetching
 fetching.MANIFEST, fetching.GITHUB, fetching.CHUNK = Path(sys.argv[1]), sys.argv[2], 1000
 fetching.fetch(["toy"], sys.argv[3], progress=False)
 """
 
 
+@pytest.mark.slow
 def test_two_fetches_into_one_folder(server, tmp_path, tally, times):  # noqa: F811
     for number in range(times(1, 40)):
         lists(tmp_path, row() if number % 2 else row(sha256=None, size=None))

@@ -13,9 +13,10 @@ from conftest import damaged
 from test_fetch import CONTENT, PAIRS, files, get, lists, row, zipped
 
 import rvlib
-from rvlib import cli, notebooks, photos, recipes
-from rvlib import fetch as fetching
+from rvlib import cli, photos, recipes
 from rvlib.runs import Run
+from rvlib.study import fetch as fetching
+from rvlib.study import notebooks
 
 SMALL = {"arguments": {"d": 4, "s": 3, "m": 1}, "patch_size": 16, "batch_size": 2}
 
@@ -105,7 +106,7 @@ def test_training_state(run, tally, times):
         slow, usual = list(model.last_part.parameters()), [*model.first_part.parameters(), *model.mid_part.parameters()]
         optimizer = torch.optim.Adam([{"params": usual}, {"params": slow}])
         state = Run(folder, model, copy.deepcopy(model), optimizer)
-        state.restore()
+        state.reload()
         return state
 
     def is_right(state):
@@ -289,17 +290,17 @@ def test_flipped_bits_of_the_parameters_are_refused_or_another_valid_study(tmp_p
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ("04_fsrcnn: {stepz: 3}", "04_fsrcnn has no entry 'stepz', choose among train_sets"),
-        ("04_fsrcnn: {steps: -3}", "04_fsrcnn.steps must be a whole number of at least 1, not -3"),
-        ("04_fsrcnn: {steps: 1.5}", "04_fsrcnn.steps must be a whole number"),
-        ("04_fsrcnn: {steps: true}", "04_fsrcnn.steps must be a whole number"),
-        ("04_fsrcnn: {learning_rate: .inf}", "learning_rate must be a number of at least 0, not inf"),
-        ("04_fsrcnn: {learning_rate: 1e-3x}", "learning_rate must be a number"),
-        ("04_fsrcnn: {train_sets: samples}", "train_sets must be a list of names"),
-        ("04_fsrcnn: {experiment_seeds: [0, a]}", "experiment_seeds must be a number"),
-        ("06_swinir: {training: {patch_size: 0}}", "06_swinir.training.patch_size must be a whole number"),
-        ("11_cost: {sides: [16, no]}", "11_cost.sides must be a whole number"),
-        ("11_cost: 3", "no file of parameters"),
+        ("fsrcnn: {stepz: 3}", "fsrcnn has no entry 'stepz', choose among train_sets"),
+        ("fsrcnn: {steps: -3}", "fsrcnn.steps must be a whole number of at least 1, not -3"),
+        ("fsrcnn: {steps: 1.5}", "fsrcnn.steps must be a whole number"),
+        ("fsrcnn: {steps: true}", "fsrcnn.steps must be a whole number"),
+        ("fsrcnn: {learning_rate: .inf}", "learning_rate must be a number of at least 0, not inf"),
+        ("fsrcnn: {learning_rate: 1e-3x}", "learning_rate must be a number"),
+        ("fsrcnn: {train_sets: samples}", "train_sets must be a list of names"),
+        ("fsrcnn: {experiment_seeds: [0, a]}", "experiment_seeds must be a number"),
+        ("swinir: {training: {patch_size: 0}}", "swinir.training.patch_size must be a whole number"),
+        ("cost: {sides: [16, no]}", "cost.sides must be a whole number"),
+        ("cost: 3", "no file of parameters"),
         ("fetch: {set: [samples]}", "fetch has no entry 'set'"),
         ("fetch: {sets: [1]}", "fetch.sets must be a list of names"),
     ],
@@ -320,7 +321,7 @@ def test_the_parameters_of_the_study_are_possible(profile):
 
 def test_a_missing_section_is_no_empty_one(tmp_path):
     (tmp_path / "params.yaml").write_text("profile: laptop\n")
-    with pytest.raises(rvlib.UserError, match=r"params\.yaml has no section 01_data"):
+    with pytest.raises(rvlib.UserError, match=r"params\.yaml has no section data"):
         notebooks.run("01_data", tmp_path / "params.yaml")
 
 
@@ -331,7 +332,7 @@ def test_a_profile_is_no_path(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["fetch", "notebook 01_data", "release"])
-@pytest.mark.parametrize("content", ["- 1", "profile: laptop", "{", "profile: laptop\nfetch: 3\n01_data: 3", None])
+@pytest.mark.parametrize("content", ["- 1", "profile: laptop", "{", "profile: laptop\nfetch: 3\ndata: 3", None])
 def test_damaged_parameters_meet_no_command_unnoticed(tmp_path, monkeypatch, command, content):
     if content is not None:
         (tmp_path / "params.yaml").write_text(content)

@@ -13,9 +13,10 @@ from conftest import small_disk
 from pooch import file_hash
 
 import rvlib
-from rvlib import fetch as fetching
-from rvlib import notebooks, photos, recipes, report, tables
+from rvlib import photos, recipes
 from rvlib.files import write_atomically
+from rvlib.study import fetch as fetching
+from rvlib.study import notebooks, report, tables
 
 NOISE = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
 TABLE = pd.DataFrame({"set": ["Set5"] * 20_000, "psnr": range(20_000)})

@@ -6,7 +6,7 @@ import pytest
 from test_fetch import CONTENT, files, get, lists, row, server  # noqa: F401  (a fixture)
 
 import rvlib
-from rvlib import fetch as fetching
+from rvlib.study import fetch as fetching
 
 
 def answers(server, answer):  # noqa: F811

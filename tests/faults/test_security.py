@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from test_batch import _png
 
 import rvlib
-from rvlib import backbones, cli, originals, photos, report
+from rvlib import backbones, cli, originals, photos
+from rvlib.study import report
 
 ROOT = Path(__file__).parent.parent.parent
 HOSTILE = "<script>alert(1)</script>\"' onerror=alert(1) ${{7*7}} {{7*7}} </td></table> & ../../x"

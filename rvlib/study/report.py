@@ -16,7 +16,7 @@ import rvlib
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
 from rvlib.measures import find
-from rvlib.tables import (
+from rvlib.study.tables import (
     AUDITED,
     NOT_MEASURED,
     audited,
@@ -33,9 +33,9 @@ from rvlib.tables import (
 RESULTS = ("<!-- results -->", "<!-- /results -->")
 """Between these two lines the README shows what was measured."""
 README_TABLES = {
-    "table 3": ("09_compare_super_resolution", ["Set5"], "Super-resolution by 4: {}."),
+    "table 3": ("compare_super_resolution", ["Set5"], "Super-resolution by 4: {}."),
     "table 4": (
-        "10_compare_deblurring",
+        "compare_deblurring",
         ["Set14", "GoPro-sample"],
         "Deblurring: {}. The axes of the report's table 4 are put right.",
     ),
@@ -149,7 +149,7 @@ def _git(*words: str) -> str:
 
 def render(sections: list[dict], target: Path, **texts: str) -> None:
     """Write the page: `sections` have a title, a text and parts (HTML of tables and figures); `texts` fill the head."""
-    environment = Environment(loader=PackageLoader("rvlib", "."), autoescape=select_autoescape())
+    environment = Environment(loader=PackageLoader("rvlib.study", "."), autoescape=select_autoescape())
     page = environment.get_template("report.html").render(sections=sections, **texts)
     write_atomically(target, lambda path: Path(path).write_text(page))
 
@@ -165,7 +165,10 @@ def write_results(readme: Path, folder: Path) -> None:
     if any(text.count(marker) != 1 for marker in RESULTS):
         raise UserError(f"{readme} has no place for the results: it needs one line {RESULTS[0]} and one {RESULTS[1]}")
     known = put_right(claims(["Set5", "Set14", "Urban100", "GoPro"]))
-    lines = ["Bold and underlined: best and second of what was measured here. Claims have protocols of their own.\n"]
+    lines = [
+        "Bold and underlined: best and second of the values measured here. "
+        "Claims were measured under other or unknown protocols, so they are shown but not ranked.\n"
+    ]
     for name, (notebook, sets, sentence) in README_TABLES.items():
         layout, places = audited(name, measured(folder / notebook), known, sets=sets)
         lines.append(_source(readme, folder, notebook, sentence.format(protocol(name))))

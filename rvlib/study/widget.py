@@ -8,10 +8,11 @@ import ipywidgets
 import numpy as np
 
 import rvlib
-from rvlib import photos, report
+from rvlib import photos
 from rvlib.errors import UserError
+from rvlib.study import report
 
-LARGEST = 384  # pixels of the side that is restored: a few seconds with the slowest model
+LARGEST_SIDE = 384  # pixels of the side that is restored: a few seconds with the slowest model
 
 
 def panel() -> ipywidgets.VBox:
@@ -52,5 +53,5 @@ def _middle(name: str, content: bytes) -> np.ndarray:
             image = photos.read(file)
         except UserError as error:
             raise UserError(str(error).replace(str(file), name)) from None
-    top, left = (max(0, (side - LARGEST) // 2) for side in image.shape[:2])
-    return image[top : top + LARGEST, left : left + LARGEST]
+    top, left = (max(0, (side - LARGEST_SIDE) // 2) for side in image.shape[:2])
+    return image[top : top + LARGEST_SIDE, left : left + LARGEST_SIDE]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from rvlib import measures
 from rvlib.files import write_atomically
+from rvlib.models import METHODS
 
 LABELS = (
     "bicubic input",
@@ -19,7 +20,10 @@ LABELS = (
     "report's claim, table 4",
     "published value",
 )
-"""What the rows of the notebooks' tables can be, in the order in which they are shown."""
+"""What the rows of the notebooks' tables can be, in the order in which they are shown.
+
+`audited` writes the source of a published value behind it ("published: SwinIR table 3").
+"""
 
 CLAIMS = Path(__file__).parent / "claims.csv"
 
@@ -34,7 +38,7 @@ AUDITED = {
 }
 """The audited report's tables of results: methods, sets and measures, in its order."""
 
-NAMES = {name.lower(): name for name in ("FSRCNN", "SRGAN", "SRResNet", "SwinIR", "NAFNet", "DiffIR")}
+NAMES = {key: method.title for key, method in METHODS.items()}
 """How the tables for reading write the methods."""
 
 MEASURED = ("released weights", "this run")
@@ -156,16 +160,21 @@ def _titled(column: str) -> str:
 
 
 def _audited_rows(name: str, means: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
-    """The long rows of an audited table, in the order of its methods; one for all that ought to be measured."""
+    """The long rows of an audited table: its own methods in its order, then the others of `METHODS`.
+
+    One for all that ought to be measured. Of methods that the report does not have, only those are shown that were
+    measured or whose authors publish numbers in these columns.
+    """
     methods, own_sets, columns = AUDITED[name]
+    others = [] if name == "table 1" else [key for key in METHODS if key not in methods]  # table 1 is about one method
     labels = [label for label in MEASURED if label in set(means["label"])] or ["this run"]
     expected = pd.DataFrame(product(own_sets, methods, labels), columns=["set", "method", "label"])
-    published = claims[(claims["label"] == "published value") & claims["method"].isin(methods)]
+    published = claims[(claims["label"] == "published value") & claims["method"].isin([*methods, *others])]
     published = published.assign(label="published: " + published["source"].astype(str))
     parts = [claims[claims["label"] == f"report's claim, {name}"], published, means, expected]
     rows = pd.concat(parts, ignore_index=True).reindex(columns=["set", "method", "label", *columns])
     rows = rows[rows[columns].notna().any(axis=1) | rows["label"].isin(labels)]
-    order = {method: index for index, method in enumerate(["bicubic", "blurry", *methods])}
+    order = {method: index for index, method in enumerate(["bicubic", "blurry", *methods, *others])}
     return rows.sort_values("method", key=lambda names: names.map(order).fillna(len(order)), kind="stable")
 
 

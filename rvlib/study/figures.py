@@ -9,23 +9,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from IPython.display import Code
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
+
+from rvlib import color
+from rvlib.models import METHODS
 
 PALETTE = sns.color_palette("colorblind")
 COLORS = {
     "bicubic": "0.55",
     "blurry": "0.55",
-    "srcnn": PALETTE[5],
-    "fsrcnn": PALETTE[0],
-    "srresnet": PALETTE[9],
-    "srgan": PALETTE[3],
-    "swinir": PALETTE[2],
-    "plainnet": PALETTE[6],
-    "baseline": PALETTE[8],
-    "nafnet": PALETTE[1],
-    "diffir": PALETTE[4],
+    **{key: PALETTE[method.colour] for key, method in METHODS.items()},
 }
 """A method has one colour in every figure; inputs are grey."""
 
@@ -161,7 +157,8 @@ def bars(table: pd.DataFrame, *, column: str, label: str) -> Figure:
 
 def luminance(image: np.ndarray) -> np.ndarray:
     """BT.601 luminance of uint8 H x W x 3 as H x W in grey levels, 16 to 235, for showing."""
-    return image @ (np.array([65.481, 128.553, 24.966]) / 255) + 16
+    planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).double()
+    return color.luminance(planes, white=255.0)[0].numpy()
 
 
 def signed_difference(restored: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -14,12 +14,13 @@ import jupytext
 import nbformat
 import papermill
 import yaml
+from jupyter_client.kernelspec import NoSuchKernel
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 import rvlib
 from rvlib.errors import UserError
-from rvlib.files import write_atomically
+from rvlib.files import SPACE, reason_of, write_atomically
 
 NOTEBOOKS = rvlib.ROOT / "notebooks"
 RULES = {
@@ -40,31 +41,43 @@ def names() -> list[str]:
     return sorted(path.stem for path in (NOTEBOOKS / "text").glob("*.py"))
 
 
+def find(name: str) -> str:
+    """The file name of a notebook without suffix: `04_fsrcnn` for `fsrcnn`. The number is its place in the study."""
+    for stem in names():
+        if name in (stem, stem.partition("_")[2]):
+            return stem
+    raise UserError(f"there is no notebook {name!r}: choose one of {', '.join(names())}")
+
+
 def run(name: str, parameters: Path, *, only: str | None = None) -> None:
     """Execute a notebook with its section of a parameters file and keep the executed copy with the profile's report.
 
+    A notebook with a parameter `runs` is handed all runs whose weights are released, {name: folder}.
     `only` keeps the cells with that tag (and the parameters): the pipeline's training stages run `only="training"`.
     A cell that fails stops the run with its error; the copy then shows where.
     """
+    name = find(name).partition("_")[2]
     notebook, content = read_twin(name), read_parameters(parameters)
     profile, values = content["profile"], section(content, name, parameters)
+    if "runs" in _entries(name):
+        values = {"runs": releases(content), **values}
     target = rvlib.ROOT / "reports" / profile / "notebooks" / f"{name}{'.' + only if only else ''}.ipynb"
     if only is not None:
+        tags = sorted({tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])} - {"parameters"})
+        if only not in tags:
+            raise UserError(f"no cell of {name} has the tag {only!r}: choose one of {', '.join(tags) or '(none)'}")
         notebook.cells = [cell for cell in notebook.cells if {"parameters", only} & set(cell.metadata.get("tags", []))]
     execute(notebook, target, {"profile": profile, **values}, folder=rvlib.ROOT)
 
 
 def refresh(name: str) -> None:
     """Execute a notebook as it stands, with its demo parameters, and store it with its outputs in notebooks/."""
-    execute(read_twin(name), NOTEBOOKS / f"{name}.ipynb", {}, folder=NOTEBOOKS)
+    execute(read_twin(name), NOTEBOOKS / f"{find(name)}.ipynb", {}, folder=NOTEBOOKS)
 
 
 def read_twin(name: str) -> NotebookNode:
     """The notebook that a text twin describes, with cell ids that depend on the position alone."""
-    twin = NOTEBOOKS / "text" / f"{name}.py"
-    if not twin.exists():
-        raise UserError(f"there is no notebook {name!r}: choose one of {', '.join(names())}")
-    notebook = jupytext.read(twin)
+    notebook = jupytext.read(NOTEBOOKS / "text" / f"{find(name)}.py")
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -97,9 +110,16 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict, *, folder: P
         raise UserError(
             f"{target.stem} stopped in cell {error.exec_count}, {target} shows where: {error.ename}: {error.evalue}"
         ) from None
+    except NoSuchKernel as error:
+        raise UserError(f"the kernel {error.name!r} is not installed: run make setup") from None
     except OSError as error:
         raw.unlink(missing_ok=True)
-        raise UserError(f"{target} could not be written ({error.strerror or error}): free some space") from None
+        if isinstance(error, FileNotFoundError) and target.parent.is_dir():  # of an environment that is gone
+            raise UserError(
+                f"the kernel of the notebooks could not be started ({error.filename or error}): "
+                f"`jupyter kernelspec list` shows where python3 comes from"
+            ) from None
+        raise UserError(f"{target} could not be written {reason_of(error, SPACE)}") from None
     finally:
         if raw.exists():
             done = nbformat.read(raw, as_version=4)
@@ -130,11 +150,13 @@ def read_parameters(file: Path) -> dict:
         content = yaml.safe_load(file.read_text())
         if not re.fullmatch(r"[a-z][\w-]*", content["profile"]):
             raise ValueError(f"profile {content['profile']!r} is no plain word")
-        for name in {"fetch", *names()} & set(content):
-            known = ["sets"] if name == "fetch" else _entries(name)
-            for key, value in (content[name] or {}).items():
-                if key not in known:
-                    raise ValueError(f"{name} has no entry {key!r}, choose among {', '.join(known)}")
+        known = {stem.partition("_")[2] for stem in names()}
+        methods = content.get("methods") or {}
+        for name, values in {**{key: content[key] for key in {"fetch", *known} & set(content)}, **methods}.items():
+            entries = ["sets"] if name == "fetch" else [*_entries(name), *(["releases"] if name in methods else [])]
+            for key, value in (values or {}).items():
+                if key not in entries:
+                    raise ValueError(f"{name} has no entry {key!r}, choose among {', '.join(entries)}")
                 _check(f"{name}.{key}", key, value)
     except FileNotFoundError:
         raise UserError(f"{file} does not exist: give a profile's parameters, such as params.yaml") from None
@@ -162,6 +184,16 @@ def _entries(notebook: str) -> list[str]:
 
 def section(content: dict, name: str, file: Path) -> dict:
     """A notebook's section; a missing one is an error, for the demo's values would take its place."""
-    if name not in content:
+    methods = content.get("methods") or {}
+    if name not in content and name not in methods:
         raise UserError(f"{file} has no section {name}: add it, or `{name}: {{}}`")
-    return content[name] or {}
+    values = (methods[name] if name in methods else content[name]) or {}
+    return {key: value for key, value in values.items() if key != "releases"}
+
+
+def releases(content: dict) -> dict[str, str]:
+    """The runs whose weights a profile releases: {released name: folder below the profile's runs}."""
+    found = {}
+    for method, values in (content.get("methods") or {}).items():
+        found |= {name: f"{method}/{run}" for name, run in ((values or {}).get("releases") or {}).items()}
+    return found

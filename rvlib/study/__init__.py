@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 import rvlib
+from rvlib import photos
 from rvlib.errors import UserError
 
 
@@ -12,12 +14,17 @@ def data(profile: str) -> Path:
     """The profile's data folder; the demo's sample photos are fetched on the spot, the others are DVC's."""
     folder = rvlib.ROOT / "data" / profile
     if profile == "demo":
-        from rvlib.fetch import fetch  # here, so that no other profile's result depends on how fetching works
+        from rvlib.study.fetch import fetch  # here, so that no other profile's result depends on how fetching works
 
         fetch(["samples"], folder, progress=False)
     if not folder.is_dir():
         raise UserError(f"{folder} is missing: run `make report PROFILE={profile}`, which fetches it")
     return folder
+
+
+def validation(profile: str, name: str) -> dict[str, np.ndarray]:
+    """The validation photos of a set that learning curves and ablations are measured on: the first 16 by name."""
+    return photos.load_set(data(profile), name, split="validation", limit=16)
 
 
 def output(profile: str, notebook: str) -> Path:
@@ -27,18 +34,18 @@ def output(profile: str, notebook: str) -> Path:
     return folder
 
 
-def run(profile: str, name: str) -> Path:
+def run_folder(profile: str, name: str) -> Path:
     """The folder that a training run of this profile lives in."""
     return rvlib.ROOT / "runs" / profile / name
 
 
-def released(profile: str) -> list[str]:
+def released_beside(profile: str) -> list[str]:
     """Names of the released weights that a profile shows beside its own runs: none where it is what makes them."""
     return [] if profile == "release" else rvlib.released()
 
 
 def best(profile: str, name: str, trained: nn.Module) -> tuple[nn.Module, str]:
     """The network that a notebook shows and its rows' label: the released weights of this name, else `trained`."""
-    if name in released(profile):
+    if name in released_beside(profile):
         return rvlib.load(name), "released weights"
     return trained, "this run"
