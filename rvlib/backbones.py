@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pooch
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rvlib.errors import UserError
@@ -31,6 +32,10 @@ OFFICIAL_FILES = {
 }
 # indices of the convolutions in torchvision's `features`
 CONVOLUTIONS = {"alexnet": (0, 3, 6, 8, 10), "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
+
+
+class MissingBackboneError(UserError):
+    """The weights of a backbone are neither in the cache nor to be had from where they come from."""
 
 
 @lru_cache
@@ -66,10 +71,12 @@ def vgg16_features(last_layer: int = 31) -> nn.Sequential:
 def backbone_weights(name: str) -> dict[str, Tensor]:
     """The weights of a backbone's convolutions under torchvision's names ("0.weight"), from the cache or fetched once.
 
-    Raises UserError, with both reasons, where neither source answers.
+    The cached file knows its hash: a damaged one is fetched again. Raises MissingBackboneError, with both reasons,
+    where neither source answers.
     """
     cached = Path(pooch.os_cache("rvlib")) / f"{name}.safetensors"
-    if not cached.exists():
+    weights = _cached(cached)
+    if weights is None:
         problems = []
         for source in (_from_archive, _from_torchvision):
             try:
@@ -78,9 +85,30 @@ def backbone_weights(name: str) -> dict[str, Tensor]:
             except (OSError, ValueError, KeyError, subprocess.SubprocessError, pickle.UnpicklingError) as error:
                 problems.append(f"{source.__name__.removeprefix('_from_')}: {str(error).splitlines()[0][:120]}")
         else:
-            raise UserError(f"the weights of {name} could not be fetched ({'; '.join(problems)}): check the network")
-        write_atomically(cached, lambda path: save_file(weights, path))
-    return load_file(cached)
+            reasons = "; ".join(problems)
+            raise MissingBackboneError(f"the weights of {name} could not be fetched ({reasons}): check the network")
+        written = {"sha256": _digest(weights)}
+        write_atomically(cached, lambda path: save_file(weights, path, metadata=written))
+    return weights
+
+
+def _cached(file: Path) -> dict[str, Tensor] | None:
+    """The weights of a cached file, or None where there is none, or it is not as it was written."""
+    try:
+        with safe_open(file, framework="pt") as content:
+            weights = {key: content.get_tensor(key) for key in content.keys()}
+            written = (content.metadata() or {}).get("sha256")
+    except (OSError, SafetensorError, RuntimeError, ValueError):
+        return None
+    return weights if written == _digest(weights) else None
+
+
+def _digest(weights: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(weights):
+        digest.update(f"{key} {weights[key].dtype} {tuple(weights[key].shape)}".encode())
+        digest.update(weights[key].numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _from_torchvision(name: str) -> dict[str, Tensor]:

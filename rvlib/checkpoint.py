@@ -6,6 +6,7 @@ Nothing in a file is ever executed: safetensors holds tensors alone, and pickles
 
 import hashlib
 import json
+import os
 import warnings
 import zipfile
 from pathlib import Path
@@ -31,7 +32,13 @@ RENAMED = {"swinir-light-x4": "swinir-small-x4"}
 LARGEST_FILE = 4 * 2**30  # bytes; the largest official checkpoint (NAFNet SIDD width 64) takes 0.5 GB
 LARGEST_SIZES = 10_000  # sum of all sizes that metadata may ask for before a model is built; SwinIR-L asks for 400
 LARGEST_BUFFERS = 2**28  # numbers that a model may hold beside what its file brings
-DICTIONARIES = ("params_ema", "params", "ema_state_dict", "state_dict")  # first found is taken: EMA before raw weights
+DICTIONARIES = (
+    "params_ema",
+    "params",
+    "ema_state_dict",
+    "state_dict_ema",
+    "state_dict",
+)  # first found is taken: EMA before raw weights
 PREFIXES = tuple(f"{wrapper}." for wrapper in WRAPPERS)  # left by DataParallel and by torch.compile
 
 
@@ -69,17 +76,19 @@ def load(
     """Build the model that a file of weights belongs to, with those weights, in eval mode.
 
     `source` is a released name, the name of official weights ("official/swinir-light-x4"), which are fetched on first
-    use, an rvlib `.safetensors` file or an official checkpoint. The hints are for what weights cannot tell: `scale`
-    (FSRCNN, SRCNN; default 4), `local` and `train_size` (NAFNet's and Baseline's test-time local converter),
-    `img_range` (SwinIR). Official weights by name need none: they restore as they were published. Raises UserError,
-    naming what is wrong, for everything else, also for a hint that contradicts the file or that its network has no use
-    for.
+    use, an rvlib `.safetensors` file, the folder of a training run or an official checkpoint. The hints are for what
+    weights cannot tell: `scale` (FSRCNN, SRCNN; default 4), `local` and `train_size` (NAFNet's and Baseline's test-time
+    local converter), `img_range` (SwinIR). Official weights by name need none: they restore as they were published.
+    Raises UserError, naming what is wrong, for everything else, also for a hint that contradicts the file or that its
+    network has no use for.
     """
     known = _official(source)
     if known is not None:
         if scale not in (None, known.scale):
             raise UserError(f"{known.name} holds weights for scale {known.scale}, not for scale {scale}")
-        scale, local = known.scale, known.local or None if local is None else local
+        scale = known.scale
+        if local is None and known.local:
+            local = True
     path = _find(source) if known is None else known.fetch()
     state, described = _read(path)
     hints = {"local": local, "train_size": train_size, "img_range": img_range}
@@ -107,10 +116,24 @@ def load(
         model.load_state_dict(state)
     except RuntimeError:
         raise UserError(f"{path} holds numbers of a kind that {name} cannot take: get it again") from None
+    for key, value in model.state_dict().items():
+        if not value.isfinite().all():
+            raise UserError(
+                f"{path} holds numbers that are not finite (in {key}), as a failed training does: get it again"
+            )
     model.method = _method(described)
     if known is not None:
         model.method, model.task = known.method, known.task
-    return model.to(device).eval()
+    return _on(model, device).eval()
+
+
+def _on(model: RestorationModel, device: str | torch.device) -> RestorationModel:
+    """Move a model to a device; raises UserError where this machine has none of that name."""
+    try:
+        return model.to(torch.device(device))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend has its own
+        reason = (str(error).strip() or "not available").splitlines()[0][:120]
+        raise UserError(f"there is no device {str(device)!r} here ({reason}): choose cpu") from None
 
 
 def _official(source: str | Path):
@@ -125,7 +148,9 @@ def _official(source: str | Path):
 def _find(source: str | Path) -> Path:
     """The file that `load` was asked for: a released name has neither folders nor a suffix."""
     path = Path(source)
-    if path.exists() or path.suffix or len(path.parts) > 1:
+    if os.path.isdir(path) and str(source) not in released():  # of a run
+        return path / "last.safetensors"
+    if os.path.isfile(path) or path.suffix or len(path.parts) > 1:
         return path
     name = path.name
     if name in RENAMED and name not in released():
@@ -206,8 +231,10 @@ def _compare(path: Path, name: str, expected: dict[str, Tensor], state: dict[str
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict | None]:
     """State of a file and, for rvlib's own files, what its metadata say about it."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"{path} does not exist: give a file of weights or one of {', '.join(released()) or '(none)'}")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path} may not be read: change its permissions")
     if path.stat().st_size > LARGEST_FILE:
         raise UserError(f"{path} is larger than {LARGEST_FILE / 2**30:.0f} GiB: that is no checkpoint of this study")
     if path.suffix == ".safetensors":

@@ -34,10 +34,11 @@ def peak_memory(model: nn.Module, *inputs: Tensor) -> int:
     an operation needs while it runs comes on top.
     """
     if inputs[0].is_cuda:
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
+        device = inputs[0].device  # which need not be the current one
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
         model(*inputs)
-        return torch.cuda.max_memory_allocated() - before
+        return torch.cuda.max_memory_allocated(device) - before
     with _Storages() as storages:
         model(*inputs)
     return storages.peak

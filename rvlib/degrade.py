@@ -44,7 +44,8 @@ def imresize(image: np.ndarray | Tensor, factor: float) -> np.ndarray | Tensor:
     """MATLAB's imresize: bicubic, antialiased where it shrinks, height first, then width.
 
     numpy H x W [x C] or torch (..., h, w) -> the same with sides ceil(factor · side). Floating point stays so and is
-    not clipped; uint8 is computed in float64, rounded and clipped. Raises UserError for a factor that is not positive.
+    not clipped; integers are computed in float64, rounded and clipped to what they hold. Raises UserError for a factor
+    that is not positive, and for truth values.
     """
     if not 0 < factor < 100:
         raise UserError(f"the factor of a resize must be positive, not {factor}")
@@ -54,8 +55,11 @@ def imresize(image: np.ndarray | Tensor, factor: float) -> np.ndarray | Tensor:
         planes = torch.from_numpy(np.ascontiguousarray(image if image.ndim == 2 else image.transpose(2, 0, 1)))
         resized = imresize(planes, factor).numpy()
         return resized if image.ndim == 2 else np.ascontiguousarray(resized.transpose(1, 2, 0))
-    if image.dtype == torch.uint8:
-        return _resize(image, factor, torch.float64).round().clamp(0, 255).byte()
+    if image.dtype == torch.bool or image.is_complex():
+        raise UserError(f"an image of {image.dtype} cannot be resized: give integers or floats")
+    if not image.is_floating_point():
+        limits = torch.iinfo(image.dtype)
+        return _resize(image, factor, torch.float64).round().clamp(limits.min, limits.max).to(image.dtype)
     return _resize(image, factor, image.dtype)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from torch import nn
 from tqdm import tqdm
 
+from rvlib.backbones import MissingBackboneError
 from rvlib.degrade import imresize
 from rvlib.errors import UserError
 from rvlib.measures import Measure
@@ -53,7 +54,12 @@ def with_model(model: nn.Module) -> Restorer:
 
 
 def evaluate(
-    restorers: Restorers, pairs: dict[str, Pair], *, set_name: str, measures: Sequence[Measure]
+    restorers: Restorers,
+    pairs: dict[str, Pair],
+    *,
+    set_name: str,
+    measures: Sequence[Measure],
+    faults: list[str] | None = None,
 ) -> pd.DataFrame:
     """Restore every degraded photo with every restorer and compare it with its reference: one row each.
 
@@ -61,17 +67,28 @@ def evaluate(
     pairs: degraded and reference photo by name, as `pairs.photo_pairs` and `pairs.set_pairs` make them.
     set_name: the content of the column `set`.
     measures: one column each (`measures.for_task`). A perceptual one is empty, with a warning, where the weights of its
-    network cannot be had. `seconds` is the wall time of the restoration.
+    network cannot be had or the photo is too small for it. `seconds` is the wall time of the restoration.
+    faults: takes what is wrong with photos that cannot be measured, which are left out; without it, the first of them
+    raises UserError.
     """
-    rows = []
+    rows, left_out, missing = [], set(), set()
     for (method, label), restorer in restorers.items():
         photos = tqdm(pairs.items(), desc=f"{method} on {set_name}", unit="photo", leave=False)
         for photo, (degraded, reference) in photos:
-            restored, seconds = timed(restorer, degraded)
-            values = {measure.key: _value(measure, restored, reference) for measure in measures}
+            if photo in left_out:
+                continue
+            try:
+                restored, seconds = timed(restorer, degraded)
+                values = {each.key: _value(each, photo, restored, reference, missing) for each in measures}
+            except UserError as error:
+                if faults is None:
+                    raise UserError(f"{photo}: {error}") from None
+                faults.append(f"{photo}: {error}")
+                left_out.add(photo)
+                continue
             heads = {"set": set_name, "photo": photo, "method": method, "label": label}
             rows.append({**heads, **values, "seconds": round(seconds, 4)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame([row for row in rows if row["photo"] not in left_out])
 
 
 def sets(
@@ -87,11 +104,17 @@ def sets(
     return pd.concat(parts, ignore_index=True)
 
 
-def _value(measure: Measure, restored: np.ndarray, reference: np.ndarray) -> float:
-    if not measure.perceptual:
-        return measure.compute(restored, reference)
+def _value(measure: Measure, photo: str, restored: np.ndarray, reference: np.ndarray, missing: set[str]) -> float:
+    """A measure's value; NaN where a perceptual one cannot be had, without asking again for the `missing`."""
+    if measure.key in missing:
+        return float("nan")
     try:
         return measure.compute(restored, reference)
-    except UserError as error:
+    except MissingBackboneError as error:
+        missing.add(measure.key)
         warnings.warn(f"{measure.title} is left empty: {error}", stacklevel=3)
-        return float("nan")
+    except UserError as error:
+        if not measure.perceptual:
+            raise
+        warnings.warn(f"{measure.title} is left empty: {error} ({photo})", stacklevel=3)
+    return float("nan")

@@ -1,8 +1,10 @@
 """Writing files so that a kill or a full disk leaves the old file or the new one, never half of one."""
 
+import errno
 import filecmp
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,22 +12,82 @@ from safetensors import SafetensorError
 
 from rvlib.errors import UserError
 
+ADVICE = {
+    errno.EACCES: "change the permissions or choose another folder",
+    errno.EPERM: "change the permissions or choose another folder",
+    errno.EROFS: "this place is read-only, choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "a part of that name is a file, choose another folder",
+    errno.EEXIST: "a part of that name is a file, choose another folder",
+    errno.EISDIR: "it is a folder, choose another name",
+    errno.ELOOP: "it is a link to itself, choose another name",
+    errno.EILSEQ: "choose a name that this file system can hold",
+    errno.EINVAL: "choose a name that this file system can hold",
+    errno.EMFILE: "close other files or raise the limit (ulimit -n)",
+}
+"""What mends an error of the file system."""
+
+SPACE = "free some space or choose another folder"
+"""What mends every other error of writing."""
+
 
 def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
-    """Call `write(temporary path)` and put the file in its place in one step; raises UserError where it can't."""
-    path = Path(path)
-    temporary = None
+    """Call `write(temporary path)` and put the file in its place in one step; raises UserError where it can't.
+
+    A link is written through, an existing file keeps its permissions, and a new one has those that the user's mask
+    leaves.
+    """
+    named, temporary = Path(path), None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
-        os.close(handle)
+        path, mode = _ready(named)
+        temporary = str(path.parent / f".{path.name[:40]}.{secrets.token_hex(6)}.part")
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         write(temporary)
-        os.chmod(temporary, 0o644)
+        if mode is not None:
+            os.chmod(temporary, mode)
         if not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):  # what stays keeps its time
             os.replace(temporary, path)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have their own for a full disk
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path} could not be written ({reason}): free some space or choose another folder") from None
+        raise UserError(f"{named} could not be written {reason_of(error, SPACE)}") from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def make_ready(path: str | Path) -> None:
+    """Make the folder of a file that is to be written; raises UserError, before the work, where it could not be.
+
+    Whether there is enough space only the writing shows.
+    """
+    try:
+        place, _ = _ready(Path(path))
+        if not os.access(place.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(f"{path} could not be written {reason_of(error, SPACE)}") from None
+
+
+def _ready(path: Path) -> tuple[Path, int | None]:
+    """Where a file is to be written, links followed, and the permissions that it has; its folder is made."""
+    place = Path(os.path.realpath(path)) if path.is_symlink() else path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place, _permissions(place)
+
+
+def _permissions(path: Path) -> int | None:
+    """The mode of an existing file, None where there is none; raises UserError for what is no plain file."""
+    try:
+        found = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(found):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(found):
+        raise UserError(f"{path} is a device or a pipe: choose the name of a file")
+    return stat.S_IMODE(found)
+
+
+def reason_of(error: Exception, otherwise: str = "check the disk") -> str:
+    """An error of the file system as the end of a sentence: what it is, and what mends it."""
+    reason = getattr(error, "strerror", None) or error
+    return f"({reason}): {ADVICE.get(getattr(error, 'errno', None), otherwise)}"

@@ -8,13 +8,16 @@ from torch.nn import functional as F
 from rvlib.color import luminance
 from rvlib.errors import UserError
 
+SMALLEST = 32
+"""Pixels of a side that the backbones of LPIPS look at: below, their last layers see nothing."""
+
 
 def psnr(restored, reference, *, channel: str = "y", crop: int = 0):
     """PSNR in dB: 10 log₁₀(255² / mean (restored - reference)²), in float64.
 
-    Two uint8 arrays H x W x 3 give a float; two float tensors (b c h w) in [0, 1] give a tensor (b). `crop` pixels are
-    cut off each border first; channel "y" is the unrounded BT.601 luminance, "rgb" all channels together. Identical
-    images give inf. Raises UserError for images that cannot be compared.
+    Two uint8 arrays H x W x 3 give a float; two tensors (b c h w), floats in [0, 1] or uint8, give a tensor (b).
+    `crop` pixels are cut off each border first; channel "y" is the unrounded BT.601 luminance, "rgb" all channels
+    together. Identical images give inf. Raises UserError for images that cannot be compared.
     """
     x, y = (_view(image, channel, ("y", "rgb"), crop) for image in _pair(restored, reference))
     error = ((x - y) ** 2).mean(dim=(1, 2, 3))
@@ -78,6 +81,8 @@ def lpips(restored, reference, *, net: str = "alex", crop: int = 0):
     from rvlib.backbones import lpips_network
 
     x, y = (_view(image, "rgb", ("rgb",), crop) for image in _pair(restored, reference))
+    if min(x.shape[-2:]) < SMALLEST:
+        raise UserError(f"LPIPS needs images of at least {SMALLEST} x {SMALLEST} pixels after cropping")
     network = lpips_network(net).to(x.device)
     with torch.inference_mode():
         value = network(*(image.float().div_(127.5).sub_(1) for image in (x, y)))  # in [-1, 1]
@@ -93,16 +98,33 @@ def _pair(restored, reference) -> tuple[Tensor, Tensor]:
 
 def _float64(image) -> Tensor:
     if not isinstance(image, np.ndarray):
-        return image.double() * 255
-    if image.dtype != np.uint8 or image.ndim != 3:
+        return _from_tensor(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
         raise UserError(f"an image is a uint8 H x W x 3 array, not {image.dtype} of shape {image.shape}")
     return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float64))[None]
+
+
+def _from_tensor(image: Tensor) -> Tensor:
+    if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[1] not in (1, 3):
+        what = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+        raise UserError(f"images are arrays H x W x 3 or tensors (b c h w) of 1 or 3 channels, not {what}")
+    if image.dtype == torch.uint8:
+        return image.double()
+    if not image.is_floating_point():
+        raise UserError(f"a tensor holds floats in [0, 1] or uint8, not {image.dtype}")
+    if image.numel() and float(image.detach().max()) > 2:  # a network's answer goes a little beyond 1, never there
+        raise UserError(
+            f"a tensor of floats lies in [0, 1], and this one reaches {float(image.max()):.3g}: divide it by 255"
+        )
+    return image.double() * 255
 
 
 def _view(image: Tensor, channel: str, known: tuple[str, ...], crop: int) -> Tensor:
     """The part of an image (b c h w) that is compared: without `crop` pixels of each border, "y" as luminance."""
     if channel not in known:
         raise UserError(f"unknown channel {channel!r}: choose one of {', '.join(known)}")
+    if not isinstance(crop, int | np.integer) or crop < 0:
+        raise UserError(f"crop is a whole number of pixels, at least 0, not {crop}")
     height, width = image.shape[-2:]
     if min(height, width) <= 2 * crop:
         raise UserError(f"nothing is left of {height} x {width} pixels after cropping {crop} from each border")

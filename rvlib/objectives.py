@@ -4,7 +4,9 @@ They are in the order of the study. A loss compares two images (`rvlib.losses`);
 with it.
 """
 
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +41,13 @@ class PerceptualAdversarial:
 
     loss: Loss
 
+    def __post_init__(self):
+        vgg16_features()  # fetched now, where it is missing, and not at the first step
+
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """`model` is `Adversaries`."""
         restored, real, fake, judged = model(batch.degraded, batch.reference)
-        features = vgg16_features().to(restored.device)
+        features = _vgg16_on(restored.device)
         parts = {
             "pixel": self.loss(restored, batch.reference),
             "content": 6e-3 * losses.perceptual(restored, batch.reference, features),
@@ -51,6 +56,12 @@ class PerceptualAdversarial:
         }
         discriminator = losses.discriminator_adversarial(fake, real)
         return {"loss": sum(parts.values()) + discriminator, **parts, "discriminator": discriminator}
+
+
+@lru_cache
+def _vgg16_on(device: torch.device) -> nn.Module:
+    """VGG16's layers on a device; the ones that others use stay where they are."""
+    return vgg16_features() if device.type == "cpu" else deepcopy(vgg16_features()).to(device)
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ class SeparateDiffusion:
     timesteps: int
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """One t is drawn for the whole batch."""
+        """One t is drawn for the whole batch, or for each process's share of it."""
         t = int(torch.randint(self.timesteps, ()))
         with torch.no_grad():
             prior = self.stage_1.to(batch.degraded.device).prior(batch.degraded, batch.reference)

@@ -1,116 +1,434 @@
-"""A photo with everything that its file says beside RGB: depth, grey, alpha, colour profile, EXIF.
+"""One way in and one way out for a photo: its pixels in 8 or 16 bits, sRGB-like RGB or grey, and what belongs to them.
 
-`rvlib restore` hands back what it was given: a grey photo stays grey, 16 bits stay 16 bits, transparency, profile and
-EXIF are kept (the orientation is applied and set to upright, for a turned photo is restored turned).
+`rvlib restore` hands back what it was given: a grey photo stays grey, 16 bits stay 16 bits, and transparency, profile,
+EXIF, XMP and resolution are kept where the format of the result holds them (`Original.plan` says what it does not).
+Pillow reads 8 bits and every compression, tifffile reads deeper TIFFs and writes all of them, ImageCms knows inks.
 """
 
-from dataclasses import dataclass
+import io
+import os
+import struct
+import warnings
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from scipy.ndimage import distance_transform_edt
 
-from rvlib import photos
+from rvlib import metadata
 from rvlib.degrade import imresize
 from rvlib.errors import UserError
-from rvlib.files import write_atomically
+from rvlib.files import reason_of, write_atomically
+from rvlib.metadata import Metadata
 
-ORIENTATION = 0x0112  # EXIF tag
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+"""The formats that photos are written in."""
+
 LOSSLESS = {".png", ".tif", ".tiff", ".bmp", ".webp"}
+# restored photos are looked at closely: what a format loses by default (JPEG quality 75) would hide what was gained
+SAVE_OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}}
+LARGEST = {"JPEG": 65_500, "WEBP": 16_383, "PNG": 2**31 - 1, "BMP": 2**31 - 1, "TIFF": 2**31 - 1}  # pixels of a side
+WHITE = 65_535
+MOST_PAGES = 64  # that are looked at: two are too many already
+ELSEWHERE = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}  # brands of HEIF, in its first bytes
 
 
 @dataclass
 class Original:
-    """RGB as uint8 or uint16 H x W x 3, and what else there was."""
+    """RGB as uint8 or uint16 H x W x 3, upright, and what else there was.
+
+    `alpha` has the depth of the image; `notes` say what reading could not keep.
+    """
 
     image: np.ndarray
     is_grey: bool = False
-    alpha: np.ndarray | None = None  # uint8 H x W
-    profile: bytes | None = None
-    exif: bytes | None = None
+    alpha: np.ndarray | None = None  # H x W
+    metadata: Metadata = field(default_factory=Metadata)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def visible(self) -> np.ndarray:
+        """The image to restore: under full transparency, where one colour stands, the nearest visible one.
+
+        A restoration looks around each pixel, and what a cut-out left there would come out as a fringe.
+        """
+        hidden = None if self.alpha is None else self.alpha == 0
+        if hidden is None or not hidden.any() or hidden.all():
+            return self.image
+        if np.ptp(self.image[hidden], axis=0).any():  # a picture that a mask hides
+            return self.image
+        rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+        return self.image[rows, columns]
+
+    def plan(self, path: Path, scale: int = 1) -> list[str]:
+        """What the format of `path` will not hold of this photo, restored at `scale`, in words: before the work.
+
+        Raises UserError where it cannot hold the photo at all: an unknown suffix, its depth or its size.
+        """
+        kind = format_of(path)
+        height, width = (scale * side for side in self.image.shape[:2])
+        if max(height, width) > LARGEST[kind]:
+            raise UserError(
+                f"{path}: {kind} holds sides of up to {LARGEST[kind]:,} pixels, not {width} x {height}: choose .tif"
+            )
+        is_plain = self.is_grey and self.alpha is None
+        if self.image.dtype == np.uint16 and kind not in (("PNG", "TIFF") if is_plain else ("TIFF",)):
+            raise UserError(f"{path}: 16 bits are kept by .tif{' and .png' if is_plain else ''} alone")
+        notes = list(self.notes)
+        if self.alpha is not None and kind in ("JPEG", "BMP"):
+            notes.append(f"{kind} holds no transparency: white is behind the photo")
+        return notes + self.metadata.kept(kind, width, height)[1]
 
     def write(self, path: Path, restored: np.ndarray) -> None:
         """Write a restored version of the photo (its dtype, H' x W' x 3) to a file, in one step.
 
-        Alpha is enlarged by bicubic interpolation where the photo was; JPEG, which has none, gets a white ground.
+        Alpha is enlarged by bicubic interpolation where the photo was; JPEG and BMP, which hold none, get a white
+        ground. Raises UserError as `plan` does, and where the file cannot be written.
         """
-        if path.suffix.lower() not in photos.SUFFIXES:
-            raise UserError(f"{path}: choose a name that ends in one of {', '.join(sorted(photos.SUFFIXES))}")
-        kind = Image.registered_extensions()[path.suffix.lower()]
-        deep = restored.dtype == np.uint16
-        if deep and kind not in (("PNG", "TIFF") if self.is_grey else ("TIFF",)):
-            raise UserError(f"{path}: 16 bits are kept by .tif{' and .png' if self.is_grey else ''} alone")
+        path = Path(path)
+        scale = restored.shape[0] // self.image.shape[0]
+        self.plan(path, scale)
+        kind = format_of(path)
+        kept, _ = self.metadata.kept(kind, restored.shape[1], restored.shape[0])
         pixels = restored.mean(axis=2).round().astype(restored.dtype) if self.is_grey else restored
-        if deep and kind == "TIFF":
-            write_atomically(path, lambda temporary: tifffile.imwrite(temporary, pixels))
+        alpha = None if self.alpha is None else enlarge(self.alpha, scale)
+        if kind == "TIFF":
+            write_atomically(path, lambda temporary: _write_tiff(temporary, pixels, alpha, kept))
             return
         image = Image.fromarray(pixels)
-        if self.alpha is not None:
-            scale = restored.shape[0] // self.alpha.shape[0]
-            image.putalpha(Image.fromarray(self.alpha if scale == 1 else imresize(self.alpha, scale)))
+        if alpha is not None:
+            image.putalpha(Image.fromarray(alpha))
             if kind in ("JPEG", "BMP"):
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-                image = image.convert("L" if self.is_grey else "RGB")
-        kept = {"icc_profile": self.profile, "exif": self.exif} if kind != "BMP" else {}
-        options = {**photos.SAVE_OPTIONS.get(kind, {}), **{name: value for name, value in kept.items() if value}}
-        write_atomically(path, lambda temporary: image.save(temporary, format=kind, **options))
+                image = on_white(image).convert("L" if self.is_grey else "RGB")
+        content = io.BytesIO()  # what an encoder cannot do is told from what the disk cannot
+        try:
+            image.save(content, format=kind, **SAVE_OPTIONS.get(kind, {}), **kept.options(kind))
+        except Exception as error:  # encoders raise whatever they run into
+            raise UserError(f"{path} could not be written as {kind} ({error}): choose .tif or .png") from None
+        write_atomically(path, lambda temporary: Path(temporary).write_bytes(content.getbuffer()))
 
 
-def read(path: Path) -> Original:
-    """Read a photo with all that belongs to it; raises UserError as `photos.read` does, and for several frames."""
+def read(path: str | Path, *, exactly: bool = True) -> Original:
+    """Read a photo with all that belongs to it, turned as its EXIF says.
+
+    Palettes and inks become RGB (inks by their profile); floats count as 0 to 1, or as 0 to 255 where most are above 1.
+    Raises UserError, which names the file, for a missing or damaged one and for what is no photo of 8 or 16 bits; and,
+    as long as it is to be read `exactly`, for several frames and for a depth that no reader here keeps. Otherwise the
+    first frame is read, and such depths in 8 bits.
+    """
+    path = Path(path)
     try:
-        return _read(path)
+        if not path.is_file():
+            reason = "is a folder, not a photo" if path.is_dir() else "does not exist"
+            raise UserError(f"{path} {reason}: check the name of the photo")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata and from half its limit of pixels on
+            deep = _read_deep_tiff(path, exactly=exactly)
+            return _read_with_pillow(path, exactly=exactly) if deep is None else deep
     except UserError:
         raise
-    except Exception as error:  # damaged metadata makes the readers raise whatever they run into
+    except Image.DecompressionBombError:
+        raise UserError(f"{path} has too many pixels to be read safely: make it smaller first") from None
+    except MemoryError:
+        raise UserError(f"{path} does not fit into memory: make it smaller first") from None
+    except UnidentifiedImageError:
+        raise UserError(
+            f"{path} is no readable photo (its format is {_unknown(path)}): export it as PNG or JPEG"
+        ) from None
+    except Exception as error:  # a damaged file makes the decoders raise whatever they run into
+        if isinstance(error, PermissionError):
+            raise UserError(f"{path} may not be read: change its permissions") from None
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UserError(f"{path} could not be read {reason_of(error)}") from None
         raise UserError(f"{path} is no readable photo ({error}): it may be damaged, export it again") from error
 
 
-def _read(path: Path) -> Original:
-    if path.suffix.lower() in (".tif", ".tiff"):
-        deep = _deep_tiff(path)
-        if deep is not None:
-            return deep
-    rgb = photos.read(path)
+def from_image(image: Image.Image) -> Original:
+    """A photo out of an image of Pillow's, of any mode, upright; raises UserError for 32-bit integers."""
+    pixels, is_grey, alpha = _pixels(image)
+    turn = metadata.orientation(image)
+    return Original(turned(pixels, turn), is_grey, None if alpha is None else turned(alpha, turn))
+
+
+def eight_bits(original: Original) -> np.ndarray:
+    """The photo as uint8 H x W x 3: 16 bits rounded, what is transparent laid on white."""
+    image, alpha = (
+        (each / 257).round().astype(np.uint8) if each is not None and each.dtype == np.uint16 else each
+        for each in (original.image, original.alpha)
+    )
+    if alpha is None:
+        return image
+    return np.array(on_white(Image.fromarray(np.dstack([image, alpha]))).convert("RGB"))
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """An image with alpha laid on white."""
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn H x W [x C] as an EXIF orientation (1 to 8) says."""
+    if orientation in (5, 6, 7, 8):  # 5 swaps rows and columns; the others are that and a mirror or two
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
+    """`imresize` by a whole number, in strips: in float64 a large photo as a whole would take gigabytes."""
+    if scale == 1:
+        return image
+    around, strip = 4, 256  # the kernel reads 3 rows beyond its own
+    parts = []
+    for top in range(0, len(image), strip):
+        first = max(0, top - around)
+        part = imresize(np.ascontiguousarray(image[first : top + strip + around]), scale)
+        parts.append(part[scale * (top - first) :][: scale * len(image[top : top + strip])])
+    return np.concatenate(parts)
+
+
+def format_of(path: Path) -> str:
+    """Pillow's name of the format that a name's suffix stands for; raises UserError for one that is not written."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{path}: choose a name that ends in one of {', '.join(sorted(SUFFIXES))}")
+    return {".jpg": "JPEG", ".tif": "TIFF"}.get(path.suffix.lower(), path.suffix[1:].upper())
+
+
+def _unknown(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp" and head[8:] in ELSEWHERE:
+        return "HEIC, which Pillow alone cannot read without the package pillow-heif"
+    return "unknown"
+
+
+# 8 bits, and 16 bits of grey: Pillow ----------------------------------------------------------------------------------
+
+
+def _read_with_pillow(path: Path, *, exactly: bool) -> Original:
     with Image.open(path) as image:
-        if getattr(image, "n_frames", 1) > 1:
-            raise UserError(f"{path} has {image.n_frames} frames or pages: save the one to restore as a photo")
-        if image.format == "PNG" and _is_deep_colour(path):
-            raise UserError(f"{path} has 16 bits per colour, which PNG readers here reduce to 8: export it as TIFF")
-        exif = image.getexif()
-        exif.pop(ORIENTATION, None)  # `photos.read` has turned the pixels
-        original = Original(rgb, profile=image.info.get("icc_profile"), exif=exif.tobytes() if exif else None)
-        original.is_grey = image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
-        if image.mode == "CMYK":
-            original.profile = None  # it describes inks, and the pixels are RGB now
-        if image.has_transparency_data:
-            turned = photos.upright(image).convert("RGBA")
-            original.image, original.alpha = np.array(turned.convert("RGB")), np.array(turned.getchannel("A"))
-        if image.mode.startswith("I;16"):
-            original.image = np.repeat(np.asarray(photos.upright(image)).astype(np.uint16)[..., None], 3, axis=2)
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a camera's JPEG with a preview
+        if frames > 1 and image.format == "TIFF":
+            with tifffile.TiffFile(path) as file:
+                frames = _photos_in(file)
+        if exactly and frames > 1:
+            raise UserError(f"{path} has {frames} frames or pages: save the one to restore as a photo")
+        if exactly and _is_reduced(image):
+            raise UserError(
+                f"{path} has 16 bits per colour, which are read here as 8: export it as TIFF with ZIP or none"
+            )
+        image.load()
+        try:
+            original = from_image(image)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        original.metadata = metadata.of_image(image, path)
+        if image.format == "MPO" and getattr(image, "n_frames", 1) > 1:
+            original.notes.append("the other pictures in a camera's JPEG are left out")
+        if image.mode in ("CMYK", "LAB"):
+            original.notes.append(f"{image.mode} became sRGB")
     return original
 
 
-def _deep_tiff(path: Path) -> Original | None:
-    """A 16-bit colour TIFF, which Pillow cannot read; None for every other file."""
+def _is_reduced(image: Image.Image) -> bool:
+    """Whether Pillow is about to make 8 bits of 16: the name of what it unpacks ends in ;16 then."""
+    arguments = image.tile[0].args if image.tile else ""
+    raw = (
+        arguments
+        if isinstance(arguments, str)
+        else next((each for each in arguments or () if isinstance(each, str)), "")
+    )
+    return ";16" in raw and not image.mode.startswith("I")
+
+
+def _pixels(image: Image.Image) -> tuple[np.ndarray, bool, np.ndarray | None]:
+    """Any mode of Pillow: RGB, whether it is grey, alpha."""
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.uint16)
+        key = image.info.get("transparency")
+        alpha = np.where(grey == key, 0, WHITE).astype(np.uint16) if isinstance(key, int) else None
+        return _three(grey), True, alpha
+    if image.mode == "F":
+        return _three(_from_floats(np.asarray(image))), True, None
+    if image.mode == "I":
+        raise UserError("holds 32-bit integers, whose white is not stated: export it with 8 or 16 bits")
+    if image.mode in ("CMYK", "LAB"):
+        return np.array(_through_profile(image)), False, None
+    is_grey = image.mode in ("1", "L", "LA", "La")
+    if image.has_transparency_data:
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)).convert("RGBA")
+        return np.array(image.convert("RGB")), is_grey, np.array(image.getchannel("A"))
+    return np.array(image.convert("RGB")), is_grey, None
+
+
+def _through_profile(image: Image.Image) -> Image.Image:
+    """Inks or CIELAB as sRGB: inks by their own profile where there is one."""
+    try:
+        if image.mode == "LAB":
+            source = ImageCms.createProfile("LAB")
+        else:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, KeyError, TypeError, ValueError):
+        return image.convert("RGB")
+
+
+def _three(grey: np.ndarray) -> np.ndarray:
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _from_floats(values: np.ndarray) -> np.ndarray:
+    """Floats as uint16: 1 is white, and a few highlights beyond it are clipped; or 255 is, where most are above 1."""
+    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=0.0)
+    beyond, largest = float((values > 1).mean()), float(values[np.isfinite(values)].max(initial=0))
+    if beyond <= 0.05 and largest <= 16:
+        white = 1.0
+    elif beyond >= 0.5 and 64 < largest <= 255:
+        white = 255.0
+    else:
+        raise UserError(f"holds floats up to {largest:.3g}, and not which is white: export it with 8 or 16 bits")
+    return (values / white * WHITE).round().clip(0, WHITE).astype(np.uint16)
+
+
+# Deeper TIFFs: tifffile -----------------------------------------------------------------------------------------------
+
+
+def _read_deep_tiff(path: Path, *, exactly: bool) -> Original | None:
+    """A TIFF of more than 8 bits, which Pillow would reduce or misread; None for every other file."""
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
-            if len(file.pages) > 1 or page.dtype != np.uint16 or page.ndim != 3 or page.shape[2] not in (3, 4):
+            if page.dtype is None or page.dtype in (np.uint8, np.bool_) or page.photometric is None:
                 return None
-            if page.size > 4 * Image.MAX_IMAGE_PIXELS:
-                raise UserError(f"{path} has too many pixels to be read safely: make it smaller first")
-            pixels = page.asarray()
-            if pixels.shape != page.shape:  # damaged tags contradict each other
-                return None
-            return Original(pixels[..., :3])
-    except (OSError, ValueError, IndexError, tifffile.TiffFileError):
-        return None  # `photos.read` says what is wrong
+            return _deep_page(path, page, _photos_in(file), exactly=exactly)
+    except UserError as error:
+        raise error if str(path) in str(error) else UserError(f"{path}: {error}") from None
+    except (PermissionError, MemoryError):
+        raise
+    except Exception:  # no TIFF, or a damaged one: Pillow says what is wrong
+        return None
 
 
-def _is_deep_colour(path: Path) -> bool:
-    """Depth and colour type stand at fixed places of a PNG's header."""
-    with path.open("rb") as file:
-        header = file.read(26)
-    return header[24] == 16 and header[25] in (2, 6)
+def _photos_in(file: tifffile.TiffFile) -> int:
+    """How many pages of a TIFF are photos, and not smaller copies or masks of one; a damaged file's never end."""
+    return max(1, sum(not (page.is_reduced or page.is_mask) for page in islice(file.pages, MOST_PAGES)))
+
+
+def _deep_page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool) -> Original | None:
+    if exactly and pages > 1:
+        raise UserError(f"{path} has {pages} frames or pages: save the one to restore as a photo")
+    if page.size > 4 * Image.MAX_IMAGE_PIXELS:
+        raise UserError(f"{path} has too many pixels to be read safely: make it smaller first")
+    colours = {0: 1, 1: 1, 2: 3}.get(int(page.photometric))
+    kind = page.dtype.kind
+    if (
+        colours is None
+        or page.axes not in ("YX", "YXS", "SYX")
+        or kind not in "fu"
+        or (kind == "u" and page.dtype.itemsize > 2)
+    ):
+        if not exactly and kind == "u" and page.dtype.itemsize == 2:
+            return None  # Pillow's 8 bits
+        what = f"{page.dtype} numbers as {page.photometric.name}"
+        raise UserError(f"{path} holds {what}: export it as RGB or grey with 8 or 16 bits")
+    try:
+        pixels = page.asarray()
+    except (ValueError, KeyError, NotImplementedError) as error:
+        if "codec" not in str(error).lower() and "COMPRESSION" not in str(error):
+            return None  # damaged
+        if not exactly or (colours == 1 and page.samplesperpixel == 1 and kind == "u" and page.photometric == 1):
+            return None  # Pillow keeps 16 bits of grey, and unpacks every compression
+        raise UserError(
+            f"{path} has 16 bits compressed with {page.compression.name}, which are read here as 8: "
+            f"export it uncompressed or with ZIP"
+        ) from None
+    if pixels.shape != page.shape:  # damaged tags contradict each other
+        return None
+    if kind == "u" and page.bitspersample != 16:
+        raise UserError(f"{path} has {page.bitspersample} bits per colour: export it with 8 or 16")
+    pixels = pixels[..., None] if page.axes == "YX" else pixels.transpose(1, 2, 0) if page.axes == "SYX" else pixels
+    extras = pixels.shape[2] - colours
+    kinds = [int(each) for each in page.extrasamples]
+    if extras < 0 or extras > 1:
+        raise UserError(f"{path} has {pixels.shape[2]} channels: export it as RGB or grey")
+    has_alpha = extras == 1 and kinds[:1] in ([1], [2])
+    colour = _from_floats(pixels[..., :colours]) if kind == "f" else pixels[..., :colours].astype(np.uint16)
+    alpha = None
+    if has_alpha:
+        alpha = pixels[..., colours]
+        alpha = (
+            (np.nan_to_num(alpha).clip(0, 1) * WHITE).round().astype(np.uint16)
+            if kind == "f"
+            else alpha.astype(np.uint16)
+        )
+        if kinds[0] == 1:  # multiplied in
+            shares = np.maximum(alpha, 1).astype(np.float64)[..., None] / WHITE
+            colour = (colour / shares).round().clip(0, WHITE).astype(np.uint16)
+    if int(page.photometric) == 0:
+        colour = WHITE - colour
+    tag = page.tags.get(metadata.ORIENTATION)
+    orientation = tag.value if tag is not None and tag.value in range(1, 9) else 1
+    image = turned(np.repeat(colour, 3, axis=2) if colours == 1 else colour, orientation)
+    original = Original(image, colours == 1, None if alpha is None else turned(alpha, orientation))
+    original.metadata = metadata.of_page(path, page)
+    if extras and not has_alpha:
+        original.notes.append("a fourth channel of unknown meaning is left out")
+    return original
+
+
+def _write_tiff(path: str, pixels: np.ndarray, alpha: np.ndarray | None, kept: Metadata) -> None:
+    """One page, uncompressed; EXIF's own directories follow the pixels, and what points to them is set last."""
+    colour = "minisblack" if pixels.ndim == 2 else "rgb"
+    if alpha is not None:
+        pixels = np.dstack([pixels, alpha])
+    groups = {group: tags for group, tags in kept.exif.items() if group in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)}
+    tags = [_tiff_tag(tag, value) for tag, value in kept.exif.get(0, {}).items() if tag not in (0x011A, 0x011B, 0x0128)]
+    tags += [(int(group) - 1, 4, 1, 0, True) for group in groups]  # tifffile writes no tag of that name
+    if kept.xmp:
+        tags.append((700, 1, len(kept.xmp), kept.xmp, True))
+    tifffile.imwrite(
+        path,
+        pixels,
+        byteorder="<",
+        photometric=colour,
+        planarconfig="contig" if pixels.ndim == 3 else None,
+        extrasamples=None if alpha is None else ["unassalpha"],
+        metadata=None,
+        software=False,
+        iccprofile=kept.profile,
+        resolution=kept.dpi or (72, 72),
+        resolutionunit="INCH" if kept.dpi else "NONE",
+        extratags=sorted(tag for tag in tags if tag is not None),
+    )
+    for group, content in groups.items():
+        offset = os.path.getsize(path) + os.path.getsize(path) % 2
+        if offset > 2**32 - 2**20:  # a BigTIFF has room for a photo's own tags alone
+            return
+        with tifffile.TiffFile(path) as file:
+            entry = file.pages[0].tags[int(group) - 1].offset
+        directory = ImageFileDirectory_v2(b"II*\0\x08\0\0\0", group=int(group))
+        for tag, value in content.items():
+            directory[tag] = value
+        with open(path, "r+b") as file:
+            file.seek(offset)
+            file.write(directory.tobytes(offset))
+            file.seek(entry)
+            file.write(struct.pack("<HHII", int(group), 4, 1, offset))
+
+
+def _tiff_tag(tag: int, value: object) -> tuple | None:
+    """A tag of the photo as tifffile takes it: (code, type, count, value, once)."""
+    if isinstance(value, str):
+        return (tag, 2, 0, value.encode("ascii", "replace") + b"\0", True)
+    if isinstance(value, bytes):
+        return (tag, 2, 0, value + b"\0", True) if tag < 0x9C9B else (tag, 1, len(value), value, True)
+    if isinstance(value, int) and 0 <= value < 2**32:
+        return (tag, 3 if value < 2**16 else 4, 1, value, True)
+    return None

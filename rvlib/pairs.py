@@ -1,6 +1,9 @@
 """Pairs of degraded and reference photos: whole photos to test on, random patches to train on."""
 
+import os
 import zlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from inspect import isfunction
 from math import prod
 from pathlib import Path
@@ -21,14 +24,99 @@ Pair = tuple[np.ndarray, np.ndarray]
 def photo_pairs(references: dict[str, np.ndarray], degradation, *, seed: int = 0) -> dict[str, Pair]:
     """Degrade each reference (uint8 H x W x 3): {name: (degraded, reference)}; the same seed gives the same pairs.
 
-    A degradation that shrinks crops its reference to a multiple of its scale first.
+    A degradation that shrinks crops its reference to a multiple of its scale first. Raises UserError for a reference
+    of which nothing is left then.
     """
     pairs = {}
     for name, reference in references.items():
+        height, width = reference.shape[:2]
         reference = mod_crop(reference, getattr(degradation, "scale", 1))
-        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        if not reference.size:
+            raise UserError(
+                f"{name} has {width} x {height} pixels, too few for scale {degradation.scale}: leave it out"
+            )
+        rng = np.random.default_rng([seed, zlib.crc32(os.fsencode(name))])
         pairs[name] = (degradation(reference, rng), reference)
     return pairs
+
+
+def given_pair(name: str, degraded: np.ndarray, reference: np.ndarray, scale: int) -> Pair:
+    """A pair of your own for a network of that scale, the reference cropped to a multiple of it.
+
+    Raises UserError, which names the photo, where the reference is not `scale` times as large as the degraded photo.
+    """
+    cropped = mod_crop(reference, scale)
+    if cropped.size and cropped.shape[:2] == tuple(scale * side for side in degraded.shape[:2]):
+        return degraded, cropped
+    (low, wide), (high, long) = degraded.shape[:2], reference.shape[:2]
+    told = f"{name}: the reference has {long} x {high} pixels, the degraded photo {wide} x {low}"
+    factors = {high // low, long // wide}
+    hint = f", but {factors.pop()} times: give --scale" if len(factors) == 1 and min(factors) > 0 else ""
+    if low > high and wide > long:
+        hint = ": are the two folders the wrong way round?"
+    raise UserError(f"{told}, which is not {scale} times as large, as this network needs{hint}")
+
+
+def check_given(references: Mapping[str, np.ndarray], degraded: Mapping[str, np.ndarray], scale: int) -> None:
+    """Raise UserError, before anything is trained, for a pair that is not as a network of that scale needs it."""
+    for name, reference in references.items():
+        if name in degraded:  # `Patches` names those that stand alone
+            given_pair(name, degraded[name], reference, scale)
+
+
+def own_files(folder: Path, degraded: Path | None) -> dict[str, dict[str, Path]]:
+    """Your own photos to train on: {"references": {name: file}, "degraded": {the same names: file}, or nothing}."""
+    if degraded is None:
+        return {"references": photos.by_name(photos.folder(folder)), "degraded": {}}
+    pairs = photos.pair_folder(degraded, folder)
+    return {"references": {high.stem: high for _, high in pairs}, "degraded": {high.stem: low for low, high in pairs}}
+
+
+def read_each(files: Mapping[str, Path]) -> Iterator[tuple[str, np.ndarray]]:
+    """The photos of files by their names, one after the other."""
+    return ((name, photos.read(file)) for name, file in files.items())
+
+
+def own_validation(folder: Path, degraded: Path | None) -> dict[str, np.ndarray | Pair]:
+    """Your own photos to choose the best weights on, by file name, or the pairs of its `reference/` and `degraded/`.
+
+    Raises UserError for photos alone beside training photos degraded by something else than the study, with which
+    these could not be compared.
+    """
+    if (folder / "degraded").is_dir():
+        sides = own_files(folder / "reference", folder / "degraded")
+        low, high = (dict(read_each(sides[side])) for side in ("degraded", "references"))
+        return {name: (low[name], high[name]) for name in high}
+    if degraded is not None:
+        raise UserError(
+            f"--validation degrades its photos as the study does, and --degraded holds others: leave one of them out, "
+            f"or put validation pairs into {folder / 'reference'} and {folder / 'degraded'}"
+        )
+    return dict(read_each({file.name: file for file in photos.folder(folder)}))
+
+
+def measured_pairs(
+    reference: Path, degraded: Path | None, degradation, *, scale: int
+) -> tuple[dict[str, Pair], list[str], list[str]]:
+    """The pairs of your own folders by file name, what is wrong with photos that are left out, and notes.
+
+    Without a folder of degraded photos they are made by `degradation`.
+    """
+    found = [(None, file) for file in photos.folder(reference)]
+    if degraded is not None:
+        found = photos.pair_folder(degraded, reference)
+    pairs, faults = {}, []
+    for low, high in found:
+        try:
+            image = photos.read(high)
+            if low is None:
+                pairs |= photo_pairs({high.name: image}, degradation)
+            else:
+                pairs[high.name] = given_pair(high.name, photos.read(low), image, scale)
+        except UserError as error:
+            faults.append(str(error))
+    notes = [photos.passed_over(place) for place in (reference, degraded) if place is not None]
+    return pairs, faults, [note for note in notes if note]
 
 
 def set_pairs(data: Path, name: str, degradation, *, split: str = "test", limit: int | None = None) -> dict[str, Pair]:
@@ -59,7 +147,7 @@ class Patches:
 
     def __init__(
         self,
-        references: dict[str, np.ndarray],
+        references: Mapping[str, np.ndarray],
         degradation,
         *,
         patch_size: int,
@@ -67,12 +155,12 @@ class Patches:
         augment: bool = True,
         seed: int = 0,
     ):
-        """`degradation` makes the degraded photos, or is a dict of them by the references' names.
+        """`degradation` makes the degraded photos, or is a mapping of them by the references' names.
 
         `patch_size` is the side of the reference patch; `channels=1` keeps the luminance alone.
         """
         self.seed, self.augment, self.channels, self.degradation = seed, augment, channels, degradation
-        is_given = isinstance(degradation, dict)
+        is_given = isinstance(degradation, Mapping)
         self.scale = _scale(references, degradation) if is_given else getattr(degradation, "scale", 1)
         self.is_fresh = not is_given and getattr(degradation, "is_random", False)
         if patch_size < 1 or patch_size % self.scale:
@@ -98,7 +186,7 @@ class Patches:
         """Degraded and reference photo number `index`, C x H x W, made when it is first asked for."""
         if index not in self.pairs:
             name, reference = self.references[index]
-            if isinstance(self.degradation, dict):
+            if isinstance(self.degradation, Mapping):
                 pair = self.degradation[name], mod_crop(reference, self.scale)
             else:
                 pair = photo_pairs({name: reference}, self.degradation, seed=self.seed)[name]
@@ -108,14 +196,14 @@ class Patches:
     @property
     def provenance(self) -> dict:
         """What patches are cut from and how, differing where the photos or what is done to them differ."""
-        made = "photos of their own" if isinstance(self.degradation, dict) else repr(self.degradation)
+        made = "photos of their own" if isinstance(self.degradation, Mapping) else repr(self.degradation)
         photos = {"photos": len(self), "crc": f"{self.checksum:08x}", "degraded": made, "scale": self.scale}
         return photos | {"patch_size": self.reference_side, "augment": self.augment, "seed": self.seed}
 
     @property
     def made_by(self) -> list[type]:
         """The classes and functions that degrade."""
-        if isinstance(self.degradation, dict):
+        if isinstance(self.degradation, Mapping):
             return []
         steps = getattr(self.degradation, "steps", ())
         return [each if isfunction(each) else type(each) for each in (self.degradation, *steps)]
@@ -125,6 +213,11 @@ class Patches:
 
     def batch(self, number: int, size: int, *, part: slice = slice(None)) -> tuple[Tensor, Tensor, list[str]]:
         """Batch `number` (or a `part` of it): degraded (b c p p), reference (b c s·p s·p) in [0, 1], photo names."""
+        degraded, reference, names = self.cut(number, size, part=part)
+        return to_unit(degraded), to_unit(reference), names
+
+    def cut(self, number: int, size: int, *, part: slice = slice(None)) -> tuple[Tensor, Tensor, list[str]]:
+        """The same in the photos' own numbers: uint8 for RGB, a quarter of what `to_unit` makes of it on the device."""
         rng = np.random.default_rng([self.seed, number])
         draws = rng.random((size, 3))
         turns = rng.integers(8, size=size) if self.augment else np.zeros(size, int)
@@ -139,10 +232,11 @@ class Patches:
                 small, large = self._fresh(photo, y, x, np.random.default_rng([self.seed, number, position]))
             else:
                 small, large = self._made(index, y, x)
-            degraded.append(_turn(small, turns[position]))
-            reference.append(_turn(large, turns[position]))
+            # the photos keep a pixel's channels side by side; turning is faster once a patch is in planes
+            degraded.append(_turn(np.ascontiguousarray(small), turns[position]))
+            reference.append(_turn(np.ascontiguousarray(large), turns[position]))
             names.append(name)
-        return _stack(degraded), _stack(reference), names
+        return torch.from_numpy(np.stack(degraded)), torch.from_numpy(np.stack(reference)), names
 
     def _made(self, index: int, y: int, x: int) -> tuple[np.ndarray, np.ndarray]:
         """The patches at (y, x) of the degraded photo, cut from the pair that is kept."""
@@ -157,22 +251,51 @@ class Patches:
         return _planes(small, self.channels), _planes(photo[top : top + side, left : left + side], self.channels)
 
 
-def _scale(references: dict[str, np.ndarray], degraded: dict[str, np.ndarray]) -> int:
+class Ahead:
+    """Batches that a thread makes while the one before is computed on, in memory that a GPU fetches from by itself."""
+
+    def __init__(self, make: Callable[[int], tuple[Tensor, Tensor, list[str]]], *, pin: bool):
+        """`make(number)` gives a batch and its names; `pin` for CUDA alone."""
+        self.make, self.pin = make, pin
+        self.thread, self.waiting = ThreadPoolExecutor(1), {}
+
+    def __call__(self, number: int) -> tuple[Tensor, Tensor, list[str]]:
+        """Batch `number`, made already where the one before was asked for last; the next one is begun."""
+        ready: Future | None = self.waiting.pop(number, None)
+        batch = ready.result() if ready is not None else self._made(number)
+        self.waiting = {number + 1: self.thread.submit(self._made, number + 1)}
+        return batch
+
+    def _made(self, number: int) -> tuple[Tensor, Tensor, list[str]]:
+        degraded, reference, names = self.make(number)
+        return (degraded.pin_memory(), reference.pin_memory(), names) if self.pin else (degraded, reference, names)
+
+
+def to_unit(patches: Tensor) -> Tensor:
+    """uint8 -> float32 in [0, 1]; what is float already stays."""
+    return patches.float() / 255 if patches.dtype == torch.uint8 else patches
+
+
+def _scale(references: Mapping[str, np.ndarray], degraded: Mapping[str, np.ndarray]) -> int:
     """How many times larger the references are than their degraded photos, which is to be the same for all."""
     for name in references.keys() ^ degraded.keys():
         raise UserError(f"{name} stands among the degraded photos or the references alone: pairs need both")
     scales = {n: (reference.shape[0] // degraded[n].shape[0]) for n, reference in references.items()}
     for name, reference in references.items():
         scale = scales[next(iter(scales))]
+        if scale < 1:
+            raise UserError(
+                f"{name}: the degraded photo is larger than the reference: are the two the wrong way round?"
+            )
         if mod_crop(reference, scale).shape[:2] != tuple(scale * side for side in degraded[name].shape[:2]):
             raise UserError(f"{name}: the reference is not {scale} times as large as the degraded photo, as others are")
     return scale
 
 
 def _planes(image: np.ndarray, channels: int) -> np.ndarray:
-    """uint8 H x W x 3 -> C x H x W: uint8 RGB, or unrounded luminance as float32 in [0, 1]."""
+    """uint8 H x W x 3 -> C x H x W: uint8 RGB as a view, or unrounded luminance as float32 in [0, 1]."""
     if channels == 3:
-        return np.ascontiguousarray(image.transpose(2, 0, 1))
+        return image.transpose(2, 0, 1)
     return luminance(to_tensor(image))[0].numpy()
 
 
@@ -183,8 +306,3 @@ def _turn(patch: np.ndarray, turn: int) -> np.ndarray:
     if turn % 2:
         patch = patch[:, :, ::-1].swapaxes(1, 2)
     return patch[:, :, ::-1] if turn >= 4 else patch
-
-
-def _stack(patches: list[np.ndarray]) -> Tensor:
-    batch = torch.from_numpy(np.stack(patches))
-    return batch.float() / 255 if batch.dtype == torch.uint8 else batch

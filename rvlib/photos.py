@@ -1,19 +1,24 @@
 """Photos in files: reading anything that is one, writing without ever leaving half a file, finding and pairing them."""
 
 import importlib.util
-import warnings
+import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 import rvlib
+from rvlib import originals
 from rvlib.errors import UserError
-from rvlib.files import write_atomically
+from rvlib.files import reason_of
+from rvlib.originals import SUFFIXES, Original
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-# restored photos are looked at closely: what a format loses by default (JPEG quality 75) would hide what was gained
-SAVE_OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+READ = SUFFIXES | {".avif", ".gif", ".jfif"}
+"""What a folder's photos end in; `SUFFIXES` are those that are written."""
+
+UNREAD = {".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".psd", ".exr"}
+"""Photos that other programs read: a folder's are named, not passed over in silence."""
+
 SAMPLES = {
     "astronaut": "skimage/data/astronaut.png",
     "chelsea": "skimage/data/chelsea.png",
@@ -29,30 +34,12 @@ SAMPLES = {
 def read(path: str | Path) -> np.ndarray:
     """Read a photo as uint8 H x W x 3 RGB, turned as its EXIF says.
 
-    Grey and palette photos become RGB, CMYK is converted, 16 bits are rounded to 8, floats count as 0 to 1 or 0 to 255,
-    and what is transparent is laid on white. Of several frames the first is read. Raises UserError for a missing file
-    and for one that is no photo, damaged, or beyond Pillow's limit of pixels (179 million).
+    Grey and palette photos become RGB, inks are converted by their profile, 16 bits are rounded to 8, and what is
+    transparent is laid on white. Of several frames the first is read. Floats count as 0 to 1, or as 0 to 255 where most
+    are above 1. Raises UserError for a missing file and for one that is no photo, damaged, or beyond Pillow's limit of
+    pixels (179 million). `originals.read` gives all that belongs to a photo.
     """
-    path = Path(path)
-    if not path.is_file():
-        reason = "is a folder, not a photo" if path.is_dir() else "does not exist"
-        raise UserError(f"{path} {reason}: check the name of the photo")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata and from half its limit of pixels on
-            with Image.open(path) as image:
-                image.load()
-                return _rgb(upright(image))
-    except Image.DecompressionBombError:
-        raise UserError(f"{path} has too many pixels to be read safely: make it smaller first") from None
-    except MemoryError:
-        raise UserError(f"{path} does not fit into memory: make it smaller first") from None
-    except PermissionError:
-        raise UserError(f"{path} may not be read: change its permissions") from None
-    except UnidentifiedImageError:
-        raise UserError(f"{path} is no readable photo (its format is unknown): export it as PNG or JPEG") from None
-    except Exception as error:  # a damaged file makes Pillow's decoders raise whatever they run into
-        raise UserError(f"{path} is no readable photo ({error}): it may be damaged, export it again") from error
+    return originals.eight_bits(originals.read(path, exactly=False))
 
 
 def write(path: str | Path, image: np.ndarray) -> None:
@@ -61,14 +48,9 @@ def write(path: str | Path, image: np.ndarray) -> None:
     JPEG is written at quality 95, the other formats without loss. Raises UserError for an unknown suffix and where the
     file cannot be written; what stood there before then stays.
     """
-    path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{path}: choose a name that ends in one of {', '.join(sorted(SUFFIXES))}")
     if image.dtype != np.uint8:
         raise ValueError(f"a photo is written from uint8, not {image.dtype}")
-    kind = Image.registered_extensions()[path.suffix.lower()]
-    options = SAVE_OPTIONS.get(kind, {})
-    write_atomically(path, lambda temporary: Image.fromarray(image).save(temporary, format=kind, **options))
+    Original(image).write(Path(path), image)
 
 
 def sample(name: str) -> np.ndarray:
@@ -80,17 +62,66 @@ def sample(name: str) -> np.ndarray:
 
 
 def folder(path: str | Path) -> list[Path]:
-    """The photo files of a folder, sorted by name; raises UserError where there is none."""
-    path = Path(path)
-    if not path.is_dir():
-        reason = "is not a folder" if path.exists() else "does not exist, so it is not a folder"
-        raise UserError(f"{path} {reason}")
-    hidden = (".", "~")  # what other systems leave beside photos ("._photo.jpg") is none
-    found = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(hidden)]
-    found = sorted(file for file in found if file.is_file())
+    """The photo files of a folder, sorted by name; raises UserError where there is none, or it may not be read."""
+    found, faults = walk(Path(path))
+    if faults:
+        raise UserError(faults[0])
     if not found:
-        raise UserError(f"{path} holds no photos ({', '.join(sorted(SUFFIXES))})")
+        raise UserError(no_photos(Path(path)))
     return found
+
+
+def walk(path: Path, *, recursive: bool = False) -> tuple[list[Path], list[str]]:
+    """The photo files of a folder, sorted, and what of it could not be looked into, in words.
+
+    What other systems leave beside photos ("._photo.jpg", __MACOSX) is none. Links to folders are not followed. Raises
+    UserError where there is no such folder.
+    """
+    if not os.path.isdir(path):
+        reason = "is not a folder" if os.path.exists(path) else "does not exist, so it is not a folder"
+        raise UserError(f"{path} {reason}")
+    found, faults = [], []
+    for place, folders, names in os.walk(
+        path, onerror=lambda error: faults.append(f"{error.filename} {_may_not(error)}")
+    ):
+        folders[:] = [name for name in folders if recursive and _is_seen(name)]
+        files = [Path(place) / name for name in names if _is_seen(name) and Path(name).suffix.lower() in READ]
+        found += [
+            file for file in files if os.path.isfile(file) or not os.path.exists(file)
+        ]  # a link to nothing is named
+    return sorted(found), faults
+
+
+def no_photos(path: Path, *, recursive: bool = False) -> str:
+    """What is said of a folder without photos."""
+    told = passed_over(path, recursive=recursive)
+    inside = " and its folders hold" if recursive else " holds"
+    return f"{path}{inside} no photos ({', '.join(sorted(SUFFIXES))}){'; ' if told else ''}{told}"
+
+
+def passed_over(path: Path, *, recursive: bool = False) -> str:
+    """In words how many photos of a folder are of formats that nothing here reads; empty where there are none."""
+    kinds: Counter[str] = Counter()
+    for _, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if recursive and _is_seen(name)]
+        kinds.update(Path(name).suffix.lower() for name in names if _is_seen(name))
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind in UNREAD)
+    return f"{told} in {path} cannot be read here: export them as PNG, TIFF or JPEG" if told else ""
+
+
+def _is_seen(name: str) -> bool:
+    return not name.startswith((".", "~")) and name != "__MACOSX"
+
+
+def _may_not(error: OSError) -> str:
+    may_not = isinstance(error, PermissionError)
+    return "may not be read: change its permissions" if may_not else f"could not be read {reason_of(error)}"
+
+
+def by_name(files: list[Path]) -> dict[str, Path]:
+    """Photo files by their name without suffix; where two share it (a.png, a.jpg), by the whole name."""
+    stems = Counter(file.stem for file in files)
+    return {file.stem if stems[file.stem] == 1 else file.name: file for file in files}
 
 
 def pair_folder(degraded: str | Path, reference: str | Path) -> list[tuple[Path, Path]]:
@@ -128,8 +159,9 @@ def place(root: str | Path, name: str, *, split: str = "test", role: str = "refe
 def load_set(
     root: str | Path, name: str, *, split: str = "test", role: str = "reference", limit: int | None = None
 ) -> dict[str, np.ndarray]:
-    """The photos of a set, which `place` finds, by name: {stem: uint8 H x W x 3}, the first `limit` of them."""
-    return {file.stem: read(file) for file in folder(place(root, name, split=split, role=role))[:limit]}
+    """The photos of a set, which `place` finds, by name (`by_name`): uint8 H x W x 3, the first `limit` of them."""
+    files = by_name(folder(place(root, name, split=split, role=role)))
+    return {photo: read(file) for photo, file in list(files.items())[:limit]}
 
 
 def load_sets(root: str | Path, names: list[str], *, split: str, role: str = "reference") -> dict[str, np.ndarray]:
@@ -140,28 +172,3 @@ def load_sets(root: str | Path, names: list[str], *, split: str, role: str = "re
             found = load_set(root, name, split=split, role=role)
             loaded |= {f"{name}/{photo}": image for photo, image in found.items()}
     return loaded
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF orientation says."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # broken EXIF data is no reason to refuse the photo
-        return image
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-    """Any mode of Pillow to uint8 H x W x 3."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.float64)
-        if image.mode != "F":
-            eight_bits = image.mode == "I" and grey.max() <= 255  # that mode holds either
-            grey = grey if eight_bits else grey / 257
-        elif 0 <= grey.min() and grey.max() <= 1:
-            grey = 255 * grey
-        grey = np.nan_to_num(grey).round().clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))  # a copy that may be written to

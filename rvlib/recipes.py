@@ -1,6 +1,6 @@
 """Training a method by its recipe, which stands in the method's record next to its network (`rvlib.models`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +9,15 @@ import pandas as pd
 import torch
 from torch import nn
 
+from rvlib import shelf
+from rvlib.checkpoint import load, save
 from rvlib.degrade import Bicubic, MotionBlur
 from rvlib.errors import UserError
 from rvlib.losses import PIXEL_LOSSES
 from rvlib.metrics import psnr
 from rvlib.models import METHODS, create
-from rvlib.pairs import Pair, Patches, photo_pairs
+from rvlib.models.base import RestorationModel
+from rvlib.pairs import Pair, Patches, check_given, given_pair, photo_pairs
 from rvlib.processes import in_processes
 from rvlib.restore import restore
 from rvlib.settings import Settings
@@ -51,12 +54,12 @@ def degradation(task: str, scale: int, *, training: bool = False) -> Bicubic | M
 
 def train(
     method: str,
-    references: dict[str, np.ndarray],
+    references: Mapping[str, np.ndarray],
     *,
     run: str | Path,
-    degraded: dict[str, np.ndarray] | None = None,
-    validation: dict[str, np.ndarray] | None = None,
-    start: nn.Module | None = None,
+    degraded: Mapping[str, np.ndarray] | None = None,
+    validation: Mapping[str, np.ndarray | Pair] | None = None,
+    start: nn.Module | str | Path | None = None,
     scale: int | None = None,
     arguments: dict | None = None,
     loss: str | None = None,
@@ -69,12 +72,14 @@ def train(
     """Train a method on photos (uint8 H x W x 3 by name) and return the model and its log.
 
     The model learns to undo the task's degradation, or to make the references from the `degraded` photos of the same
-    names. `start` is a model to continue from: SRResNet for SRGAN, stage 1 for stage 2 of DiffIR. `arguments` go to
-    the model; `loss` (a name of `losses.PIXEL_LOSSES`) and `settings` (steps, batch_size, learning_rate, ...) overwrite
-    the recipe's. `validation` photos are restored now and then, and their mean PSNR chooses the best weights
-    (`mean_psnr`). With `replace_run`, another run in the folder is set aside. Several `processes` share each batch, a
-    GPU each where there are any, and reach the same weights; the call then finds their run complete. Raises UserError
-    for an unknown method, loss or setting, or a value out of range.
+    names. `start` is a model to continue from, or what `load` takes: SRResNet for SRGAN, stage 1 for stage 2 of
+    DiffIR. `arguments` go to the model; without them it has the architecture of the start, or the recipe's. `loss` (a
+    name of `losses.PIXEL_LOSSES`) and `settings` (steps, batch_size, learning_rate, ...) overwrite the recipe's, whose
+    warm-up takes a tenth of the steps at most. `validation` photos, or pairs (degraded, reference), are restored now
+    and then, and their mean PSNR chooses the best weights (`mean_psnr`). With `replace_run`, another run in the folder
+    is set aside. Several `processes` share each batch, a GPU each where there are any, and reach the same weights
+    (`rvlib.processes`); the call then finds their run complete. Raises UserError for an unknown method, loss or
+    setting, or a value out of range.
     """
     if method not in RECIPES:
         raise UserError(f"there is no recipe for {method!r}: choose one of {', '.join(RECIPES)}")
@@ -87,16 +92,23 @@ def train(
     if loss not in PIXEL_LOSSES:
         raise UserError(f"unknown loss {loss!r}: choose one of {', '.join(PIXEL_LOSSES)}")
     if processes > 1:
-        given = {"degraded": degraded, "validation": validation, "start": start, "scale": scale, "arguments": arguments}
-        given |= {"run": run, "loss": loss, "patch_size": patch_size, "replace_run": replace_run}
-        in_processes(processes, train, method, references, **given, **settings)
+        given = {"run": run, "validation": validation, "scale": scale, "arguments": arguments, "loss": loss}
+        given |= {"patch_size": patch_size, "replace_run": replace_run}
+        _train_in(processes, method, references, degraded, start, **given, **settings)
     chosen = replace(recipe.settings, **settings)
+    if "warmup_steps" not in settings:
+        chosen = replace(chosen, warmup_steps=min(chosen.warmup_steps, chosen.steps // 10))
+    start = load(start) if isinstance(start, str | Path) else start
+    if start is not None and not arguments:
+        arguments = _architecture(start, METHOD_OF[method].network)
     torch.manual_seed(chosen.seed)  # the fresh weights
     given = {} if scale is None else {"scale": scale}
     model = create(METHOD_OF[method].network, **{**recipe.arguments, **given, **(arguments or {})})
     model.method = METHOD_OF[method].key
     begun_from = checksum(start)
     trained, objective = recipe.prepare(model, start, PIXEL_LOSSES[loss])
+    if degraded is not None:
+        check_given(references, degraded, model.scale)
     patches = Patches(
         references,
         degradation(model.task, model.scale, training=True) if degraded is None else degraded,
@@ -104,7 +116,7 @@ def train(
         channels=model.channels,
         seed=chosen.seed,
     )
-    pairs = photo_pairs(validation, degradation(model.task, model.scale)) if validation else {}
+    pairs = validation_pairs(validation or {}, model)
     history = fit(
         trained,
         objective,
@@ -116,7 +128,43 @@ def train(
         replace=replace_run,
         on_log=on_log,
     )
+    model.requires_grad_(True)
     return model, history
+
+
+def _train_in(processes: int, method: str, references: Mapping, degraded: Mapping | None, start, **given) -> None:
+    """Train in several processes, which get photos and start as files: each of them maps what lies in memory once."""
+    folder = shelf.place(given["run"])
+    try:
+        references = shelf.write(references.items(), folder / "references.u8")
+        degraded = None if degraded is None else shelf.write(degraded.items(), folder / "degraded.u8")
+        if isinstance(start, nn.Module):
+            save(start, folder / "start.safetensors")
+            start = folder / "start.safetensors"
+        in_processes(processes, train, method, references, degraded=degraded, start=start, **given)
+    finally:
+        shelf.clear(given["run"])
+
+
+def _architecture(start: RestorationModel, name: str) -> dict:
+    """The arguments of the network to start from, without what says which stage of DiffIR it is."""
+    spec = start.spec
+    if spec["name"] != name:
+        raise UserError(f"the weights to start from are {spec['name']}'s, and {name} is to be trained")
+    return {key: value for key, value in spec["arguments"].items() if key != "stage"}
+
+
+def validation_pairs(validation: Mapping, model: nn.Module) -> dict[str, Pair]:
+    """Given pairs, and photos degraded as the task asks; raises UserError for what is too small or does not fit."""
+    kind, least, pairs = degradation(model.task, model.scale), 4 * model.scale, {}
+    for name, given in validation.items():
+        reference = given[1] if isinstance(given, tuple) else given
+        height, width = reference.shape[:2]
+        if min(height, width) < least:
+            raise UserError(f"validation photo {name} has {width} x {height} pixels, fewer than {least}: take it away")
+        is_pair = isinstance(given, tuple)
+        pairs[name] = given_pair(name, *given, model.scale) if is_pair else photo_pairs({name: given}, kind)[name]
+    return pairs
 
 
 def mean_psnr(model: nn.Module, pairs: dict[str, Pair]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rvlib import complexity, photos, tiles
+from rvlib import complexity, originals, photos, tiles
 from rvlib.color import rgb_to_ycbcr, ycbcr_to_rgb
 from rvlib.degrade import imresize
 from rvlib.errors import UserError
@@ -188,7 +188,7 @@ def _as_array(image) -> np.ndarray:
     if isinstance(image, (str, Path)):
         return photos.read(image)
     if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
+        return originals.eight_bits(originals.from_image(image))
     if (
         isinstance(image, np.ndarray)
         and image.dtype in (np.uint8, np.uint16)

@@ -98,6 +98,11 @@ class Run:
         self.identity, self.history = {}, []
 
     @property
+    def exists(self) -> bool:
+        """Whether this process sees the folder that the main process writes."""
+        return (self.folder / "run.json").exists()
+
+    @property
     def weights(self) -> RestorationModel:
         """What is validated, saved and released: the averaged weights, of the generator alone where there is a game."""
         return self.average.restorer()
@@ -105,7 +110,8 @@ class Run:
     def open(self, identity: dict, *, replace: bool = False, replay=None) -> None:
         """Take up the run in the folder, or begin one.
 
-        A longer schedule lengthens the run. Where code alone differs, `replay()` must give the kept numbers again.
+        A longer schedule lengthens the run, with a longer warm-up too. Where code alone differs, `replay()` must give
+        the kept numbers again.
         Any other difference is an error that names it, or with `replace=True` sets the old run aside.
         """
         identity = json.loads(json.dumps(identity))  # as it is read again: tuples become lists
@@ -118,7 +124,7 @@ class Run:
         self.history = found["history"]
         changes = differences(found["identity"], identity)
         longer = self._is_longer(found["identity"], identity)
-        expected = ("code of ", "settings.steps ") if longer else ("code of ",)
+        expected = ("code of ", "settings.steps ", "settings.warmup_steps ") if longer else ("code of ",)
         others = [each for each in changes if not each.startswith(expected)]
         parts = (self.model, self.average, self.optimizer)
         fresh = [copy.deepcopy(part.state_dict()) for part in parts]
@@ -323,9 +329,7 @@ class Run:
         row = {"step": self.step, **{name: total / count for name, total in self.sums.items()}, **columns, **scores}
         self.sums, self.scores = {}, scores
         self.rows.append(row)
-        if not self.is_main:
-            return
-        if scores:
+        if scores and self.is_main:
             first = next(iter(scores))
             if row[first] == max(each.get(first, -math.inf) for each in self.rows):
                 self._save_weights("best.safetensors")
@@ -333,22 +337,25 @@ class Run:
         self.save()
 
     def publish(self) -> None:
-        """Write the averaged weights and the curve."""
+        """Write the averaged weights and the curve, whose last row may be that of a stretch that is under way."""
+        if not self.is_main:
+            return
         self._save_weights("last.safetensors")
-        table = pd.DataFrame(self.rows)
+        count = self.sums.get("count", 0.0)
+        means = {name: total / count for name, total in self.sums.items() if name != "count"} if count else {}
+        table = pd.DataFrame([*self.rows, {"step": self.step, **means}] if count else self.rows)
         write_atomically(self.folder / "log.csv", lambda path: table.to_csv(path, index=False))
 
     def save(self) -> None:
         """Write the state in one step: a kill leaves the one before or this one."""
-        if not self.is_main:
-            return
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            **{name: getattr(self, name) for name in ("step", "seconds", "sums", "rows", "scores")},
-        }
-        write_atomically(self.folder / "state.pt", lambda path: torch.save(state, path))
+        if self.is_main:
+            state = {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                **{name: getattr(self, name) for name in ("step", "seconds", "sums", "rows", "scores")},
+            }
+            write_atomically(self.folder / "state.pt", lambda path: torch.save(state, path))
         self.saved_step, self.replayed = self.step, []
 
     def _save_weights(self, file: str) -> None:

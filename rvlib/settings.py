@@ -12,6 +12,9 @@ from rvlib.errors import UserError
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
+LATER = {"tf32": True, "deterministic": False}
+"""Settings that came after the first runs: at these values they are not in a run's identity, as in those runs."""
+
 
 class Batch(NamedTuple):
     """What an objective sees: patches (b c p p) and (b c s·p s·p) in [0, 1], and the number of the step from 0."""
@@ -51,6 +54,8 @@ class Settings:
     accumulate: int = 1  # parts that a batch is cut into where memory is short
     validate_every: int = 1000
     seed: int = 0
+    tf32: bool = True  # on a GPU, products in TensorFloat-32, as torch had them when the official runs were made
+    deterministic: bool = False  # on a GPU, the same bits on every run; else cuDNN takes the fastest by trial
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "accumulate", "validate_every"):
@@ -60,6 +65,8 @@ class Settings:
             raise UserError(f"learning_rate must lie between 0 and 10, not {self.learning_rate}")
         if self.batch_size % self.accumulate:
             raise UserError(f"batch_size {self.batch_size} cannot be cut into {self.accumulate} equal parts")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise UserError(f"seed must be a whole number from 0 to 2**32 - 1, not {self.seed}")
         if self.optimizer not in OPTIMIZERS:
             raise UserError(f"unknown optimizer {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
 
@@ -81,10 +88,23 @@ def alone(objective: Callable[[Loss], Objective]) -> Prepare:
 
     def prepare(model: nn.Module, start: nn.Module | None, loss: Loss) -> tuple[nn.Module, Objective]:
         if start is not None:
-            model.load_state_dict(start.state_dict())
+            take_over(model, start)
         return model, objective(loss)
 
     return prepare
+
+
+def take_over(model: nn.Module, start: nn.Module) -> None:
+    """Give a network the weights of another one; raises UserError where its architecture is another."""
+    mine, theirs = ({key: each.shape for key, each in network.state_dict().items()} for network in (model, start))
+    if mine != theirs:
+        key = next(key for key in [*mine, *theirs] if mine.get(key) != theirs.get(key))
+        sizes = (f"{tuple(side[key])}" if key in side else "none" for side in (theirs, mine))
+        raise UserError(
+            f"the weights to start from belong to another architecture ({key}: {' -> '.join(sizes)}): leave the "
+            f"arguments away, and it is that of the start"
+        )
+    model.load_state_dict(start.state_dict())
 
 
 @dataclass(frozen=True, kw_only=True)

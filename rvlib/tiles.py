@@ -77,7 +77,10 @@ def fitting(bytes_per_pixel: float, bytes_per_row: float, device: torch.device, 
     A row of tiles, which is as wide as the photo, is to fit into half a GiB.
     """
     if device.type == "cuda":
-        budget = torch.cuda.mem_get_info(device)[0] / 2
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
+            device
+        )  # by torch, free to be used again
+        budget = (torch.cuda.mem_get_info(device)[0] + kept) / 2
     else:
         import psutil
 

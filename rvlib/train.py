@@ -1,7 +1,9 @@
 """One training loop for every method: what is minimised comes in as a function, the rest is here.
 
 Batch k, the learning rate at step k and the random numbers of step k are functions of k, so a run that was stopped
-anywhere resumes exactly. `rvlib.runs` keeps a run in its folder, `rvlib.processes` starts several processes.
+anywhere resumes exactly: bit for bit on a CPU, and on a GPU where `Settings.deterministic` asks for it, since cuDNN and
+NCCL add numbers in changing order otherwise. `rvlib.runs` keeps a run in its folder, `rvlib.processes` has what several
+processes need.
 """
 
 import copy
@@ -9,6 +11,7 @@ import json
 import math
 import os
 import signal
+import sys
 import threading
 import time
 import zlib
@@ -18,21 +21,36 @@ from dataclasses import asdict, fields, is_dataclass
 from functools import partial
 from inspect import isfunction
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
-from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from rvlib.errors import UserError
 from rvlib.fingerprint import code
 from rvlib.models import builder
 from rvlib.models.base import RestorationModel
-from rvlib.pairs import Patches
-from rvlib.processes import share
+from rvlib.pairs import Ahead, Patches, to_unit
+from rvlib.processes import Accelerator, gather, mean_of_all, share, synchronise
 from rvlib.runs import Run
-from rvlib.settings import OPTIMIZERS, Batch, Objective, Settings
+from rvlib.settings import LATER, OPTIMIZERS, Batch, Objective, Settings
+
+FIRST_SAVE = 20.0
+"""Seconds after which a run is saved for the first time, so that there are weights to look at in the first minute."""
+
+SAVE_EVERY = 600.0
+"""Seconds between two savings at most, however long it is to the next validation."""
+
+
+class Outcome(NamedTuple):
+    """What a step gave, the same in all processes but for the photos."""
+
+    values: dict[str, float]  # of the objective, means over the batch
+    photos: list[str]
+    wishes: dict[str, bool]  # whether any process wants to stop, to save
+    numbers: dict[str, float]  # for a proof, where they were asked for
 
 
 class Training:
@@ -54,13 +72,22 @@ class Training:
             _groups(model), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
         )
         self.part = share(settings.batch_size, accelerator)
+        size = self.part.stop - self.part.start
+        if size % settings.accumulate:
+            raise UserError(
+                f"each of {accelerator.num_processes} processes has {size} of {settings.batch_size} pairs, which "
+                f"cannot be cut into {settings.accumulate} equal parts: choose another accumulate"
+            )
         self.prepared = None
+        # on a CPU, the cores that would cut the next batch compute this one
+        device = accelerator.device.type
+        self.batches = self._cut if device == "cpu" else Ahead(self._cut, pin=device == "cuda")
 
-    def step(self, number: int, *, measure: bool = False) -> tuple[dict[str, float], list[str], dict[str, float]]:
-        """Train on batch `number`: the values of the objective, the names of its photos, and numbers for a proof.
+    def step(self, number: int, *, measure: bool = False, wishes: dict[str, bool] | None = None) -> Outcome:
+        """Train on batch `number`; a loss that is not finite, in whatever process, changes no weight.
 
-        A loss that is not finite changes no weight. The numbers (`measure=True`) are the means of both images, the
-        loss, the norm of the gradient, the learning rate and the distance of the averaged weights.
+        The numbers for a proof (`measure=True`) are the means of both images, the loss, the norm of the gradient, the
+        learning rate and the distance of the averaged weights.
         """
         settings, device = self.settings, self.accelerator.device
         if self.prepared is None:
@@ -69,22 +96,33 @@ class Training:
         _seed((settings.seed * 1_000_003 + number) * 1_009 + self.accelerator.process_index, device)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate(number) * group["factor"]
-        degraded, reference, names = self.patches.batch(number, settings.batch_size, part=self.part)
-        images = (each.to(device, memory_format=self.layout) for each in (degraded, reference))
-        values = self._backward(Batch(*images, number))
-        if not math.isfinite(values["loss"]):
-            return values, names, {}
-        largest = math.inf if settings.clip_norm is None else settings.clip_norm
-        if measure or settings.clip_norm is not None:
-            gradient = self.accelerator.clip_grad_norm_(self.prepared.parameters(), largest)
-        self.optimizer.step()
+        *pair, names = self.batches(number)
+        degraded, reference = (to_unit(each.to(device, non_blocking=True)) for each in pair)
+        images = (each.to(memory_format=self.layout) for each in (degraded, reference))
+        with _kernels(settings, device):
+            values, wishes = self._together(self._backward(Batch(*images, number)), wishes or {})
+            if not math.isfinite(values["loss"]):
+                return Outcome(values, names, wishes, {})
+            largest = math.inf if settings.clip_norm is None else settings.clip_norm
+            if measure or settings.clip_norm is not None:
+                gradient = self.accelerator.clip_grad_norm_(self.prepared.parameters(), largest)
+            self.optimizer.step()
         self.optimizer.zero_grad()
         self._follow(number)
         if not measure:
-            return values, names, {}
+            return Outcome(values, names, wishes, {})
         numbers = {"degraded": float(degraded.mean()), "reference": float(reference.mean())}
         numbers |= {"loss": values["loss"], "gradient": float(gradient), "learning_rate": settings.rate(number)}
-        return values, names, numbers | {"average": self._distance()}
+        return Outcome(values, names, wishes, numbers | {"average": self._distance()})
+
+    def _cut(self, number: int) -> tuple[Tensor, Tensor, list[str]]:
+        return self.patches.cut(number, self.settings.batch_size, part=self.part)
+
+    def _together(self, values: dict, wishes: dict[str, bool]) -> tuple[dict[str, float], dict[str, bool]]:
+        """The values as means over all processes, and the wishes of any of them."""
+        asked = {f"wish {name}": float(wish) for name, wish in wishes.items()}
+        found = mean_of_all(values | asked, self.accelerator)
+        return {name: found[name] for name in values}, {name: found[f"wish {name}"] > 0 for name in wishes}
 
     def _backward(self, batch: Batch) -> dict[str, float]:
         """Gradients of one batch, in `accumulate` parts; returns the values of the objective as numbers."""
@@ -93,8 +131,9 @@ class Training:
             with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.settings.bf16):
                 terms = self.objective(self.prepared, Batch(small, large, batch.step))
             self.accelerator.backward(terms["loss"] / parts)
-            for name, value in terms.items():
-                values[name] = values.get(name, 0.0) + float(value.detach()) / parts
+            numbers = torch.stack([value.detach() for value in terms.values()]).cpu().tolist()  # waits for a GPU once
+            for name, value in zip(terms, numbers, strict=True):
+                values[name] = values.get(name, 0.0) + value / parts
         return values
 
     @torch.no_grad()
@@ -124,67 +163,143 @@ def fit(
     replace: bool = False,
     on_log: Callable[[pd.DataFrame], None] | None = None,
 ) -> pd.DataFrame:
-    """Train `model` in place and return the log; afterwards it holds the averaged weights, in eval mode.
+    """Train `model` in place and return the log; afterwards it holds the averaged weights, in eval mode, on the CPU.
 
     What is validated and saved is `model.restorer()`: the generator alone of SRGAN's `Adversaries`.
     A run in the folder `run` that was stopped is resumed, and a complete one is taken as it is (`rvlib.runs`). A
     different run in that folder is an error, or with `replace=True` is set aside; `facts` add to its identity.
-    `validate(model) -> {"psnr...": ...}` gets the averaged weights; its first value chooses the best. Raises UserError
-    if the loss stops being finite, with the step, the photos and the state to go back to, and KeyboardInterrupt, with
-    everything saved, on Ctrl-C and SIGTERM.
+    `validate(model) -> {"psnr...": ...}` gets the averaged weights; its first value chooses the best. Weights, curve
+    and state are written after `FIRST_SAVE` seconds, then at each validation and at least every `SAVE_EVERY` seconds.
+    Raises UserError if the loss stops being finite, with the step, the photos and the state to go back to, and where
+    memory does not suffice; and KeyboardInterrupt, with everything saved, on Ctrl-C and SIGTERM.
     """
     accelerator = Accelerator()
+    alone = accelerator.num_processes == 1
+    identity = _identity(model, objective, patches, settings) | (facts or {})
+    if not alone:
+        synchronise(model)
     training = Training(model, objective, patches, settings, accelerator)
     state = Run(run, training.model, training.average, training.optimizer, is_main=accelerator.is_main_process)
 
     def replay(steps: int) -> list[dict[str, float]]:
-        return [training.step(state.step + index, measure=True)[2] for index in range(steps)]
+        return [training.step(state.step + index, measure=True).numbers for index in range(steps)]
 
-    alone = accelerator.num_processes == 1
     with accelerator.main_process_first():  # the other processes wait until a replaced run is set aside
-        identity = _identity(model, objective, patches, settings) | (facts or {})
         state.open(identity, replace=replace, replay=replay if alone else None)
+    _check_processes(state, accelerator)
     is_complete = state.step >= settings.steps
     if is_complete and state.is_main:  # its files may have been damaged or removed since
         state.publish()
     if not is_complete:
         threads, device = torch.get_num_threads(), accelerator.device
         state.note_resumed(device=_device(device), threads=threads, processes=accelerator.num_processes)
-    bar = tqdm(total=settings.steps, initial=state.step, desc=state.folder.name, unit="step", disable=not state.is_main)
+    seen = sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ  # where nobody looks, each line of it would be kept
+    bar = tqdm(
+        total=settings.steps,
+        initial=state.step,
+        desc=state.folder.name,
+        unit="step",
+        disable=not state.is_main,
+        mininterval=0.1 if seen else 60,
+    )
     on_log = on_log or _live_curve()
+    stopped, due = False, time.monotonic() + FIRST_SAVE
     with bar, _stop_requested() as stop:
-        while state.step < settings.steps and not stop.is_set():
+        while state.step < settings.steps and not (stopped or (alone and stop.is_set())):
             started = time.perf_counter()
-            values, names, numbers = training.step(state.step, measure=state.wants_numbers)
-            if not math.isfinite(values["loss"]):
+            wishes = {"stop": stop.is_set(), "save": state.is_main and time.monotonic() > due}
+            outcome = _step(training, state.step, measure=alone and state.wants_numbers, wishes=wishes)
+            if not math.isfinite(outcome.values["loss"]):
+                photos = sorted({name for names in gather(outcome.photos, accelerator) for name in names})
                 raise UserError(
-                    f"the loss is {values['loss']} at step {state.step + 1}, on patches of "
-                    f"{', '.join(sorted(set(names)))}; the last good state is that of step {state.saved_step}: "
+                    f"the loss is {outcome.values['loss']} at step {state.step + 1}, on patches of "
+                    f"{', '.join(photos)}; the last good state is that of step {state.saved_step}: "
                     f"lower learning_rate or set clip_norm"
                 )
-            if numbers:
-                state.keep(numbers)
-            state.advance(values, time.perf_counter() - started)
+            if outcome.numbers:
+                state.keep(outcome.numbers)
+            state.advance(outcome.values, time.perf_counter() - started)
+            stopped = outcome.wishes["stop"]
+            bar.set_postfix_str(_shown(state), refresh=False)
             bar.update()
             if state.step % settings.validate_every == 0 or state.step == settings.steps:
                 scores = validate(state.weights) if validate is not None else {}
                 rate = settings.rate(state.step - 1)
                 state.log({"learning_rate": rate, "seconds": round(state.seconds, 2)}, scores)
-                bar.set_postfix({name: f"{value:.4g}" for name, value in state.rows[-1].items() if name != "step"})
+                bar.set_postfix_str(_shown(state))
                 if on_log is not None:
                     on_log(pd.DataFrame(state.rows))
-        if stop.is_set():
+                due = time.monotonic() + SAVE_EVERY
+            elif outcome.wishes["save"]:
+                state.publish()
+                state.save()
+                due = time.monotonic() + SAVE_EVERY
+        stopped = stopped or (alone and stop.is_set())
+        if stopped:
+            state.publish()
             state.save()
     trained = copy.deepcopy(training.average.state_dict())
     if not is_complete and alone:
         for numbers in replay(state.missing_numbers):  # steps past the end or the stop, for a later proof
             state.keep(numbers)
-    if stop.is_set():
+    if stopped:
         raise KeyboardInterrupt(f"stopped at step {state.step}; started again, the run resumes there")
     accelerator.wait_for_everyone()
     model.load_state_dict(trained)
-    model.eval()
+    model.to("cpu").eval()  # where photos and the other networks are
     return pd.DataFrame(state.rows)
+
+
+def _step(training: Training, number: int, **options) -> Outcome:
+    """A step, or what to do where it takes more memory than there is."""
+    try:
+        return training.step(number, **options)
+    except torch.OutOfMemoryError:
+        parts, size = training.settings.accumulate, training.part.stop - training.part.start
+        raise UserError(
+            f"the GPU's memory does not suffice for {size // parts} pairs at a time: let a batch be computed in "
+            f"{2 * parts} parts (accumulate={2 * parts}), or set bf16"
+        ) from None
+
+
+def _check_processes(state: Run, accelerator: Accelerator) -> None:
+    """Raise UserError where the processes would not train the same run from the same step."""
+    mine = (state.step, zlib.crc32(json.dumps(state.identity, sort_keys=True).encode()), state.exists)
+    found = gather(mine, accelerator)
+    if not all(exists for _, _, exists in found) or len({step for step, _, _ in found}) > 1:
+        steps = ", ".join(str(step) if exists else "none" for step, _, exists in found)
+        raise UserError(
+            f"the processes find {state.folder} at different steps ({steps}): the run folder must lie on a disk that "
+            f"all machines share"
+        )
+    if len(set(found)) > 1:
+        raise UserError("the processes train different runs: photos, settings and code must be alike on all machines")
+
+
+def _shown(state: Run) -> str:
+    """What the progress bar says: the mean loss since the last row of the log, and the last scores."""
+    now = {"loss": state.sums["loss"] / state.sums["count"]} if state.sums else {"loss": state.rows[-1]["loss"]}
+    return ", ".join(f"{name}={value:.4g}" for name, value in {**now, **state.scores}.items())
+
+
+@contextmanager
+def _kernels(settings: Settings, device: torch.device):
+    """The GPU's way to compute that the settings ask for; what was set before comes back."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
+    torch.set_float32_matmul_precision("high" if settings.tf32 else "highest")
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        exact = settings.deterministic
+        with torch.backends.cudnn.flags(benchmark=not exact, deterministic=exact, allow_tf32=settings.tf32):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.use_deterministic_algorithms(before[1])
 
 
 def _identity(model: RestorationModel, objective: Objective, patches: Patches, settings: Settings) -> dict:
@@ -196,7 +311,7 @@ def _identity(model: RestorationModel, objective: Objective, patches: Patches, s
     roots = [Training, Patches, *patches.made_by, *networks, builder(spec["name"]), *functions, *more]
     return {
         "model": spec,
-        "settings": asdict(settings),
+        "settings": {name: each for name, each in asdict(settings).items() if name not in LATER or each != LATER[name]},
         "objective": described,
         "data": patches.provenance,
         "code": code(*roots),

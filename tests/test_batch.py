@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageCms
 
 import rvlib
-from rvlib import originals, photos
+from rvlib import metadata, photos
 from rvlib.batch import Batch
 
 RGB = photos.sample("coffee")[:20, :28]
@@ -69,11 +69,11 @@ def test_alpha_stays(model, tmp_path):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_applied_once(model, tmp_path, orientation):
     exif = Image.Exif()
-    exif[originals.ORIENTATION], exif[0x010F] = orientation, "camera"
+    exif[metadata.ORIENTATION], exif[0x010F] = orientation, "camera"
     Image.fromarray(RGB).save(tmp_path / "in.png", exif=exif)
     with Image.open(restored(model, tmp_path, tmp_path / "in.png")) as out:
         assert out.size == ((56, 40) if orientation < 5 else (40, 56))
-        assert out.getexif().get(originals.ORIENTATION, 1) == 1
+        assert out.getexif().get(metadata.ORIENTATION, 1) == 1
         assert out.getexif()[0x010F] == "camera"
         assert np.array_equal(np.asarray(out), rvlib.restore(model, photos.read(tmp_path / "in.png")))
 
@@ -194,8 +194,72 @@ def test_the_original_is_never_overwritten(tmp_path, output):
         Batch([tmp_path / "a.png"], tmp_path / output.format(here=tmp_path.name))
 
 
+def test_what_an_earlier_run_wrote_is_no_photo_to_restore(model, tmp_path):
+    """The same command again, into a folder inside the given one, or beside the photos with a suffix."""
+    for name in ("a.png", "deep/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(RGB).save(tmp_path / name)
+    for output, options in ((tmp_path / "big", {}), (tmp_path, {"suffix": "_x2", "compare": True})):
+        jobs = []
+        for _ in range(2):
+            batch = Batch([tmp_path], output, recursive=True, **options)
+            jobs.append([job for job in batch.jobs if tmp_path / "big" not in job[0].parents])
+            for photo, target in jobs[-1]:
+                batch.restore(model, photo, target, compare=options.get("compare", False))
+        assert jobs[0] == jobs[1]
+        assert len(jobs[0]) == 2
+
+
+def test_what_other_systems_leave_beside_photos_is_none(tmp_path):
+    for name in ("in/a.png", "in/._a.png", "in/__MACOSX/a.png", "in/.hidden/b.png", "in/~a.png", "in/c.HEIC"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    batch = Batch([tmp_path / "in"], tmp_path / "out", recursive=True)
+    assert [photo.name for photo, _ in batch.jobs] == ["a.png"]
+    assert ["1 .heic in" in note for note in batch.notes] == [True]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="everything may be read here")
+def test_folders_that_may_not_be_read_are_named(tmp_path):
+    for name in ("in/a.png", "in/closed/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "in/closed").chmod(0)
+    batch = Batch([tmp_path / "in"], tmp_path / "out", recursive=True)
+    assert [photo.name for photo, _ in batch.jobs] == ["a.png"]
+    assert "closed may not be read" in batch.faults[0]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "in/closed").mkdir(parents=True)
+    (tmp_path / "in/a.png").touch()
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, os.strerror(13), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    batch = Batch([tmp_path / "in"], tmp_path / "out", recursive=True)
+    assert [photo.name for photo, _ in batch.jobs] == ["a.png"]
+    assert ["closed may not be read" in fault for fault in batch.faults] == [True]
+
+
+def test_nothing_that_was_not_named_is_overwritten(tmp_path):
+    for name in ("a.png", "b.png", "a_x2.compare.png"):
+        Image.fromarray(RGB).save(tmp_path / name)
+    with pytest.raises(rvlib.UserError, match="--suffix"):
+        Batch([tmp_path / "a.png"], tmp_path / "out.png", suffix="_x2")
+    with pytest.raises(rvlib.UserError, match="would be overwritten"):
+        Batch([tmp_path / "a.png", tmp_path / "a_x2.compare.png"], tmp_path, suffix="_x2", compare=True)
+    (tmp_path / "link.png").symlink_to("a.png")
+    with pytest.raises(rvlib.UserError, match="would be overwritten"):
+        Batch([tmp_path / "a.png"], tmp_path / "link.png")
+
+
 @pytest.mark.parametrize(
-    ("name", "message"), [("out.gif", "ends in"), ("file/out.png", "cannot be made"), ("folder.png", "is a folder")]
+    ("name", "message"), [("out.gif", "ends in"), ("file/out.png", "is a file"), ("folder.png", "is a folder")]
 )
 def test_outputs_that_cannot_be(model, tmp_path, name, message):
     Image.fromarray(RGB).save(tmp_path / "in.png")
@@ -203,6 +267,44 @@ def test_outputs_that_cannot_be(model, tmp_path, name, message):
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(rvlib.UserError, match=message):
         Batch.restore(model, tmp_path / "in.png", tmp_path / name)
+
+
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "deep.tif", np.tile(RGB, (2, 2, 1)).astype(np.uint16) * 257)
+    Image.fromarray(np.zeros((2, 9000, 3), np.uint8)).save(tmp_path / "wide.png")
+    worked = []
+    monkeypatch.setattr("rvlib.batch.restore", lambda *_, **__: worked.append(1))
+    with pytest.raises(rvlib.UserError, match="ends in"):
+        Batch([tmp_path / "wide.png"], tmp_path / "out.heic")
+    network = rvlib.create("fsrcnn", d=4, s=2, m=1, scale=2)
+    for photo, target in (("deep.tif", "out.png"), ("wide.png", "out.webp"), ("wide.png", "wide.png/out.png")):
+        with pytest.raises(rvlib.UserError):
+            Batch.restore(network, tmp_path / photo, tmp_path / target)
+    assert not worked
+
+
+def test_memory_that_does_not_suffice_is_said(model, tmp_path, monkeypatch):
+    Image.fromarray(RGB).save(tmp_path / "in.png")
+    for error in (MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("can't allocate memory: 9 bytes")):
+
+        def full(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr("rvlib.batch.restore", full)
+        with pytest.raises(rvlib.UserError, match=r"in\.png does not fit into memory: give a smaller --tile"):
+            restored(model, tmp_path, tmp_path / "in.png")
+
+
+def test_a_cut_out_has_no_fringe(model, tmp_path):
+    rows, columns = np.mgrid[:48, :48]
+    disc = (rows - 23.5) ** 2 + (columns - 23.5) ** 2 < 225
+    cut_out = np.zeros((48, 48, 4), np.uint8)
+    cut_out[disc] = (255, 0, 0, 255)
+    Image.fromarray(cut_out).save(tmp_path / "in.png")
+    out = np.asarray(Image.open(restored(model, tmp_path, tmp_path / "in.png"))).astype(int)
+    edge = (out[..., 3] > 20) & (out[..., 3] < 235)
+    assert edge.sum() > 50
+    assert np.abs(out[edge][:, :3] - (255, 0, 0)).max() <= 2
 
 
 def test_a_full_disk_is_said(model, tmp_path, monkeypatch):

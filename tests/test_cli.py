@@ -1,5 +1,6 @@
 """The command line: it restores, and what is wrong is one line without a traceback."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -114,11 +115,107 @@ def test_bad_input_is_one_clear_line(weights, photo, tmp_path, words, message, m
 def test_trains_and_evaluates_on_own_photos(photo, tmp_path):
     done = rv("train", "fsrcnn", "--photos", tmp_path, "--run", tmp_path / "run", "--steps", 3, "--patch-size", 16)
     assert done.returncode == 0, done.stderr
-    weights = tmp_path / "run/last.safetensors"
-    done = rv("evaluate", "--model", weights, "--reference", tmp_path, "-o", tmp_path / "rows")
+    assert "on 1 training photos (parts of photos that it saw" in done.stdout
+    assert "dB against bicubic" in done.stdout
+    done = rv("evaluate", "--model", tmp_path / "run", "--reference", tmp_path, "-o", tmp_path / "rows")
     assert done.returncode == 0, done.stderr
     assert "bicubic" in done.stdout
     assert (tmp_path / "rows.csv").exists()
+    again = tmp_path / "run"  # more steps lengthen the run, with the warm-up that belongs to them
+    done = rv("train", "fsrcnn", "--photos", tmp_path, "--run", again, "--steps", 40, "--patch-size", 16)
+    assert done.returncode == 0, done.stderr
+    settings = identity(again)["settings"]
+    assert settings["steps"] == 40
+    assert settings["warmup_steps"] == 4
+
+
+def identity(run):
+    return json.loads((run / "run.json").read_text())["identity"]
+
+
+@STARTS
+def test_every_setting_and_the_architecture_can_be_chosen(photo, tmp_path):
+    words = ["--set", "milestones=[1,2]", "--set", "ema=0.9", "--set", "optimizer=adamw", "--set", "clip_norm=null"]
+    words += ["--set", "learning_rate=1e-4", "--argument", "d=20", "--argument", "m=2", "--set", "loss=l1"]
+    done = rv(
+        "train",
+        "fsrcnn",
+        "--photos",
+        tmp_path,
+        "--run",
+        "run",
+        "--steps",
+        3,
+        "--patch-size",
+        16,
+        *words,
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    found = identity(tmp_path / "run")
+    assert found["model"]["arguments"] == {"d": 20, "m": 2}
+    assert found["objective"]["loss"] == "l1"
+    expected = {"milestones": [1, 2], "ema": 0.9, "optimizer": "adamw", "clip_norm": None, "learning_rate": 1e-4}
+    assert {name: found["settings"][name] for name in expected} == expected
+
+
+@STARTS
+def test_a_profile_says_how_to_train(tmp_path):
+    photos.write(tmp_path / "photos/photo.png", photos.sample("coffee")[:256, :256])
+    words = ["--photos", tmp_path / "photos", "--run", tmp_path / "run", "--profile", "paper", "--steps", 2]
+    done = rv("train", "swinir", *words, "--batch-size", 1, "--patch-size", 64)
+    assert done.returncode == 0, done.stderr
+    found = identity(tmp_path / "run")["settings"]
+    assert found["milestones"] == [250000, 400000, 450000, 475000]
+    assert found["warmup_steps"] == 0
+    assert found["clip_norm"] is None
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "arguments"),
+    [
+        ("swinir", "swinir", {"embed": 12, "depths": [2], "heads": [2]}),
+        ("srresnet", "srgan", {"features": 8, "blocks": 1}),
+        ("srgan", "srgan", {"features": 8, "blocks": 1, "style": "msrresnet"}),
+        ("nafnet", "nafnet", {"width": 8, "encoder": [1], "middle": 1, "decoder": [1]}),
+        ("diffir-s2", "diffir", {"stage": 1, "dim": 8, "blocks": [1, 1, 1, 1], "refinement": 1, "encoder": 1}),
+    ],
+)
+def test_a_start_brings_its_architecture(tmp_path, monkeypatch, method, name, arguments):
+    rvlib.save(rvlib.create(name, **arguments), tmp_path / "start.safetensors")
+    photos.write(tmp_path / "photos/photo.png", photos.sample("coffee")[:64, :64])
+    sizes = ["--steps", "1", "--patch-size", "64", "--batch-size", "1"]
+    places = ["--photos", tmp_path / "photos", "--run", tmp_path / "run", "--start", tmp_path / "start.safetensors"]
+    monkeypatch.setattr(sys, "argv", ["rvlib", "train", method, *map(str, places), *sizes])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    found = identity(tmp_path / "run")["model"]["arguments"]
+    assert found == {key: value for key, value in arguments.items() if key != "stage"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fsrcnn", "--start", "swinir-light-x4"], "are swinir's, and fsrcnn is to be trained"),
+        (["fsrcnn", "--start", "fsrcnn-x4", "--argument", "d=20"], "another architecture (first_part.0.weight: (56,"),
+        (["fsrcnn", "--set", "steps"], "'steps' is no name=value"),
+        (["fsrcnn", "--set", "speed=9"], "unknown setting 'speed'"),
+        (["fsrcnn", "--argument", "width=9"], "fsrcnn has no argument 'width'"),
+        (["fsrcnn", "--profile", "phone"], "there is no profile 'phone'"),
+        (["fsrcnn", "--section", "99_nothing"], "has no section 99_nothing"),
+        (["fsrcnn", "--seed", "-1"], "seed must be a whole number from 0"),
+        (["fsrcnn", "--degraded", ".", "--validation", "."], "put validation pairs into"),
+        (["diffir-s2", "--start", "fsrcnn-x4"], "are fsrcnn's, and diffir is to be trained"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_clear_line(photo, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["rvlib", "train", *words, "--photos", ".", "--run", "run", "--patch-size", "16"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert message in str(ended.value.code)
+    assert str(ended.value.code).startswith("error: ")
 
 
 def command(*words, monkeypatch):

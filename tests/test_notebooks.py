@@ -54,7 +54,7 @@ class TestNotebook:
 
     def test_cells_are_short(self, name):
         for cell in code(name):
-            assert len(source(cell).splitlines()) <= 20, source(cell)[:80]
+            assert len(source(cell).splitlines()) <= 30, source(cell)[:80]
 
     def test_no_absolute_path_and_no_change_of_folder(self, name):
         for cell in stored(name):

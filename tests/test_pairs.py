@@ -1,13 +1,16 @@
 """Pairs: aligned patches, own folders, and what does not fit together."""
 
+import threading
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import rvlib
 from rvlib import photos
 from rvlib.degrade import Bicubic, Degradation, MotionBlur
-from rvlib.pairs import Patches, photo_pairs, set_pairs
+from rvlib.pairs import Ahead, Patches, photo_pairs, set_pairs, to_unit
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +104,39 @@ def test_pairs_that_do_not_fit_are_named(references, degraded, message):
     given = {name: np.zeros((*size, 3), np.uint8) for name, size in degraded.items()}
     with pytest.raises(rvlib.UserError, match=message):
         Patches(references, given, patch_size=32)
+
+
+def test_one_batch_is_made_ahead_and_each_is_what_it_would_be(references):
+    patches = Patches(references, MotionBlur((5, 25)), patch_size=32)
+    made = []
+
+    def make(number):
+        made.append((number, threading.current_thread() is threading.main_thread()))
+        return patches.cut(number, 4)
+
+    ahead = Ahead(make, pin=False)
+    for number in (0, 1, 2, 7, 8):  # as after a resume, the numbers may jump
+        degraded, reference, names = ahead(number)
+        expected = patches.batch(number, 4)
+        assert degraded.dtype == reference.dtype == torch.uint8
+        assert torch.equal(to_unit(degraded), expected[0])
+        assert torch.equal(to_unit(reference), expected[1])
+        assert names == expected[2]
+    ahead.thread.shutdown()
+    assert [number for number, _ in made] == [0, 1, 2, 3, 7, 8, 9]
+    assert [number for number, by_main in made if by_main] == [0, 7]
+
+
+def test_a_failure_ahead_is_told_when_its_batch_is_asked_for():
+    ahead = Ahead(lambda number: (torch.ones(1), torch.ones(1), [f"{1 / (2 - number)}"]), pin=False)
+    ahead(1)
+    with pytest.raises(ZeroDivisionError):
+        ahead(2)
+
+
+def test_photos_are_kept_once(references):
+    patches = Patches(references, Bicubic(4), patch_size=32)
+    for number in range(5):
+        patches.batch(number, 8)
+    for index, (name, _) in enumerate(patches.references):
+        assert np.shares_memory(patches.pair(index)[1], references[name])

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import rvlib
-from rvlib import recipes
+from rvlib import profiles, recipes, rehearsal
 from rvlib.photos import sample
 
 PAPER = yaml.safe_load((Path(__file__).parent.parent / "profiles/paper/params.yaml").read_text())["methods"]
@@ -34,7 +34,13 @@ def test_three_steps(method, tmp_path):
         start = rvlib.create("diffir", stage=1)
     whole = settings.get("steps", PAPER["fsrcnn"]["steps"])
     # memory and time: one pair a step, of a patch that all windows and halvings fit
-    small = {"steps": 3, "batch_size": 1, "patch_size": min(settings["patch_size"], 64), "validate_every": 3}
+    small = {
+        "steps": 3,
+        "batch_size": 1,
+        "accumulate": 1,
+        "patch_size": min(settings["patch_size"], 64),
+        "validate_every": 3,
+    }
     photos = {"coffee": sample("coffee")[:128, :128]}
     model, log = recipes.train(method, photos, run=tmp_path, start=start, **{**settings, **small})
     assert np.isfinite(log["loss"]).all()
@@ -44,3 +50,25 @@ def test_three_steps(method, tmp_path):
     milestones = settings.get("milestones", [])
     assert list(milestones) == sorted(milestones)
     assert all(milestone < whole for milestone in milestones)
+
+
+def test_a_rehearsal_takes_official_sizes():
+    rows = rehearsal.rehearse("paper", only="srgan srgan.adversarial").set_index("training")
+    assert list(rows.index) == ["srresnet", "srgan"], "what a training starts from comes before it"
+    assert rows.loc["srresnet", "parameters"] == OFFICIAL["srresnet"]
+    assert rows.loc["srresnet", "steps"] == 1_000_000
+
+
+def test_everything_that_is_trained_is_rehearsed():
+    """Each section of the profile that has steps, and each method."""
+    named = {section for _, section in rehearsal.trainings()}
+    for notebook, section in PAPER.items():
+        for entry, value in section.items() if isinstance(section, dict) else ():
+            if isinstance(value, dict) and "steps" in value:
+                assert f"{notebook}.{entry}" in named
+    assert {method for method, _ in rehearsal.trainings()} | {"srcnn"} == recipes.RECIPES.keys()
+    for method, section in rehearsal.trainings():
+        stated = profiles.settings("paper", method, section)
+        assert stated["patch_size"] >= 96
+        share = stated.get("batch_size", 16) // 8  # what each of eight GPUs computes
+        assert share % stated.get("accumulate", 1) == 0

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -145,6 +146,87 @@ class TestTinyPipeline:
             path.write_text(before)
             repro(clone, "-s", "cells")
         assert names == expected
+
+    def test_a_sixth_method_is_a_file_a_notebook_and_a_section(self, clone):
+        """The last test of the class, since it leaves the method in the clone."""
+        for name, text in TOY.items():
+            (clone / name).write_text(text)
+        table = clone / "rvlib/models/__init__.py"
+        text = table.read_text().replace("import diffir, ", "import toy, diffir, ")
+        table.write_text(
+            text.replace("        diffir.DIFFIR_METHOD,\n", "        diffir.DIFFIR_METHOD,\n        toy.TOY_METHOD,\n")
+        )
+        parameters = yaml.safe_load((clone / "params.yaml").read_text())
+        parameters["methods"]["toy"] = {"releases": {"toy-x4": "toy"}, "train_sets": ["samples"], "steps": 8}
+        (clone / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
+        for stage in ("cells", "train@toy", "method@toy", "compare_super_resolution", "weights", "report"):
+            assert stage in ran(repro(clone, "-s", stage))
+        reports = clone / "reports/laptop"
+        rows = pd.read_csv(reports / "compare_super_resolution/rows.csv")
+        assert "toy" in set(rows["method"])
+        assert "Toy" in (reports / "index.html").read_text()
+        assert "## toy-x4" in (reports / "weights/README.md").read_text()
+        assert json.loads((reports / "weights/toy-x4.json").read_text())["identity"]["method"] == "toy"
+        program = (
+            "from pathlib import Path; import rvlib; from rvlib.study import report;"
+            "report.write_results(Path('README.md'), Path('reports/laptop'));"
+            "model = rvlib.load('reports/laptop/weights/toy-x4.safetensors');"
+            "assert rvlib.restore(model, rvlib.photos.sample('coffee')[:32, :32]).shape == (128, 128, 3)"
+        )
+        run([sys.executable, "-c", program], clone, PYTHONPATH=str(clone))
+        assert "| Toy " in (clone / "README.md").read_text()
+
+
+TOY = {
+    "rvlib/models/toy.py": '''"""Three layers."""
+
+from torch import nn
+
+from rvlib.models.base import RestorationModel
+from rvlib.models.method import Method
+from rvlib.objectives import Pixelwise
+from rvlib.settings import Recipe, Settings, alone
+
+
+class Toy(RestorationModel):
+    """Two convolutions and a pixel shuffle."""
+
+    task = "super-resolution"
+
+    def __init__(self, *, features: int = 8, scale: int = 4):
+        super().__init__()
+        self.scale = scale
+        sizes = nn.Conv2d(3, features, 3, padding=1), nn.Conv2d(features, 3 * scale**2, 3, padding=1)
+        self.layers = nn.Sequential(*sizes, nn.PixelShuffle(scale))
+
+    def forward(self, degraded):
+        """(b 3 h w) -> (b 3 scale·h scale·w)."""
+        return self.layers(degraded)
+
+
+RECIPE = Recipe(loss="l1", prepare=alone(Pixelwise), settings=Settings(steps=8, batch_size=2), patch_size=32)
+TOY_METHOD = Method(
+    key="toy", title="Toy", colour=7, tasks=("super-resolution",), builder=Toy,
+    recognise=lambda state: None, recipes={"toy": RECIPE},
+)
+''',
+    "notebooks/text/16_toy.py": """# %% tags=["training"]
+from rvlib import evaluate, measures, photos, recipes, study
+from rvlib.degrade import Bicubic
+# %% tags=["parameters"]
+profile = "demo"
+train_sets = ["samples"]
+steps = 8
+# %% tags=["training"]
+train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
+toy, _ = recipes.train("toy", train_photos, run=study.run_folder(profile, "toy/toy"), steps=steps, replace_run=True)
+# %%
+chosen = measures.for_task("super-resolution", 4)
+restorers = {("toy", "this run"): evaluate.with_model(toy)}
+rows = evaluate.sets(restorers, study.data(profile), ["samples"], Bicubic(4), chosen)
+rows.to_csv(study.output(profile, "methods/toy") / "rows.csv", index=False)
+""",
+}
 
 
 TABLES = """

@@ -1,72 +1,182 @@
-"""Several processes share a batch: the same weights come out as from one."""
+"""Several processes share each batch: the same weights and the same log come out as from one, whatever goes wrong.
+
+The processes are started by torchrun and talk through gloo; `tests/two_processes.py` is what they run.
+"""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from torch import nn
 
-from rvlib import recipes
+import rvlib
+from rvlib import processes, recipes
 from rvlib.errors import UserError
 from rvlib.photos import sample
 
-pytestmark = pytest.mark.slow  # processes that start processes
-# float64, so that only the order of sums can differ; rank 0 writes the weights
-PROGRAM = """
-import sys
-import torch
-torch.set_default_dtype(torch.float64)
-torch.set_num_threads(1)
-from rvlib import losses
-from rvlib.objectives import Pixelwise
-from rvlib.degrade import Bicubic, MotionBlur
-from rvlib.pairs import Patches
-from rvlib.photos import sample
-from rvlib.train import Batch, Settings, fit
-import rvlib
-method, run = sys.argv[1:]
-photos = {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
-torch.manual_seed(0)
-if method == "fsrcnn":
-    model, objective, degradation = rvlib.create("fsrcnn"), Pixelwise(losses.mse), Bicubic(4)
-else:
-    model = rvlib.create("nafnet", width=8, encoder=(1,), middle=1, decoder=(1,))
-    objective, degradation = Pixelwise(losses.negative_psnr), MotionBlur(5.0)
-def precise(model, batch):
-    return objective(model, Batch(batch.degraded.double(), batch.reference.double(), batch.step))
-patches = Patches(photos, degradation, patch_size=32, channels=model.channels)
-fit(model, precise, patches, Settings(steps=20, batch_size=4, validate_every=20, learning_rate=1e-3), run=run)
-"""
+STARTS = pytest.mark.slow  # processes that start processes
+PROGRAM = Path(__file__).parent / "two_processes.py"
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 
 
-@pytest.mark.parametrize("method", ["fsrcnn", pytest.param("nafnet", marks=pytest.mark.drill)])
-def test_two_processes_equal_one(tmp_path, method):
-    (tmp_path / "program.py").write_text(PROGRAM)
-    plain = [sys.executable, "program.py", method]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
-    launch += ["--main_process_port", "0"]
-    for name, command in (("one", plain), ("two", [sys.executable, *launch, *plain[1:]])):
-        done = subprocess.run(
-            [*command, name], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("one", "two"))
-    assert one["step"] == two["step"] == 20
-    for key, value in one["model"].items():
-        assert value.dtype == torch.float64
-        assert torch.allclose(value, two["model"][key], rtol=0, atol=1e-8), key
+def start(folder, *words, number=2, **environment):
+    """Run the program in so many processes; torchrun is what makes them several."""
+    launcher = [*TORCHRUN, str(number)] if number > 1 else []
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"} | environment
+    command = [sys.executable, *launcher, str(PROGRAM), *words]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode or f"{number} processes" in done.stdout
+    return done
 
 
+def state(run):
+    return torch.load(run / "state.pt", weights_only=True)
+
+
+def assert_equal(first, second, tolerance=1e-9):
+    """Weights, their averages, running statistics and logs of two runs in float64."""
+    assert first["step"] == second["step"]
+    for part in ("model", "average"):
+        assert any(value.dtype == torch.float64 for value in first[part].values())
+        for key, value in first[part].items():
+            assert torch.allclose(value, second[part][key], rtol=0, atol=tolerance), (part, key)
+    logs = [pd.DataFrame(each["rows"]).drop(columns="seconds") for each in (first, second)]
+    pd.testing.assert_frame_equal(*logs, rtol=0, atol=tolerance)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    done = start(folder, "srresnet,diffir-s2-separate", "run", number=1)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "run"
+
+
+@STARTS
+def test_two_processes_equal_one(tmp_path, alone):
+    """With BatchNorm, and with a part that gets no gradient; tests/faults tries every recipe."""
+    done = start(tmp_path, "srresnet,diffir-s2-separate", "run")
+    assert done.returncode == 0, done.stderr[-3000:]
+    for method in ("srresnet", "diffir-s2-separate"):
+        assert_equal(state(alone / method), state(tmp_path / "run" / method))
+        moved = state(alone / method)["model"]  # else the weights of two trainings would be equal whatever they saw
+        fresh = rvlib.create("srgan", features=8, blocks=1).state_dict() if method == "srresnet" else {}
+        assert all((moved[key] - value).abs().max() > 1e-3 for key, value in fresh.items() if key.endswith("mean"))
+
+
+@STARTS
+def test_a_signal_that_one_process_hears_stops_all_at_the_same_step(tmp_path, alone):
+    done = start(tmp_path, "srresnet", "run", "stop")
+    assert done.returncode
+    assert "stopped at step 14; started again, the run resumes there" in done.stderr  # one after the signal
+    assert state(tmp_path / "run/srresnet")["step"] == 14
+    rvlib.load(tmp_path / "run/srresnet/last.safetensors")
+    done = start(tmp_path, "srresnet", "run")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_equal(state(alone / "srresnet"), state(tmp_path / "run/srresnet"))
+
+
+@STARTS
+def test_a_loss_that_is_no_number_in_one_process_spoils_nothing(tmp_path):
+    done = start(tmp_path, "srresnet", "run", "nan")  # in a step that validates and saves
+    assert done.returncode
+    assert done.stderr.count("the loss is nan at step 15, on patches of chelsea, coffee; ") == 2
+    assert done.stderr.count("the last good state is that of step 10") == 2
+    saved = state(tmp_path / "run/srresnet")
+    assert saved["step"] == 10
+    assert all(torch.isfinite(value).all() for value in saved["model"].values())
+
+
+@STARTS
+def test_machines_without_a_shared_disk_are_refused(tmp_path):
+    done = start(tmp_path, "fsrcnn", "node-{rank}")
+    assert done.returncode
+    assert "fsrcnn at different steps (0, none): the run folder must lie on a disk that all machines share" in (
+        done.stderr.replace("node-0/", "").replace("node-1/", "")
+    )
+
+
+@STARTS
+def test_the_configuration_of_accelerate_changes_nothing(tmp_path, alone):
+    asked = {
+        "ACCELERATE_MIXED_PRECISION": "bf16",
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4",
+        "ACCELERATE_DYNAMO_BACKEND": "INDUCTOR",
+        "ACCELERATE_USE_FSDP": "true",
+    }
+    done = start(tmp_path, "srresnet", "run", number=1, **asked)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "not used, for a run's settings alone say how it trains: ACCELERATE_MIXED_PRECISION=bf16" in done.stderr
+    assert_equal(state(alone / "srresnet"), state(tmp_path / "run/srresnet"), tolerance=0)
+
+
+@STARTS
 def test_train_starts_its_own_processes(tmp_path):
     photos = {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
-    facts = {"steps": 5, "batch_size": 4, "patch_size": 32, "validate_every": 5}
+    facts = {"steps": 5, "batch_size": 4, "patch_size": 32, "validate_every": 5, "learning_rate": 1e-3}
+    facts |= {"warmup_steps": 0, "start": rvlib.create("fsrcnn", d=20)}
     alone, log = recipes.train("fsrcnn", photos, run=tmp_path / "one", **facts)
     shared, same_log = recipes.train("fsrcnn", photos, run=tmp_path / "two", processes=2, **facts)
-    assert list(same_log["step"]) == list(log["step"]) == [5]
-    for ours, theirs in zip(alone.parameters(), shared.parameters(), strict=True):
-        assert torch.allclose(ours, theirs, atol=1e-4)
-    with pytest.raises(UserError, match="batch_size 4 cannot be shared equally by 3 processes"):
-        recipes.train("fsrcnn", photos, run=tmp_path / "three", processes=3, **facts)
+    pd.testing.assert_frame_equal(log.drop(columns="seconds"), same_log.drop(columns="seconds"), atol=1e-7)
+    for ours, theirs, before in zip(*(m.parameters() for m in (alone, shared, facts["start"])), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+        assert (ours - before).abs().max() > 1e-4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]  # what they shared is gone
+
+
+class Process:
+    """One of several, as far as `Training` looks at it before the first step."""
+
+    num_processes, process_index, device = 4, 1, torch.device("cpu")
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    assert processes.share(8, Process()) == slice(2, 4)
+    with pytest.raises(UserError, match="batch_size 6 cannot be shared equally by 4 processes"):
+        processes.share(6, Process())
+
+
+def test_accumulate_cuts_the_share_of_a_process():
+    from rvlib.degrade import Bicubic
+    from rvlib.losses import mse
+    from rvlib.objectives import Pixelwise
+    from rvlib.pairs import Patches
+    from rvlib.train import Settings, Training
+
+    patches = Patches({"coffee": sample("coffee")[:64, :64]}, Bicubic(4), patch_size=32, channels=1)
+    for accumulate in (1, 2):
+        Training(
+            rvlib.create("fsrcnn"),
+            Pixelwise(mse),
+            patches,
+            Settings(steps=1, batch_size=8, accumulate=accumulate),
+            Process(),
+        )
+    with pytest.raises(UserError, match="each of 4 processes has 2 of 8 pairs, which cannot be cut into 4 equal parts"):
+        Training(
+            rvlib.create("fsrcnn"), Pixelwise(mse), patches, Settings(steps=1, batch_size=8, accumulate=4), Process()
+        )
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="2 processes need a GPU each, and this machine has 1"):
+        processes.in_processes(2, print)
+
+
+def test_a_shared_norm_evaluates_and_is_saved_as_the_one_it_replaces():
+    model = rvlib.create("srgan", features=8, blocks=1).train()
+    before, x = model.state_dict(), torch.rand(2, 3, 8, 8)
+    expected = rvlib.create("srgan", features=8, blocks=1)
+    expected.load_state_dict(before)
+    processes.synchronise(model)
+    assert sum(isinstance(module, processes.SharedBatchNorm) for module in model.modules()) == 3
+    assert model.state_dict().keys() == before.keys()
+    assert not any(type(module) is nn.BatchNorm2d for module in model.modules())
+    for mode in (True, False):  # in one process, training too is what it was
+        assert torch.equal(model.train(mode)(x), expected.train(mode)(x))

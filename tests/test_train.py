@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import rvlib
-from rvlib import losses, recipes
+from rvlib import checkpoint, losses, recipes, train
 from rvlib.degrade import Bicubic
 from rvlib.objectives import Pixelwise
 from rvlib.pairs import Patches, photo_pairs
@@ -275,3 +275,85 @@ def test_rates_are_those_of_the_official_schedules(name, settings):
     chosen = Settings(steps=max(map(int, golden["lrs"])), learning_rate=golden["lr"], **settings)
     for step, rate in golden["lrs"].items():
         assert chosen.rate(int(step)) == pytest.approx(rate, rel=1e-6)
+
+
+class TestWeightsInTheFirstMinute:
+    def test_a_clock_saves_between_validations_and_changes_nothing(self, tmp_path, photos, monkeypatch):
+        whole = {"steps": 8, "validate_every": 8, "validation": photos, **TINY}
+        recipes.train("fsrcnn", photos, run=tmp_path / "plain", **whole)
+        saved = []
+        save = train.Run.save
+
+        def noted(run):
+            save(run)
+            table, weights = (
+                pd.read_csv(run.folder / "log.csv"),
+                checkpoint.read_metadata(run.folder / "last.safetensors"),
+            )
+            saved.append((run.step, list(table["step"]), weights["step"]))
+
+        monkeypatch.setattr(train.Run, "save", noted)
+        monkeypatch.setattr(train, "FIRST_SAVE", -1.0)  # at once
+        recipes.train("fsrcnn", photos, run=tmp_path / "first", **whole)
+        assert saved == [(1, [1], 1), (8, [8], 8)]
+        saved.clear()
+        monkeypatch.setattr(train, "SAVE_EVERY", -1.0)
+        recipes.train("fsrcnn", photos, run=tmp_path / "often", **whole)
+        assert [step for step, _, _ in saved] == list(range(1, 9))
+        for run in ("first", "often"):
+            assert equal(state(tmp_path / "plain"), state(tmp_path / run))
+            logs = [pd.read_csv(tmp_path / name / "log.csv").drop(columns="seconds") for name in ("plain", run)]
+            pd.testing.assert_frame_equal(*logs)
+
+    def test_a_stop_leaves_weights_and_a_curve(self, tmp_path, photos, monkeypatch):
+        def objective(model, batch):
+            if batch.step == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            return Pixelwise(losses.mse)(model, batch)
+
+        stopping = replace(recipes.RECIPES["fsrcnn"], prepare=lambda model, start, loss: (model, objective))
+        monkeypatch.setitem(recipes.RECIPES, "fsrcnn", stopping)
+        with pytest.raises(KeyboardInterrupt, match="stopped at step 3"):
+            recipes.train("fsrcnn", photos, run=tmp_path, steps=1000, **TINY)
+        facts = checkpoint.read_metadata(tmp_path / "last.safetensors")
+        assert facts["step"] == 3
+        assert rvlib.load(tmp_path).spec["name"] == "fsrcnn"
+        log = pd.read_csv(tmp_path / "log.csv")
+        assert list(log["step"]) == [3]
+        assert log["loss"].item() > 0
+
+    def test_the_bar_shows_the_loss_from_the_first_step(self, tmp_path, photos, capsys, monkeypatch):
+        monkeypatch.setenv("JPY_SESSION_NAME", "a person looks")
+        recipes.train("fsrcnn", photos, run=tmp_path, steps=60, on_log=lambda log: None, **TINY)
+        assert "loss=" in capsys.readouterr().err.partition("60/60")[0]
+
+
+def test_warmup_is_a_tenth_of_the_steps_at_most(tmp_path, photos):
+    for steps, asked, expected in ((20, {}, 2), (20, {"warmup_steps": 15}, 15)):
+        run = tmp_path / f"{steps}-{expected}"
+        recipes.train("fsrcnn", photos, run=run, steps=steps, **asked, **TINY)
+        assert json.loads((run / "run.json").read_text())["identity"]["settings"]["warmup_steps"] == expected
+    assert recipes.RECIPES["fsrcnn"].settings.warmup_steps == 500
+
+
+def test_validation_takes_pairs_as_they_are(tmp_path, photos):
+    made = photo_pairs(photos, Bicubic(4))
+    grey = {name: (np.full_like(low, 128), high) for name, (low, high) in made.items()}
+    scores = []
+    for number, validation in enumerate((photos, made, grey)):
+        _, log = recipes.train("fsrcnn", photos, run=tmp_path / str(number), steps=40, validation=validation, **TINY)
+        scores.append(log["psnr_y_crop4"].item())
+    assert scores[0] == scores[1]
+    assert scores[1] > scores[2] + 0.5
+    with pytest.raises(rvlib.UserError, match="validation photo tiny has 64 x 3 pixels, fewer than 16"):
+        recipes.train("fsrcnn", photos, run=tmp_path / "x", steps=1, validation={"tiny": photos["coffee"][:3]}, **TINY)
+
+
+def test_new_settings_leave_older_runs_what_they_were(tmp_path, photos):
+    recipes.train("fsrcnn", photos, run=tmp_path, steps=2, **TINY)
+    settings = json.loads((tmp_path / "run.json").read_text())["identity"]["settings"]
+    assert not settings.keys() & {"tf32", "deterministic"}
+    assert settings["clip_norm"] == 0.5
+    assert settings["milestones"] == []
+    with pytest.raises(rvlib.UserError, match=r"different: settings.tf32 \(none -> false\)"):
+        recipes.train("fsrcnn", photos, run=tmp_path, steps=2, tf32=False, **TINY)

@@ -50,9 +50,8 @@ demo_steps = 2000  # where there are no released weights either, a short FSRCNN 
 
 # %%
 data = study.data(profile)
-models = {
-    (name, "this run"): rvlib.load(study.run_folder(profile, run) / "last.safetensors") for name, run in runs.items()
-}
+own = {name: rvlib.load(study.run_folder(profile, run) / "last.safetensors") for name, run in runs.items()}
+models = {(name, "this run"): model for name, model in own.items() if model.task == "super-resolution"}
 known = {name: rvlib.load(name) for name in study.released_beside(profile)}
 models |= {(n, "released weights"): m for n, m in known.items() if m.task == "super-resolution" and m.scale == scale}
 papers, left_out = published.models(official)

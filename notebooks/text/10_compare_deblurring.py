@@ -48,9 +48,8 @@ demo_steps = 60  # where there are no released weights either, a tiny NAFNet is 
 
 # %%
 data = study.data(profile)
-models = {
-    (name, "this run"): rvlib.load(study.run_folder(profile, run) / "last.safetensors") for name, run in runs.items()
-}
+own = {name: rvlib.load(study.run_folder(profile, run) / "last.safetensors") for name, run in runs.items()}
+models = {(name, "this run"): model for name, model in own.items() if model.task == "deblurring"}
 known = {name: rvlib.load(name) for name in study.released_beside(profile)}
 models |= {(name, "released weights"): m for name, m in known.items() if m.task == "deblurring"}
 papers, left_out = published.models(official)

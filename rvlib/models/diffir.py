@@ -10,6 +10,7 @@ Symbols: z the IPR (b, 256), c the condition that CPEN extracts from the degrade
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from rvlib.models.dirformer import PRIOR, DIRformer
 from rvlib.models.keys import Recognised, children
 from rvlib.models.method import Method
 from rvlib.objectives import JointDiffusion, SeparateDiffusion, WithReference
-from rvlib.settings import Loss, Objective, Prepare, Recipe, Settings, alone
+from rvlib.settings import Loss, Objective, Prepare, Recipe, Settings, alone, take_over
 
 OFFICIAL_SIZES = {  # sizes by task
     "super-resolution": {"dim": 64, "blocks": (13, 1, 1, 1), "refinement": 13, "factor": 2.2, "encoder": 9},
@@ -371,8 +372,8 @@ def after_stage_1(objective: Callable[[Loss, DiffIRS1, DiffIRS2], Objective]) ->
     def prepare(model: DiffIRS2, start: RestorationModel | None, loss: Loss) -> tuple[DiffIRS2, Objective]:
         if start is None or not start.needs_reference:
             raise UserError("stage 2 of DiffIR continues from stage 1: train diffir-s1 first and give it as start")
-        model.G.load_state_dict(start.G.state_dict())
-        return model, objective(loss, start.requires_grad_(False), model)
+        take_over(model.G, start.G)
+        return model, objective(loss, deepcopy(start).requires_grad_(False), model)
 
     return prepare
 
@@ -384,6 +385,7 @@ def joint_diffusion(loss: Loss, stage_1: DiffIRS1, model: DiffIRS2) -> Objective
 
 def separate_diffusion(loss: Loss, stage_1: DiffIRS1, model: DiffIRS2) -> Objective:
     """The denoising network learns alone, one step of the chain at a time."""
+    model.G.requires_grad_(False)  # several processes would wait for its gradients
     return SeparateDiffusion(stage_1, len(model.diffusion.betas))
 
 

@@ -19,7 +19,7 @@ from rvlib.models.base import RestorationModel
 from rvlib.models.keys import Recognised, children
 from rvlib.models.method import Method
 from rvlib.objectives import PerceptualAdversarial, Pixelwise
-from rvlib.settings import Loss, Objective, Recipe, Settings, alone
+from rvlib.settings import Loss, Objective, Recipe, Settings, alone, take_over
 
 
 class Generator(RestorationModel):
@@ -337,7 +337,7 @@ def against_discriminator(
     """The generator continues from its training with a pixel loss; the discriminator begins."""
     if start is None:
         raise UserError("srgan continues from weights of srresnet: train that first and give it as start")
-    model.load_state_dict(start.state_dict())
+    take_over(model, start)
     return Adversaries(model, Discriminator()), PerceptualAdversarial(loss)
 
 

@@ -14,12 +14,13 @@ import jupytext
 import nbformat
 import papermill
 import yaml
+from jupyter_client.kernelspec import NoSuchKernel
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 import rvlib
 from rvlib.errors import UserError
-from rvlib.files import write_atomically
+from rvlib.files import SPACE, reason_of, write_atomically
 
 NOTEBOOKS = rvlib.ROOT / "notebooks"
 RULES = {
@@ -62,6 +63,9 @@ def run(name: str, parameters: Path, *, only: str | None = None) -> None:
         values = {"runs": releases(content), **values}
     target = rvlib.ROOT / "reports" / profile / "notebooks" / f"{name}{'.' + only if only else ''}.ipynb"
     if only is not None:
+        tags = sorted({tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])} - {"parameters"})
+        if only not in tags:
+            raise UserError(f"no cell of {name} has the tag {only!r}: choose one of {', '.join(tags) or '(none)'}")
         notebook.cells = [cell for cell in notebook.cells if {"parameters", only} & set(cell.metadata.get("tags", []))]
     execute(notebook, target, {"profile": profile, **values}, folder=rvlib.ROOT)
 
@@ -106,9 +110,16 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict, *, folder: P
         raise UserError(
             f"{target.stem} stopped in cell {error.exec_count}, {target} shows where: {error.ename}: {error.evalue}"
         ) from None
+    except NoSuchKernel as error:
+        raise UserError(f"the kernel {error.name!r} is not installed: run make setup") from None
     except OSError as error:
         raw.unlink(missing_ok=True)
-        raise UserError(f"{target} could not be written ({error.strerror or error}): free some space") from None
+        if isinstance(error, FileNotFoundError) and target.parent.is_dir():  # of an environment that is gone
+            raise UserError(
+                f"the kernel of the notebooks could not be started ({error.filename or error}): "
+                f"`jupyter kernelspec list` shows where python3 comes from"
+            ) from None
+        raise UserError(f"{target} could not be written {reason_of(error, SPACE)}") from None
     finally:
         if raw.exists():
             done = nbformat.read(raw, as_version=4)

@@ -23,10 +23,10 @@ from rvlib.study.tables import markdown, means, write_json
 
 COMPARISONS = ("compare_super_resolution", "compare_deblurring")
 LIMITS = {
-    "super-resolution": "photos that bicubic interpolation made small; JPEG, noise and a camera's own blur are other "
-    "tasks. Texture finer than the input's sampling is a guess",
-    "deblurring": "camera shake of 5 to 25 pixels that moves the whole photo alike; depth, things that move, and noise "
-    "were not in training",
+    "super-resolution": "trained on bicubically downscaled photos only. Not for JPEG artefacts, noise or camera blur. "
+    "Texture finer than the input can carry is a guess",
+    "deblurring": "trained on camera shake that is made from sharp photos, as the line Data says. Not for things that "
+    "move, for blur that differs with depth, or for photos out of focus",
 }
 LARGEST_RELEASE = 60 * 2**20  # bytes of all weights together
 

@@ -165,7 +165,10 @@ def write_results(readme: Path, folder: Path) -> None:
     if any(text.count(marker) != 1 for marker in RESULTS):
         raise UserError(f"{readme} has no place for the results: it needs one line {RESULTS[0]} and one {RESULTS[1]}")
     known = put_right(claims(["Set5", "Set14", "Urban100", "GoPro"]))
-    lines = ["Bold and underlined: best and second of what was measured here. Claims have protocols of their own.\n"]
+    lines = [
+        "Bold and underlined: best and second of the values measured here. "
+        "Claims were measured under other or unknown protocols, so they are shown but not ranked.\n"
+    ]
     for name, (notebook, sets, sentence) in README_TABLES.items():
         layout, places = audited(name, measured(folder / notebook), known, sets=sets)
         lines.append(_source(readme, folder, notebook, sentence.format(protocol(name))))

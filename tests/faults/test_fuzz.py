@@ -13,11 +13,11 @@ import tifffile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms, features
 from safetensors.torch import save_file
 
 import rvlib
-from rvlib import originals, photos
+from rvlib import metadata, originals, photos
 from rvlib.models import MODELS
 from rvlib.study import fetch as fetching
 from rvlib.study import report, tables
@@ -203,22 +203,51 @@ def test_numbers_and_names_become_a_table(rows, tally):
 
 
 def _photos():
-    exif = Image.Exif()
-    exif[originals.ORIENTATION] = 6
+    exif, rich = Image.Exif(), Image.Exif()
+    exif[metadata.ORIENTATION] = rich[metadata.ORIENTATION] = 6
+    rich[0x010F], rich[0x011A] = "camera", 300.0
+    rich.get_ifd(0x8769).update({0x9003: "2024:01:02 03:04:05", 0xA002: 16, 0x927C: b"own"})
+    rich.get_ifd(0x8825).update({1: "N", 2: (48.0, 7.0, 30.5)})
+    srgb = ImageCms.createProfile("sRGB")
+    profile = ImageCms.ImageCmsProfile(srgb).tobytes()
     found = {}
     for kind, mode, options in [
         ("PNG", "RGB", {"exif": exif}), ("PNG", "P", {"transparency": 0}), ("PNG", "LA", {}), ("PNG", "1", {}),
         ("JPEG", "RGB", {"exif": exif}), ("JPEG", "CMYK", {}), ("JPEG", "L", {"progressive": True}), ("BMP", "RGB", {}),
         ("TIFF", "RGB", {"compression": "tiff_lzw"}), ("TIFF", "F", {}), ("WEBP", "RGBA", {"exif": exif}),
-        ("GIF", "P", {}),
+        ("GIF", "P", {}), ("PNG", "RGB", {"exif": rich, "dpi": (300, 300)}),
+        ("JPEG", "RGB", {"exif": rich, "xmp": b"<x/>"}),
+        ("WEBP", "RGB", {"lossless": True, "xmp": b"<x/>"}), ("TIFF", "CMYK", {}), ("TIFF", "LAB", {}),
+        ("TIFF", "RGB", {"exif": rich, "compression": "tiff_adobe_deflate"}), ("MPO", "RGB", {}), ("AVIF", "RGB", {}),
     ]:  # fmt: skip
+        if kind == "AVIF" and not features.check("avif"):
+            continue
         buffer = io.BytesIO()
-        image = Image.fromarray(RGB).convert("L").convert("F") if mode == "F" else Image.fromarray(RGB).convert(mode)
+        image = Image.fromarray(RGB)
+        if mode == "LAB":
+            image = ImageCms.profileToProfile(image, srgb, ImageCms.createProfile("LAB"), outputMode="LAB")
+        elif mode == "F":
+            image = image.convert("L").convert("F")
+        else:
+            image = image.convert(mode)
         image.save(buffer, kind, **options)
         found[f"{kind} {mode}"] = buffer.getvalue()
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, RGB.astype(np.uint16) * 257)
-    return [*found.values(), buffer.getvalue()]
+    deep = RGB.astype(np.uint16) * 257
+    with_alpha = np.dstack([deep, deep[..., :1]])
+    for number, (pixels, options) in enumerate(
+        [
+            (deep, {"photometric": "rgb", "iccprofile": profile}),
+            (deep.transpose(2, 0, 1).copy(), {"photometric": "rgb", "planarconfig": "separate"}),
+            (deep, {"photometric": "rgb", "compression": "zlib", "predictor": True, "bigtiff": True}),
+            (deep[..., 0], {"photometric": "miniswhite", "byteorder": ">"}),
+            (with_alpha, {"photometric": "rgb", "extrasamples": ["assocalpha"]}),
+            (RGB.astype(np.float32) / 255, {"photometric": "rgb"}),
+        ]
+    ):
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, pixels, metadata=None, **options)
+        found[f"deep TIFF {number}"] = buffer.getvalue()
+    return list(found.values())
 
 
 @pytest.mark.parametrize("read", [photos.read, originals.read], ids=["photos", "originals"])
@@ -233,3 +262,20 @@ def test_photos(tmp_path, read, suffix, content, tally):
         assert image.ndim == 3
         assert image.shape[2] == 3
         assert image.dtype in (np.uint8, np.uint16)
+
+
+@pytest.mark.parametrize("target", ["out.png", "out.jpg", "out.tif", "out.webp", "out.bmp"])
+@given(content=mutated(_photos()))
+def test_photos_that_are_read_are_written(tmp_path, target, content, tally):
+    """What was read comes out in every format, or `plan` refuses it; what is written is read again, as large."""
+    (tmp_path / "in").write_bytes(content)
+    original = only_user_errors(tally, "originals.read", lambda: originals.read(tmp_path / "in"))
+    if original is None:
+        return
+    notes = only_user_errors(tally, f"plan of {target}", lambda: original.plan(tmp_path / target))
+    if notes is not None:
+        original.write(tmp_path / target, original.image)
+        again = originals.read(tmp_path / target)
+        assert again.image.shape == original.image.shape
+        if target == "out.tif":
+            assert np.array_equal(again.image, original.image)

@@ -1,0 +1,105 @@
+"""Profiles on the command line: the section of a parameters file that says how a method is trained.
+
+`params.yaml` is the laptop profile, `profiles/<name>/params.yaml` are the others; the notebooks train by the same
+sections.
+"""
+
+from pathlib import Path
+
+import yaml
+
+import rvlib
+from rvlib import photos, study
+from rvlib.errors import UserError
+
+SECTIONS = {
+    "fsrcnn": "fsrcnn",
+    "srresnet": "srgan.pixel_training",
+    "srgan": "srgan.adversarial_training",
+    "swinir": "swinir.training",
+    "nafnet": "nafnet.training",
+    "baseline": "nafnet.ablation",
+    "plainnet": "nafnet.ablation",
+    "diffir-s1": "diffir.super_resolution",
+    "diffir-s2": "diffir.super_resolution",
+    "diffir-s2-separate": "diffir.ablation",
+}
+"""Where each method's settings stand; `--section diffir.deblurring` names another place."""
+
+DEFAULT = "laptop"
+"""The profile that `rvlib train` takes where none is named."""
+
+
+def file(profile: str | None) -> Path:
+    """The parameters file of a profile; raises UserError where there is none."""
+    is_default = profile in (None, DEFAULT)
+    path = rvlib.ROOT / "params.yaml" if is_default else rvlib.ROOT / "profiles" / profile / "params.yaml"
+    if not path.is_file():
+        known = sorted(each.parent.name for each in (rvlib.ROOT / "profiles").glob("*/params.yaml"))
+        raise UserError(f"there is no profile {profile!r} ({path}): choose one of {', '.join([DEFAULT, *known])}")
+    return path
+
+
+def settings(profile: str | None, method: str, section: str | None = None) -> dict:
+    """What a profile says about training a method, as `recipes.train` takes it; nothing for a method it has not.
+
+    `section` is "notebook.entry". Without a profile it is the laptop's, where there is a checkout that has it.
+    """
+    from rvlib.train import Settings
+
+    section = section or SECTIONS.get(method)
+    if section is None or (profile is None and not (rvlib.ROOT / "params.yaml").is_file()):
+        return {}
+    notebook, *entries = section.split(".")
+    found = _section(profile, notebook)
+    for name in entries:
+        if not isinstance(found.get(name), dict):
+            raise UserError(f"{file(profile)} has no section {section}, which would say how {method} is trained")
+        found = found[name]
+    known = {*Settings.__dataclass_fields__, "patch_size", "arguments", "loss", "scale"}
+    return {name: value for name, value in found.items() if name in known}
+
+
+def training_photos(profile: str | None, method: str) -> dict[str, dict[str, Path]]:
+    """The files that a profile trains a method on, by "set/photo": {"references": ..., "degraded": ...}."""
+    notebook = SECTIONS.get(method, "").partition(".")[0]
+    found = _section(profile, notebook) if notebook else {}
+    if "train_sets" not in found:
+        raise UserError(f"{file(profile)} names no train_sets for {method}: name a folder of photos (--photos)")
+    data, files = study.data(profile or DEFAULT), {"references": {}, "degraded": {}}
+    for name in found["train_sets"]:
+        for role, side in (("reference", files["references"]), ("degraded", files["degraded"])):
+            folder = photos.place(data, name, split="train", role=role)
+            if role == "reference" or folder.is_dir():
+                side |= {f"{name}/{path.stem}": path for path in photos.folder(folder)}
+    return files
+
+
+def _section(profile: str | None, notebook: str) -> dict:
+    """What a profile hands to a notebook."""
+    from rvlib.study.notebooks import section  # here, because it brings all of Jupyter
+
+    parameters = file(profile)
+    return section(yaml.safe_load(parameters.read_text()), notebook, parameters)
+
+
+def assignments(words: list[str], option: str) -> dict:
+    """`name=value` words as a dict; values are YAML, so that numbers, lists, true and null are what they look like."""
+    found = {}
+    for word in words:
+        name, is_given, value = word.partition("=")
+        if not name or not is_given:
+            raise UserError(f"{option} {word!r} is no name=value, such as {option} steps=1000")
+        try:
+            found[name.strip()] = _number(yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise UserError(f"{option} {word!r}: {value!r} is no number, list or word") from None
+    return found
+
+
+def _number(value: object) -> object:
+    """1e-4 is a word to YAML, for want of a dot."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value

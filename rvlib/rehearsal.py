@@ -1,0 +1,67 @@
+"""A rehearsal: three steps of everything that a profile trains, in its official sizes, before weeks are spent on it."""
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from rvlib import complexity, photos, profiles, recipes
+
+STEPS = 3
+MORE = [
+    ("diffir-s1", "diffir.deblurring"),
+    ("diffir-s2", "diffir.deblurring"),
+    ("nafnet", "nafnet.ablation"),
+    ("diffir-s1", "diffir.ablation"),
+    ("diffir-s2", "diffir.ablation"),
+]
+"""What profiles train beside each method's own section (`profiles.SECTIONS`)."""
+
+
+def trainings() -> list[tuple[str, str]]:
+    """(method, section) of everything that is trained, each after what it starts from."""
+    found = [*profiles.SECTIONS.items(), *MORE]
+    return sorted(found, key=lambda each: each[0] in ("srgan", "diffir-s2", "diffir-s2-separate"))
+
+
+def rehearse(profile: str, *, only: str = "") -> pd.DataFrame:
+    """Train each method of a profile for three steps; returns one row each, with the time of a step and of all steps.
+
+    On a GPU with whole batches, elsewhere with one pair of patches, which says that everything fits together and
+    nothing of time. The photo is one that scikit-image brings. `only` keeps the trainings whose name has it.
+    """
+    photo = {"coffee": photos.sample("coffee")}
+    on_gpu, models, rows = torch.cuda.is_available(), {}, []
+    wanted = {each for each in trainings() if only in " ".join(each)}
+    wanted |= {_start(*each) for each in wanted}
+    for method, section in trainings():
+        if (method, section) not in wanted:
+            continue
+        stated = profiles.settings(profile, method, section)
+        whole = stated.get("steps", recipes.RECIPES[method].settings.steps)
+        size = stated.get("batch_size", recipes.RECIPES[method].settings.batch_size)
+        facts = {**stated, "steps": STEPS, "validate_every": STEPS}
+        if not on_gpu:
+            facts |= {"batch_size": 1, "accumulate": 1}
+        with tempfile.TemporaryDirectory() as folder:
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
+            start = models.get(_start(method, section))
+            model, log = recipes.train(method, photo, run=Path(folder) / "run", start=start, **facts)
+        models[method, section] = model
+        seconds = log["seconds"].iloc[-1] / STEPS
+        row = {"training": method, "section": section, "parameters": complexity.parameters(model)}
+        row |= {"pairs in a step": size if on_gpu else f"1 of {size}", "seconds a step": round(seconds, 2)}
+        if on_gpu:
+            row["GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+            row["days for all steps"] = round(seconds * whole / 86_400, 2)
+        rows.append({**row, "steps": whole})
+    return pd.DataFrame(rows)
+
+
+def _start(method: str, section: str) -> tuple[str, str] | None:
+    """The training that another one goes on from."""
+    if method == "srgan":
+        return "srresnet", profiles.SECTIONS["srresnet"]
+    return ("diffir-s1", section) if method.startswith("diffir-s2") else None

@@ -1,0 +1,76 @@
+"""A shelf: decoded photos in one file, which all processes of a machine map into memory once."""
+
+import json
+import shutil
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from rvlib.errors import UserError
+from rvlib.processes import Accelerator
+
+
+class Shelf(Mapping):
+    """Photos (uint8 H x W x 3) by name, read from their file where they are looked at, and handed on as its path."""
+
+    def __init__(self, file: Path):
+        """`file` is what `write` made."""
+        self.file = Path(file)
+        self.places = json.loads(_index(self.file).read_text())
+        self.bytes = np.memmap(self.file, np.uint8, mode="r") if self.file.stat().st_size else np.empty(0, np.uint8)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        start, shape = self.places[name]
+        return self.bytes[start : start + int(np.prod(shape))].reshape(shape).view(np.ndarray)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __reduce__(self):
+        return Shelf, (self.file,)
+
+
+def write(photos: Iterable[tuple[str, np.ndarray]], file: Path) -> Shelf:
+    """Put photos onto a shelf, one after the other, so that no more than one of them is in memory."""
+    places, position = {}, 0
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(file, "wb") as shelf:
+            for name, photo in photos:
+                places[name] = (position, photo.shape)
+                shelf.write(np.ascontiguousarray(photo, np.uint8).data)
+                position += photo.size
+        _index(file).write_text(json.dumps(places))
+    except OSError as error:
+        raise UserError(f"{file} could not be written ({error.strerror}): its disk must hold all photos") from None
+    return Shelf(file)
+
+
+def place(run: str | Path) -> Path:
+    """The folder beside a run where this machine's processes share what they read; `clear` removes it."""
+    run = Path(run).absolute()
+    return run.with_name(f".{run.name}.shared-{socket.gethostname()}")
+
+
+def clear(run: str | Path) -> None:
+    """Remove a run's shelves; what is mapped stays readable until it is let go."""
+    shutil.rmtree(place(run), ignore_errors=True)
+
+
+def shared(photos: Iterable[tuple[str, np.ndarray]], run: str | Path, name: str) -> Mapping[str, np.ndarray]:
+    """Photos by name: in memory for one process, on a shelf that one process of each machine fills for several."""
+    accelerator = Accelerator()
+    if accelerator.num_processes == 1:
+        return dict(photos)
+    file = place(run) / f"{name}.u8"
+    with accelerator.local_main_process_first():
+        return write(photos, file) if accelerator.is_local_main_process else Shelf(file)
+
+
+def _index(file: Path) -> Path:
+    return file.with_suffix(".json")

@@ -1,0 +1,35 @@
+"""Profiles on the command line: what a section says, and what was meant by a word."""
+
+import pytest
+
+import rvlib
+from rvlib import profiles, recipes
+
+
+@pytest.mark.parametrize("profile", ["laptop", "release", "paper"])
+@pytest.mark.parametrize("method", profiles.SECTIONS)
+def test_each_method_has_its_settings_in_each_profile(profile, method):
+    found = profiles.settings(profile, method)
+    assert found["steps"] >= 1
+    assert found.keys() <= {*recipes.Settings.__dataclass_fields__, "patch_size", "arguments", "loss", "scale"}
+
+
+def test_another_section():
+    assert profiles.settings("paper", "diffir-s1", "diffir.deblurring")["arguments"] == {"task": "deblurring"}
+    with pytest.raises(rvlib.UserError, match="has no section diffir.denoising"):
+        profiles.settings("paper", "diffir-s1", "diffir.denoising")
+
+
+def test_a_method_without_a_section_keeps_its_recipe():
+    assert profiles.settings("laptop", "srcnn") == {}
+
+
+def test_values_are_what_they_look_like():
+    words = ["steps=1000", "rate=1e-4", "exact=2.5", "optimizer=adamw", "milestones=[1, 2]", "clip_norm=null", "a=b=c"]
+    expected = {"steps": 1000, "rate": 1e-4, "exact": 2.5, "optimizer": "adamw", "milestones": [1, 2]}
+    found = profiles.assignments([*words, "bf16=true"], "--set")
+    assert found == expected | {"clip_norm": None, "a": "b=c", "bf16": True}
+    assert type(found["steps"]) is int
+    for wrong in ("steps", "=3", "depths=[1"):
+        with pytest.raises(rvlib.UserError, match="--set"):
+            profiles.assignments([wrong], "--set")
