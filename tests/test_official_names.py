@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import os
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import torch
 from test_fetch import server  # noqa: F401  (a fixture)
 
 import rvlib
-from rvlib import download, official
+from rvlib import cli, download, official
 from rvlib.models import METHODS
 
 SMALL = {"embed": 12, "depths": (2,), "heads": (2,), "window": 4, "scale": 2}
@@ -309,6 +310,37 @@ def test_a_file_of_that_name_is_a_file(shelf, tmp_path, monkeypatch):
     Path("official/swinir-toy-x2").write_bytes(NAFNET)
     assert load().spec["name"] == "nafnet"
     assert not shelf.asked
+
+
+# The command line ----------------------------------------------------------------------------------------------------
+
+
+def command(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["rvlib", *words])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code
+    return capsys.readouterr().out
+
+
+def test_weights_are_fetched_ahead_listed_and_counted(shelf, monkeypatch, capsys):
+    shelf.lists(row(url=f"{shelf.address}/toy.pth"), row("by-hand-x2", "other.pth", size="", sha256=""))
+    listed = {each["name"]: each for each in json.loads(command(monkeypatch, capsys, "models", "--json"))["official"]}
+    assert not listed["official/swinir-toy-x2"]["cached"]
+    assert command(monkeypatch, capsys, "fetch", "official/swinir-toy-x2") == f"{shelf.cache / 'toy.pth'}\n"
+    listed = {each["name"]: each for each in json.loads(command(monkeypatch, capsys, "models", "--json"))["official"]}
+    assert listed["official/swinir-toy-x2"]["cached"]
+    said = command(monkeypatch, capsys, "cache")
+    assert f"{len(CONTENT) / 1e6:.1f} MB  official/toy.pth" in said
+    assert str(shelf.cache.parent) in said
+
+
+def test_models_lists_each_name_as_one_types_it(monkeypatch, capsys):
+    said = command(monkeypatch, capsys, "models")
+    for name in (*official.listed(), *rvlib.released()):
+        assert f"| {name} " in said
+    for name in ("Apache-2.0", "MIT", "DIV2K", "is fetched on first use", "by hand", "denoise-grey"):
+        assert name in said
 
 
 # The table of the project --------------------------------------------------------------------------------------------
