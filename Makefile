@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
-report: setup  ## run the pipeline and write the report (PROFILE=laptop, release or paper)
+report: setup  ## run the pipeline and write the report (PROFILE=laptop, official, release or paper)
 	@test -d $(FOLDER) -a -f $(FOLDER)/params.yaml || { echo "error: there is no profile '$(PROFILE)'"; exit 1; }
 	@git update-index --skip-worktree dvc.lock 2>/dev/null || true  # what this machine made is not a change of the project
 	@cd $(FOLDER) && dvc repro

@@ -26,9 +26,6 @@ PLACES = [Path(__file__).resolve().parent / "weights", Path(__file__).resolve().
 WEIGHTS = next((place for place in PLACES if place.is_dir()), PLACES[-1])
 """The released weights, `<name>.safetensors`, and their cards: in an installed package, or in a checkout."""
 
-OFFICIAL_TABLE = Path(__file__).parent / "official.csv"
-"""Officially published checkpoints that `load` reads, and where they come from."""
-
 RENAMED = {"swinir-light-x4": "swinir-small-x4"}
 """Released names of earlier versions, and what they are called now."""
 
@@ -78,12 +75,21 @@ def load(
 ) -> RestorationModel:
     """Build the model that a file of weights belongs to, with those weights, in eval mode.
 
-    `source` is a released name, an rvlib `.safetensors` file, the folder of a training run or an official checkpoint.
-    The hints are for what weights cannot tell: `scale` (FSRCNN, SRCNN; default 4), `local` and `train_size` (NAFNet's
-    and Baseline's test-time local converter), `img_range` (SwinIR). Raises UserError, naming what is wrong, for
-    everything else, also for a hint that contradicts the file or that its network has no use for.
+    `source` is a released name, the name of official weights ("official/swinir-light-x4"), which are fetched on first
+    use, an rvlib `.safetensors` file, the folder of a training run or an official checkpoint. The hints are for what
+    weights cannot tell: `scale` (FSRCNN, SRCNN; default 4), `local` and `train_size` (NAFNet's and Baseline's test-time
+    local converter), `img_range` (SwinIR). Official weights by name need none: they restore as they were published.
+    Raises UserError, naming what is wrong, for everything else, also for a hint that contradicts the file or that its
+    network has no use for.
     """
-    path = _find(source)
+    known = _official(source)
+    if known is not None:
+        if scale not in (None, known.scale):
+            raise UserError(f"{known.name} holds weights for scale {known.scale}, not for scale {scale}")
+        scale = known.scale
+        if local is None and known.local:
+            local = True
+    path = _find(source) if known is None else known.fetch()
     state, described = _read(path)
     hints = {"local": local, "train_size": train_size, "img_range": img_range}
     hints = {name: value for name, value in hints.items() if value is not None}
@@ -116,6 +122,8 @@ def load(
                 f"{path} holds numbers that are not finite (in {key}), as a failed training does: get it again"
             )
     model.method = _method(described)
+    if known is not None:
+        model.method, model.task = known.method, known.task
     return _on(model, device).eval()
 
 
@@ -126,6 +134,15 @@ def _on(model: RestorationModel, device: str | torch.device) -> RestorationModel
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend has its own
         reason = (str(error).strip() or "not available").splitlines()[0][:120]
         raise UserError(f"there is no device {str(device)!r} here ({reason}): choose cpu") from None
+
+
+def _official(source: str | Path):
+    """What is known of official weights that `load` was asked for by name, or None."""
+    if not str(source).startswith("official/"):
+        return None
+    from rvlib import official  # here, since a library for downloads takes a third of a second to import
+
+    return official.find(source)
 
 
 def _find(source: str | Path) -> Path:

@@ -88,17 +88,38 @@ def restore(
 
 @app.command()
 def fetch(
-    sets: Annotated[list[str] | None, typer.Argument(help="Sets by name; without one, those of --params.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Data sets, or official weights (official/NAME); else those of --params.")
+    ] = None,
     params: Annotated[Path, typer.Option(help="Parameters of a profile.")] = Path("params.yaml"),
-    target: Annotated[Path | None, typer.Option(help="Folder to fetch into.")] = None,
+    target: Annotated[Path | None, typer.Option(help="Folder to fetch data sets into.")] = None,
 ):
-    """Fetch data sets, checked against the manifest; what is there already is kept."""
+    """Fetch data sets, checked against the manifest, or official weights ahead; what is there already is kept."""
+    from rvlib import official
     from rvlib.study.fetch import fetch
     from rvlib.study.notebooks import read_parameters, section
 
+    wanted = [official.find(name) for name in names or [] if name.startswith(official.PREFIX)]
+    for each in wanted:
+        typer.echo(each.fetch())
+    sets = [name for name in names or [] if not name.startswith(official.PREFIX)]
+    if wanted and not sets:
+        return
     content = {} if sets and target else read_parameters(params)
-    names = sets or section(content, "fetch", params).get("sets", [])
-    fetch(names, target or rvlib.ROOT / "downloads" / content["profile"])
+    sets = sets or section(content, "fetch", params).get("sets", [])
+    fetch(sets, target or rvlib.ROOT / "downloads" / content["profile"])
+
+
+@app.command()
+def cache():
+    """Say where downloaded weights are kept, and how much room each takes; whatever is removed is fetched again."""
+    from rvlib import official
+
+    folder = official.cache().parent
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in files:
+        typer.echo(f"{path.stat().st_size / 1e6:9.1f} MB  {path.relative_to(folder)}")
+    typer.echo(f"{sum(path.stat().st_size for path in files) / 1e6:9.1f} MB  {folder}")
 
 
 @app.command()
@@ -280,22 +301,50 @@ def evaluate(
 
 
 @app.command()
-def models():
-    """List the weights that ship with the project, the official ones that `load` reads, and what `create` builds."""
+def models(as_json: Annotated[bool, typer.Option("--json", help="All that is known of them, as JSON.")] = False):
+    """List what `--model` takes: the weights that ship with the project, official ones; and what `create` builds."""
+    import json
+    from dataclasses import asdict
+
     import pandas as pd
 
-    from rvlib import complexity
-    from rvlib.checkpoint import OFFICIAL_TABLE
+    from rvlib import checkpoint, complexity, official
     from rvlib.study.tables import markdown
 
-    loaded = {name: rvlib.load(name) for name in rvlib.released()}
+    known = official.listed().values()
+    released = [
+        {
+            "name": name,
+            "task": model.task,
+            "scale": model.scale,
+            "parameters": complexity.parameters(model),
+            "MB": f"{(checkpoint.WEIGHTS / f'{name}.safetensors').stat().st_size / 1e6:.1f}",
+        }
+        for name, model in ((name, rvlib.load(name)) for name in rvlib.released())
+    ]
+    if as_json:
+        listed = [asdict(each) | {"cached": each.is_cached, "place": str(each.place)} for each in known]
+        variants = {name: list(method.variants) for name, method in MODELS.items()}
+        typer.echo(json.dumps({"released": released, "official": listed, "variants": variants}, indent=1))
+        return
     rows = [
-        {"released": n, "task": m.task, "scale": m.scale, "parameters": complexity.parameters(m)}
-        for n, m in loaded.items()
+        {
+            "name": each.name,
+            "task": each.task,
+            "scale": each.scale,
+            "MB": f"{each.size / 1e6:.0f}" if each.size else "unknown",
+            "licence": each.licence,
+            "trained on": each.trained_on,
+            "here": "in the cache" if each.is_cached else "is fetched on first use" if each.urls else "by hand",
+            "note": each.note,
+        }
+        for each in known
     ]
     licence = "Apache-2.0; weights/README.md names the photos they were trained on, and whose licences those have\n"
-    typer.echo(f"{markdown(pd.DataFrame(rows))}\n{licence}" if rows else "no weights are released yet\n")
-    typer.echo(f"{markdown(pd.read_csv(OFFICIAL_TABLE))}\n\nmodels of `rvlib.create` and their variants:")
+    typer.echo("released weights, which are here already:\n")
+    typer.echo(f"{markdown(pd.DataFrame(released))}\n\n{licence}" if released else "none yet\n")
+    typer.echo(f"official weights of the papers, kept in {official.cache()}:\n\n{markdown(pd.DataFrame(rows))}\n")
+    typer.echo("by hand: `rvlib fetch NAME` says where from and where to put it\n\n`rvlib.create` and its variants:")
     for name, method in MODELS.items():
         typer.echo(f"{name:10} {', '.join(method.variants)}")
 

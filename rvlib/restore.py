@@ -37,7 +37,8 @@ def restore(
     `self_ensemble` averages over the eight symmetries of the square (EDSR, section 3.4), at eight times the cost.
     `precision="bf16"` computes products in half precision: faster, and off by a grey level here and there.
     Deterministic: `seed` feeds DiffIR's noise, the other models draw none. One-channel models restore the luminance;
-    the chroma, to which the eye is less sensitive, is enlarged by bicubic interpolation.
+    the chroma, to which the eye is less sensitive, is enlarged by bicubic interpolation. Those that remove noise
+    restore each colour instead, and those for JPEG take a grey photo as it is.
     Stage 1 of DiffIR alone looks at a `reference` too, which shows what its IPR is worth where the answer is known.
     Raises UserError if `image` is not a photo or if `tile` or `overlap` is out of range.
     """
@@ -55,24 +56,29 @@ def restore(
         bytes_per_row = photo.shape[1] * 3 * 4 * network.scale**2  # in float32
         tile = tiles.fitting(_bytes_per_pixel(network, photo), bytes_per_row, device, overlap)
     seen = None if reference is None else to_tensor(reference).to(device)
+    is_grey = bool((photo == photo[..., :1]).all())
     options = {"seed": seed, "reference": seen, "self_ensemble": self_ensemble, "precision": precision}
     is_whole = photo.shape[0] * photo.shape[1] <= tile**2 or seen is not None
     if network.needs_description and not is_whole:
         options["description"] = _description(network, photo, tile)
 
     def restore_part(part: np.ndarray) -> Tensor:
-        return _colour(model, to_tensor(part).to(device), **options)
+        return _colour(model, to_tensor(part).to(device), is_grey=is_grey, **options)
 
     if is_whole:
         return to_array(restore_part(photo), photo.dtype)
     return tiles.assemble(restore_part, photo, scale=network.scale, tile=tile, overlap=overlap, margin=margin)
 
 
-def _colour(model: nn.Module, degraded: Tensor, **options) -> Tensor:
+def _colour(model: nn.Module, degraded: Tensor, *, is_grey: bool, **options) -> Tensor:
     """RGB (1 3 h w) -> restored RGB, also where the model knows luminance alone."""
     network = unwrapped(model)
     if network.channels != 1:
         return forward_any_size(model, degraded, **options)
+    if network.task == "denoising" or (network.task == "jpeg" and is_grey):  # noise is in every colour
+        planes = degraded[:, :1] if is_grey else degraded
+        restored = forward_any_size(model, planes.transpose(0, 1), **options).transpose(0, 1)
+        return restored.expand(-1, 3, -1, -1)
     ycbcr = rgb_to_ycbcr(degraded)
     luminance = forward_any_size(model, ycbcr[:, :1], **options)
     chroma = ycbcr[:, 1:] if network.scale == 1 else imresize(ycbcr[:, 1:], network.scale)

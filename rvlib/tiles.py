@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-GRID = 64  # boundaries and overlaps are multiples of every window and every stride in the study
+GRID = 64  # boundaries are multiples of every stride and window, but for JPEG's 7: there tiles see other windows
 
 
 def assemble(

@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 
 import rvlib
-from rvlib import photos
+from rvlib import download, photos
 from rvlib.study import fetch as fetching
 from rvlib.study.fetch import fetch, manifest
 
@@ -109,7 +109,7 @@ def server(monkeypatch, tmp_path):
     handler.address = f"http://127.0.0.1:{httpd.server_port}"
     monkeypatch.setattr(fetching, "MANIFEST", tmp_path / "manifest.csv")
     monkeypatch.setattr(fetching, "GITHUB", handler.address)
-    monkeypatch.setattr(fetching, "BACK_OFF", 0.001)
+    monkeypatch.setattr(download, "BACK_OFF", 0.001)
     monkeypatch.delenv("RV_MIRROR", raising=False)
     lists(tmp_path, row())
     yield handler
@@ -263,7 +263,7 @@ def test_a_full_disk_is_one_clear_error(server, tmp_path, monkeypatch, mirrored)
         (tmp_path / "mirror/a/b/c").mkdir(parents=True)
         (tmp_path / "mirror/a/b/c/photo.png").write_bytes(CONTENT)
         monkeypatch.setenv("RV_MIRROR", str(tmp_path / "mirror"))
-    monkeypatch.setattr(fetching.shutil, "copyfile", full)
+    monkeypatch.setattr(download.shutil, "copyfile", full)
     monkeypatch.setattr(fetching.os, "replace", full)
     with pytest.raises(rvlib.UserError, match="free some space"):
         get(tmp_path / "data")
@@ -442,7 +442,7 @@ def test_unknown_sets_are_named(tmp_path):
 
 
 def test_sample_photos_need_no_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetching.requests, "get", None)
+    monkeypatch.setattr(download.requests, "get", None)
     fetch(["samples"], tmp_path, progress=False)
     assert sorted(photos.load_set(tmp_path, "samples")) == ["astronaut", "chelsea", "coffee", "flower"]
     assert not (tmp_path / "checksums.csv").exists()  # every hash is known
@@ -505,7 +505,7 @@ def test_the_mirror_has_the_photos_of_the_manifest(name, count, tmp_path, monkey
     paths = manifest().query("set == @name")["path"]
     if not os.environ.get("RV_MIRROR") or not all((rvlib.ROOT / mirror / path).is_file() for path in paths):
         pytest.skip("the photos are not at RV_MIRROR")
-    monkeypatch.setattr(fetching.requests, "get", None)
+    monkeypatch.setattr(download.requests, "get", None)
     fetch([name], tmp_path, progress=False)
     assert len(list(tmp_path.glob(f"{name}/*/reference/*.png"))) == count
     assert not (tmp_path / "checksums.csv").exists()  # every hash is known

@@ -27,6 +27,12 @@ SMALL = {
     "swinir-x3": ("swinir", SMALL_SWIN | {"upsampler": "pixelshuffle", "scale": 3, "qkv_bias": False}),
     "swinir-real": ("swinir", SMALL_SWIN | {"upsampler": "nearest+conv", "body": "3conv", "patch_norm": False}),
     "swinir-real-x2": ("swinir", SMALL_SWIN | {"upsampler": "nearest+conv", "scale": 2, "window": 7}),
+    "swinir-denoise": ("swinir", SMALL_SWIN | {"task": "denoising", "scale": 1, "upsampler": "none"}),
+    "swinir-jpeg-grey": (
+        "swinir",
+        SMALL_SWIN | {"task": "jpeg", "scale": 1, "upsampler": "none", "window": 7, "channels": 1, "img_range": 255.0},
+    ),
+    "swinir-positions": ("swinir", SMALL_SWIN | {"positions": 16}),
     "nafnet": ("nafnet", SMALL_UNET),
     "nafnet-local": ("nafnet", SMALL_UNET | {"local": True, "train_size": (16, 16)}),
     "baseline": ("baseline", SMALL_UNET | {"expand": 2}),
@@ -96,7 +102,7 @@ class TestEveryModel:
     def test_says_what_it_does(self, name):
         model = build(name)
         assert isinstance(model, RestorationModel)
-        assert model.task in ("super-resolution", "deblurring")
+        assert model.task in ("super-resolution", "deblurring", "denoising", "jpeg")
         assert model.scale == 1 or model.task == "super-resolution"
         assert not model.training
         assert model.restorer() is model
@@ -215,6 +221,8 @@ def test_spandrel_computes_the_same(name):
         ("swinir", {"scale": 5}, "scale 5 is not supported"),
         ("swinir", {"embed": 50}, "multiple of each of the heads"),
         ("swinir", {"upsampler": "magic"}, "unknown upsampler"),
+        ("swinir", {"upsampler": "none", "scale": 1}, "upsampler none is for denoising or jpeg"),
+        ("swinir", {"task": "denoising"}, "upsampler pixelshuffledirect is for super-resolution, not for 'denoising'"),
         ("nafnet", {"encoder": (1, 1), "decoder": (1,)}, "as many levels"),
         ("diffir", {"stage": 3}, "stage 3"),
         ("diffir", {"task": "dehazing"}, "unknown task"),
@@ -264,3 +272,110 @@ def test_swinir_starts_as_bilinear_interpolation():
     assert torch.allclose(model(image)[inside], expected[inside], atol=1e-5)
     with pytest.raises(UserError, match="pixelshuffledirect"):
         start_as_interpolation_(rvlib.create("swinir", **SMALL_SWIN, upsampler="pixelshuffle"))
+
+
+def as_official(model):
+    """A SwinIR state with the buffers that follow from the sizes, as official files hold them."""
+    from rvlib.models.swinir import shift_mask
+
+    state = dict(model.state_dict())
+    for name, layer in model.named_modules():
+        if hasattr(layer, "relative_position_index"):
+            state[f"{name}.relative_position_index"] = layer.relative_position_index
+        if getattr(layer, "shift", 0):
+            mask = shift_mask(8 * model.window, 8 * model.window, model.window, layer.shift)
+            state[f"{name}.attn.attn_mask"] = mask.clamp(min=-100)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("changes", "side"),
+    [
+        ({"task": "denoising", "scale": 1, "upsampler": "none", "window": 8}, 24),
+        ({"positions": 16, "upsampler": "pixelshuffle"}, 16),
+        ({"window": 8, "shifted": False}, 8),
+    ],
+    ids=["no upsampler", "positions", "windows as large as the training patches"],
+)
+def test_spandrels_swinir_computes_the_same_for_rare_variants(changes, side, tmp_path):
+    """An independent implementation, built as the official one is, has the same keys and gives the same image."""
+    from spandrel.architectures.SwinIR.__arch.SwinIR import SwinIR
+
+    torch.manual_seed(0)
+    arguments = SMALL_SWIN | {"scale": 2, "drop_path": 0.0} | changes
+    ours = rvlib.create("swinir", **arguments)
+    for parameter in ours.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    theirs = SwinIR(
+        img_size=side,
+        upscale=arguments["scale"],
+        embed_dim=arguments["embed"],
+        depths=arguments["depths"],
+        num_heads=arguments["heads"],
+        window_size=arguments["window"],
+        mlp_ratio=2,
+        upsampler={"none": "", None: "pixelshuffledirect"}.get(changes.get("upsampler"), changes.get("upsampler")),
+        ape="positions" in changes,
+        img_range=1.0,
+    ).eval()
+    state = {key: value for key, value in as_official(ours).items() if not key.endswith("attn_mask")}
+    missing = theirs.load_state_dict(state, strict=False)
+    assert all(key.endswith("attn_mask") for key in missing.missing_keys)
+    assert not missing.unexpected_keys
+    x = torch.rand(1, 3, side, side)
+    with torch.no_grad():
+        expected = theirs(x)
+        torch.testing.assert_close(ours(x), expected, atol=2e-5, rtol=1e-4)
+    torch.save({"params": theirs.state_dict()}, tmp_path / "official.pth")
+    loaded = rvlib.load(tmp_path / "official.pth")
+    assert {key: loaded.spec["arguments"][key] for key in changes} == changes
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x), expected, atol=2e-5, rtol=1e-4)
+        assert loaded(torch.rand(1, 3, 21, 13)).shape[-2:] == (21 * loaded.scale, 13 * loaded.scale)
+
+
+def test_jpeg_is_told_by_its_windows(tmp_path):
+    for window, task, img_range in ((7, "jpeg", 255.0), (8, "denoising", 1.0)):
+        made = rvlib.create("swinir", **SMALL_SWIN | {"scale": 1, "upsampler": "none", "task": task, "window": window})
+        torch.save(as_official(made), tmp_path / "w.pth")
+        loaded = rvlib.load(tmp_path / "w.pth")
+        assert (loaded.task, loaded.img_range) == (task, img_range)
+        assert rvlib.load(tmp_path / "w.pth", img_range=2.0).img_range == 2.0
+
+
+KEYS_ELSEWHERE = {
+    "kair": {"body.": "recon_trunk.", "conv_hr.": "HRconv."},
+    "openmmlab": {
+        "body.": "trunk_net.",
+        "upconv1.": "upsample1.upsample_conv.",
+        "upconv2.": "upsample2.upsample_conv.",
+    },
+}
+
+
+@pytest.mark.parametrize("home", KEYS_ELSEWHERE)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_msrresnet_is_read_under_the_names_of_other_homes(home, scale, tmp_path):
+    made = rvlib.create("srgan", style="msrresnet", scale=scale, features=8, blocks=2)
+    state = {}
+    for key, value in made.state_dict().items():
+        theirs = next((name for name in KEYS_ELSEWHERE[home] if key.startswith(name)), "")
+        state[KEYS_ELSEWHERE[home].get(theirs, "") + key.removeprefix(theirs)] = value
+    if home == "openmmlab":
+        state = {f"generator.{key}": value for key, value in state.items()}
+        state |= {"discriminator.linear1.weight": torch.zeros(2, 2), "step_counter": torch.tensor(0)}
+    torch.save({"state_dict": state, "meta": {"epoch": 1}}, tmp_path / "w.pth")
+    loaded = rvlib.load(tmp_path / "w.pth")
+    x = torch.rand(1, 3, 9, 7)
+    with torch.no_grad():
+        assert torch.equal(loaded(x), made(x))
+
+
+def test_the_compact_generator_of_2018_has_no_norm_after_its_blocks(tmp_path):
+    made = rvlib.create("srgan", style="compact", features=8, closing_norm=False)
+    torch.save(made.state_dict(), tmp_path / "w.pth")
+    loaded = rvlib.load(tmp_path / "w.pth")
+    assert [type(layer).__name__ for layer in loaded.block7] == ["Conv2d", "PReLU"]
+    x = torch.rand(1, 3, 9, 7)
+    with torch.no_grad():
+        assert torch.equal(loaded(x), made(x))

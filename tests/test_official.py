@@ -36,6 +36,10 @@ GOLDENS = {
     "swinir_pixelshuffle_x4": ("swinir", SWIN | {"scale": 4, "upsampler": "pixelshuffle"}),
     "swinir_direct_x3": ("swinir", SWIN | {"scale": 3}),
     "swinir_nearestconv_x4_3conv": ("swinir", SWIN | {"scale": 4, "upsampler": "nearest+conv", "body": "3conv"}),
+    "swinir_denoise_gray_w7": (
+        "swinir",
+        SWIN | {"task": "jpeg", "scale": 1, "upsampler": "none", "window": 7, "img_range": 255.0, "channels": 1},
+    ),
     "srgan_lt_g_x4": ("srgan", {"style": "compact"}),
     "srresnet_lorna_x4": ("srgan", {"features": 16, "blocks": 2}),
     "msrresnet_x2": ("srgan", {"style": "msrresnet", "scale": 2, "features": 16, "blocks": 2}),
@@ -56,6 +60,9 @@ OFFICIAL = {
     **{f"swinir_light_x{s}": ("swinir", {"variant": "light", "scale": s}) for s in (2, 3, 4)},
     **{f"swinir_real_M_x{s}": ("swinir", {"variant": "real-m", "scale": s}) for s in (2, 4)},
     "swinir_real_L_x4": ("swinir", {"variant": "real-l"}),
+    "swinir_colordn": ("swinir", {"variant": "denoise"}),
+    "swinir_graydn": ("swinir", {"variant": "denoise-grey"}),
+    "swinir_jpegcar": ("swinir", {"variant": "jpeg-grey"}),
     **{f"nafnet_{v.replace('-', '_')}": ("nafnet", {"variant": v}) for v in ("gopro-w32", "gopro-w64", "sidd-w32")},
     "nafnet_sidd_w64": ("nafnet", {"variant": "sidd-w64"}),
     "nafnet_local_gopro_w32": ("nafnet", {"variant": "gopro-w32", "local": True}),
@@ -100,7 +107,8 @@ def test_same_keys_shapes_and_parameters_at_full_size(name):
 
 
 @pytest.mark.parametrize("name", [
-    "swinir_light_x4", "nafnet_local_gopro_w32", "baseline_gopro_w32", "srgan_leftthomas_g_x4", "srresnet_lornatang_x4",
+    "swinir_light_x4", "swinir_jpegcar",
+    "nafnet_local_gopro_w32", "baseline_gopro_w32", "srgan_leftthomas_g_x4", "srresnet_lornatang_x4",
     "diffir_s1_sr_x4", "diffir_s2_sr_x4", "diffir_s2_sr_x2", "diffir_s2_deblur",
 ])  # fmt: skip
 def test_same_numbers_at_full_size(name):

@@ -160,3 +160,32 @@ def test_borders_of_odd_sizes_see_the_photo_and_no_zeros(size):
 def test_a_flat_photo_stays_flat_to_its_border():
     restored = rvlib.restore(rvlib.load("nafnet-deblur"), np.full((100, 100, 3), 128, np.uint8)).astype(int)
     assert np.abs(restored - 128).max() <= 12
+
+
+@pytest.mark.parametrize("task", ["denoising", "jpeg"])
+def test_one_channel_models_of_scale_1_see_grey_photos_as_they_are(task):
+    """Their training photos filled the whole range, which luminance does not."""
+    window = {"denoising": 8, "jpeg": 7}[task]
+    torch.manual_seed(0)
+    model = rvlib.create(
+        "swinir", task=task, scale=1, upsampler="none", window=window, channels=1, embed=12, depths=(2,), heads=(2,)
+    )
+    grey = np.random.default_rng(0).integers(0, 256, (20, 17), dtype=np.uint8)
+    restored = rvlib.restore(model, np.stack([grey] * 3, axis=-1))
+    with torch.no_grad():
+        expected = model(torch.from_numpy(grey / np.float32(255))[None, None])
+    expected = (expected[0, 0].clamp(0, 1) * 255).round().numpy().astype(np.uint8)
+    assert all((restored[..., channel] == expected).all() for channel in range(3))
+
+
+def test_a_one_channel_denoiser_restores_each_colour():
+    torch.manual_seed(0)
+    model = rvlib.create(
+        "swinir", task="denoising", scale=1, upsampler="none", channels=1, embed=12, depths=(2,), heads=(2,)
+    )
+    photo = np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8)
+    restored = rvlib.restore(model, photo)
+    for channel in range(3):
+        alone = rvlib.restore(model, np.stack([photo[..., channel]] * 3, axis=-1))
+        assert (np.abs(restored[..., channel].astype(int) - alone[..., 0]) <= 1).all()
+    assert (restored != photo).any()

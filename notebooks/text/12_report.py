@@ -33,6 +33,7 @@ from rvlib.study import notebooks, report, tables
 
 # %% tags=["parameters"]
 profile = "demo"  # whose results are rendered
+trains = True  # whether the profile trains: the official one measures the papers' own weights alone
 
 # %% [markdown]
 # ## What there is
@@ -87,7 +88,7 @@ measured = {
 }
 measured["table 3"] = measured["table 1"]
 claims = tables.claims(["Set5", "Set12", "Set14", "Urban100", "GoPro"])
-if there("methods/fsrcnn/table-1.csv"):  # where the report's runtimes are noted
+if trains and there("methods/fsrcnn/table-1.csv"):  # where the report's runtimes are noted
     table_1 = pd.read_csv(folder / "methods/fsrcnn/table-1.csv")[["set", "label", "seconds"]]
     claims = claims.merge(table_1[table_1["label"].str.startswith("report")], "left", ["set", "label"])
 layouts = {name: tables.audited(name, rows, tables.put_right(claims)) for name, rows in measured.items()}
@@ -280,6 +281,19 @@ section(
 )
 
 # %% [markdown]
+# ### Is the protocol the papers'?
+#
+# Where a profile measured the papers' own weights, their rows say whether the numbers above can be believed.
+
+# %%
+comparisons = [folder / f"compare_{task}/official.csv" for task in ("super_resolution", "deblurring")]
+confirmed = [pd.read_csv(file) for file in comparisons if file.exists() and len(pd.read_csv(file))]
+if confirmed:
+    caption = f"Official weights, measured here, beside published numbers. Profile {profile}, commit {commit}."
+    text = "The papers' own weights: within 0.02 dB of the published number the protocol is the papers'."
+    section("Is the protocol the papers'?", text, {}, (report.table_html(pd.concat(confirmed), caption=caption),))
+
+# %% [markdown]
 # ### The methods: learning curves, and the photo on which each fails
 
 # %%
@@ -305,7 +319,7 @@ def method_figures(key: str) -> dict[str, str]:
 # %%
 for name in notebooks.names():
     key = name.partition("_")[2]  # a method's notebook is named after it
-    if key in METHODS and there(f"methods/{key}/rows.csv"):
+    if trains and key in METHODS and there(f"methods/{key}/rows.csv"):
         title = METHODS[key].title
         means = tables.means(pd.read_csv(folder / "methods" / key / "rows.csv"))
         caption = f"{title}: means over the photos. Profile {profile}, commit {commit}."

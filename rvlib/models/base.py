@@ -15,7 +15,7 @@ class RestorationModel(nn.Module):
     """
 
     task: str
-    """What it undoes: "super-resolution" or "deblurring"."""
+    """What it undoes: "super-resolution", "deblurring", "denoising" or "jpeg"."""
 
     scale: int = 1
     """How many times larger than the degraded photo the restored one is, in height and in width."""

@@ -23,7 +23,7 @@ class Method:
     """Its colour in every figure: an index into seaborn's palette "colorblind"."""
 
     tasks: tuple[str, ...]
-    """What it undoes: "super-resolution", "deblurring" or both."""
+    """What it undoes: "super-resolution", "deblurring", "denoising", "jpeg"."""
 
     builder: Callable[..., RestorationModel]
     """The class or function that builds its network from keyword arguments, the paper's hyper-parameters."""

@@ -134,10 +134,11 @@ class CompactUpsample(nn.Module):
 class CompactGenerator(Generator):
     """leftthomas' generator: five residual blocks, biases everywhere, (tanh + 1) / 2 at the end.
 
-    (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w) in [0, 1]
+    (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w) in [0, 1]. The code of January 2018, whose weights are published, has
+    a PReLU after the blocks, where the code of today has BatchNorm: `closing_norm=False`.
     """
 
-    def __init__(self, *, scale: int = 4, features: int = 64):
+    def __init__(self, *, scale: int = 4, features: int = 64, closing_norm: bool = True):
         super().__init__()
         if scale not in (2, 4, 8):
             raise UserError(f"scale {scale} is not supported: SRGAN's shuffles make 2, 4 or 8")
@@ -145,7 +146,8 @@ class CompactGenerator(Generator):
         self.block1 = nn.Sequential(nn.Conv2d(3, features, 9, padding=4), nn.PReLU())
         for index in range(2, 7):
             setattr(self, f"block{index}", CompactBlock(features))
-        self.block7 = nn.Sequential(nn.Conv2d(features, features, 3, padding=1), nn.BatchNorm2d(features))
+        closing = nn.BatchNorm2d(features) if closing_norm else nn.PReLU()
+        self.block7 = nn.Sequential(nn.Conv2d(features, features, 3, padding=1), closing)
         enlarge = [CompactUpsample(features) for _ in range(scale.bit_length() - 1)]
         self.block8 = nn.Sequential(*enlarge, ToColors(features))
 
@@ -201,15 +203,18 @@ class MSRResNet(Generator):
         return self.conv_last(F.leaky_relu(self.conv_hr(x), 0.1)) + enlarged
 
 
-def srgan(*, style: str = "paper", scale: int = 4, features: int = 64, blocks: int = 16) -> nn.Module:
+def srgan(
+    *, style: str = "paper", scale: int = 4, features: int = 64, blocks: int = 16, closing_norm: bool = True
+) -> nn.Module:
     """Build a generator: "paper" (SRResNet, with BatchNorm), "compact" (leftthomas) or "msrresnet" (BasicSR, without).
 
-    The compact generator always has five residual blocks, whatever `blocks` says.
+    The compact generator always has five residual blocks, whatever `blocks` says, and alone knows `closing_norm`.
     """
     styles = {"paper": SRResNet, "compact": CompactGenerator, "msrresnet": MSRResNet}
     if style not in styles:
         raise UserError(f"unknown style {style!r}: choose one of {', '.join(styles)}")
-    sizes = {"scale": scale, "features": features} | ({} if style == "compact" else {"blocks": blocks})
+    sizes = {"scale": scale, "features": features}
+    sizes |= {"closing_norm": closing_norm} if style == "compact" else {"blocks": blocks}
     return styles[style](**sizes).to(memory_format=torch.channels_last)  # convolutions are faster in this layout
 
 
@@ -275,6 +280,29 @@ class Adversaries(RestorationModel):
         return restored, real, fake, judged
 
 
+NAMES = {  # of MSRResNet's layers elsewhere (KAIR, OpenMMLab), and in BasicSR
+    "recon_trunk": "body",
+    "trunk_net": "body",
+    "HRconv": "conv_hr",
+    "upsample1.upsample_conv": "upconv1",
+    "upsample2.upsample_conv": "upconv2",
+}
+
+
+def _as_basicsr(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The keys of KAIR and OpenMMLab as BasicSR calls them, others as they are.
+
+    OpenMMLab's files hold the whole training: the generator, whose keys say so, beside its discriminator and counters.
+    """
+    generator = {key: value for key, value in state.items() if key.startswith("generator.")}
+    renamed = {}
+    for key, value in (generator or state).items():
+        layer = key.removeprefix("generator.")
+        theirs = next((name for name in NAMES if layer.startswith(f"{name}.")), None)
+        renamed[layer if theirs is None else NAMES[theirs] + layer.removeprefix(theirs)] = value
+    return renamed
+
+
 def recognise(state: dict[str, Tensor]) -> Recognised | None:
     """The state_dict of a generator of this family, or None; keys and shapes tell everything."""
 
@@ -283,6 +311,7 @@ def recognise(state: dict[str, Tensor]) -> Recognised | None:
             raise UserError(f"this SRGAN checkpoint is damaged: {key} is not a convolution")
         return len(state[key])
 
+    state = _as_basicsr(state)
     for key in [key for key in state if key.endswith(".running_mean")]:  # files from before torch 0.4.1 don't count
         state = {key.replace("running_mean", "num_batches_tracked"): torch.tensor(0), **state}
     if "conv1.0.weight" in state and "conv3.weight" in state:
@@ -291,6 +320,8 @@ def recognise(state: dict[str, Tensor]) -> Recognised | None:
     if "block1.0.weight" in state and "block7.0.weight" in state:
         shuffles = children(state, "block8.") - 1  # the last one makes colors
         arguments = {"style": "compact", "scale": 2**shuffles, "features": width("block1.0.weight")}
+        if "block7.1.bias" not in state:
+            arguments["closing_norm"] = False
         return Recognised("srgan", arguments, state)
     if "conv_first.weight" in state and "upconv1.weight" in state and "body.0.conv1.weight" in state:
         features = width("conv_first.weight")

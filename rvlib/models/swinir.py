@@ -1,4 +1,4 @@
-"""SwinIR: super-resolution with attention inside small windows that shift from layer to layer.
+"""SwinIR: restoration with attention inside small windows that shift from layer to layer.
 
 Liang et al. 2021, "SwinIR: Image Restoration Using Swin Transformer", Fig. 2: a convolution, six residual Swin
 Transformer blocks (RSTB) of six layers each, a convolution with a shortcut around them, and an upsampler. Windows make
@@ -27,7 +27,13 @@ from rvlib.settings import Recipe, Settings, alone
 MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's training photos, subtracted from RGB
 FEATURES = 64  # of the upsamplers, in every official configuration
 AT_ONCE = 32  # windows that a CPU computes at a time
-SCALES = {"pixelshuffle": (2, 3, 4, 8), "pixelshuffledirect": (2, 3, 4, 8), "nearest+conv": (2, 4)}  # by upsampler
+JPEG_WINDOW = 7  # of the official networks that remove JPEG's artefacts
+SCALES = {  # by upsampler
+    "pixelshuffle": (2, 3, 4, 8),
+    "pixelshuffledirect": (2, 3, 4, 8),
+    "nearest+conv": (2, 4),
+    "none": (1,),
+}
 
 
 def split_windows(x: Tensor, side: int) -> Tensor:
@@ -204,19 +210,25 @@ def pixel_shuffles(scale: int) -> nn.Sequential:
 
 
 class SwinIR(RestorationModel):
-    """SwinIR for super-resolution (Fig. 2): restored = up(F₀ + conv(RSTBs(F₀))), F₀ = conv(x - mean).
+    """SwinIR (Fig. 2): restored = up(F₀ + conv(RSTBs(F₀))), F₀ = conv(x - mean).
 
     `upsampler`: "pixelshuffle" (classical), "pixelshuffledirect" (lightweight: one convolution and one shuffle) or
-    "nearest+conv" (real-world, which avoids checkerboards of pixel shuffles trained with a discriminator). The default
-    is the official lightweight configuration. (b c h w) in [0, 1] -> (b c scale·h scale·w); images are reflected at the
-    right and bottom to a multiple of the window, and cropped.
-    """
+    "nearest+conv" (real-world, which avoids checkerboards of pixel shuffles trained with a discriminator). The tasks
+    "denoising" and "jpeg" have "none": restored = x + conv(F₀ + ...), and for JPEG a window of 7, which does not fall
+    on the blocks of 8 that the file was compressed in. The default is the official lightweight configuration.
 
-    task = "super-resolution"
+    Two variants of the Swin Transformer that no official file has: `positions`, the side of the training patches, adds
+    a learned vector for each of their pixels, which is resized to other images; and `shifted=False` never shifts the
+    windows, as the official code does where they are as large as the training patches.
+
+    (b c h w) in [0, 1] -> (b c scale·h scale·w); images are reflected at the right and bottom to a multiple of the
+    window, and cropped.
+    """
 
     def __init__(
         self,
         *,
+        task: str = "super-resolution",
         scale: int = 4,
         embed: int = 60,
         depths: tuple[int, ...] = (6, 6, 6, 6),
@@ -230,9 +242,12 @@ class SwinIR(RestorationModel):
         qkv_bias: bool = True,
         patch_norm: bool = True,
         drop_path: float = 0.1,
+        positions: int = 0,
+        shifted: bool = True,
     ):
         super().__init__()
-        _check(scale=scale, embed=embed, depths=depths, heads=heads, upsampler=upsampler, body=body)
+        _check(task=task, scale=scale, embed=embed, depths=depths, heads=heads, upsampler=upsampler, body=body)
+        self.task = task
         self.scale = scale
         self.channels = channels
         self.window = window
@@ -243,13 +258,16 @@ class SwinIR(RestorationModel):
         self.conv_first = nn.Conv2d(channels, embed, 3, padding=1)
         # in official checkpoints the norm of the tokens is called patch_embed.norm
         self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(embed)} if patch_norm else {})
+        if positions:
+            self.absolute_pos_embed = nn.Parameter(draw_normal_(torch.empty(1, positions**2, embed), std=0.02))
         rates = torch.linspace(0, drop_path, sum(depths), device="cpu").tolist()  # deeper layers drop more often
         make_layer = partial(SwinLayer, embed, side=window, hidden=int(embed * mlp_ratio), qkv_bias=qkv_bias)
+        half = window // 2 if shifted else 0
         self.layers = nn.ModuleList()
         for block, (depth, number) in enumerate(zip(depths, heads, strict=True)):
             first = sum(depths[:block])
             layers = [
-                make_layer(heads=number, shift=window // 2 if index % 2 else 0, drop_path=rates[first + index])
+                make_layer(heads=number, shift=half if index % 2 else 0, drop_path=rates[first + index])
                 for index in range(depth)
             ]
             self.layers.append(RSTB(layers, body_convolution(embed, body)))
@@ -259,6 +277,9 @@ class SwinIR(RestorationModel):
         _initialise(self)
 
     def _add_upsampler(self, embed: int) -> None:
+        if self.upsampler == "none":
+            self.conv_last = nn.Conv2d(embed, self.channels, 3, padding=1)
+            return
         if self.upsampler == "pixelshuffledirect":
             outputs = self.scale**2 * self.channels
             self.upsample = nn.Sequential(nn.Conv2d(embed, outputs, 3, padding=1), nn.PixelShuffle(self.scale))
@@ -279,6 +300,8 @@ class SwinIR(RestorationModel):
         x = (pad_to_windows(degraded, self.window) - self.mean) * self.img_range
         shallow = self.conv_first(x)  # (b embed h w), padded
         restored = self._enlarge(shallow + self.conv_after_body(self._deep_features(shallow)))
+        if self.upsampler == "none":
+            restored = x + restored
         restored = restored / self.img_range + self.mean
         return restored[..., : height * self.scale, : width * self.scale]
 
@@ -287,11 +310,23 @@ class SwinIR(RestorationModel):
         tokens = rearrange(shallow, "b c h w -> b h w c")
         if "norm" in self.patch_embed:
             tokens = self.patch_embed["norm"](tokens)
+        if hasattr(self, "absolute_pos_embed"):
+            tokens = tokens + self._positions(*tokens.shape[1:3])
         for block in self.layers:
             tokens = block(tokens, windows)
         return rearrange(self.norm(tokens), "b h w c -> b c h w")
 
+    def _positions(self, height: int, width: int) -> Tensor:
+        """The learned positions (1 side² embed), resized where the image is no training patch: (1 h w embed)."""
+        side = round(self.absolute_pos_embed.shape[1] ** 0.5)
+        grid = rearrange(self.absolute_pos_embed, "b (h w) c -> b c h w", h=side)
+        if (height, width) != (side, side):
+            grid = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)
+        return rearrange(grid, "b c h w -> b h w c")
+
     def _enlarge(self, features: Tensor) -> Tensor:
+        if self.upsampler == "none":
+            return self.conv_last(features)
         if self.upsampler == "pixelshuffledirect":
             return self.upsample(features)
         x = self.conv_before_upsample(features)
@@ -311,9 +346,12 @@ def pad_to_windows(image: Tensor, side: int) -> Tensor:
     return F.pad(image, (0, across, 0, down), mode=mode)
 
 
-def _check(*, scale: int, embed: int, depths: tuple, heads: tuple, upsampler: str, body: str) -> None:
+def _check(*, task: str, scale: int, embed: int, depths: tuple, heads: tuple, upsampler: str, body: str) -> None:
     if upsampler not in SCALES:
         raise UserError(f"unknown upsampler {upsampler!r}: choose one of {', '.join(SCALES)}")
+    tasks = ("denoising", "jpeg") if upsampler == "none" else ("super-resolution",)
+    if task not in tasks:
+        raise UserError(f"upsampler {upsampler} is for {' or '.join(tasks)}, not for {task!r}")
     if scale not in SCALES[upsampler]:
         raise UserError(f"scale {scale} is not supported by {upsampler}: choose one of {SCALES[upsampler]}")
     if len(depths) != len(heads) or any(embed % number for number in heads):
@@ -358,14 +396,16 @@ def start_as_interpolation_(model: SwinIR) -> SwinIR:
     return model
 
 
-def recognise(state: dict[str, Tensor], *, img_range: float = 1.0) -> Recognised | None:
-    """A SwinIR state_dict, or None; the weights cannot tell `img_range`.
+def recognise(state: dict[str, Tensor], *, img_range: float | None = None) -> Recognised | None:
+    """A SwinIR state_dict, or None; the weights cannot tell `img_range`, which is 255 for JPEG, 1 for all others.
 
-    relative_position_index and attn_mask are derived from the sizes and left out.
+    Networks without an upsampler remove noise, or with windows of 7 what JPEG left. relative_position_index and
+    attn_mask follow from the sizes and are left out; where only the mask is missing, windows are not shifted.
     """
     if "conv_first.weight" not in state or "layers.0.residual_group.blocks.0.attn.qkv.weight" not in state:
         return None
-    state = {key: value for key, value in state.items() if not key.endswith((".relative_position_index", ".attn_mask"))}
+    derived = [key for key in state if key.endswith((".relative_position_index", ".attn_mask"))]
+    state = {key: value for key, value in state.items() if key not in derived}
     embed, channels = state["conv_first.weight"].shape[:2]
     blocks = children(state, "layers.")
     table = "layers.{}.residual_group.blocks.0.attn.relative_position_bias_table"
@@ -374,20 +414,27 @@ def recognise(state: dict[str, Tensor], *, img_range: float = 1.0) -> Recognised
     if any(each is None for each in tables) or hidden is None:
         raise UserError("this SwinIR checkpoint has blocks without position tables or MLP: it is damaged")
     upsampler, scale = _infer_upsampler(state, channels)
+    window = (round(tables[0].shape[0] ** 0.5) + 1) // 2
+    task = "super-resolution" if upsampler != "none" else "jpeg" if window == JPEG_WINDOW else "denoising"
     arguments = {
+        "task": task,
         "scale": scale,
         "embed": embed,
         "depths": tuple(children(state, f"layers.{block}.residual_group.blocks.") for block in range(blocks)),
         "heads": tuple(each.shape[1] for each in tables),
-        "window": (round(tables[0].shape[0] ** 0.5) + 1) // 2,
+        "window": window,
         "mlp_ratio": hidden.shape[0] / embed,
         "upsampler": upsampler,
         "body": "3conv" if "conv_after_body.0.weight" in state else "1conv",
         "channels": channels,
-        "img_range": img_range,
+        "img_range": img_range if img_range is not None else 255.0 if task == "jpeg" else 1.0,
         "qkv_bias": "layers.0.residual_group.blocks.0.attn.qkv.bias" in state,
         "patch_norm": "patch_embed.norm.weight" in state,
     }
+    if "absolute_pos_embed" in state:
+        arguments["positions"] = round(state["absolute_pos_embed"].shape[1] ** 0.5)
+    if derived and max(arguments["depths"]) > 1 and not any(key.endswith(".attn_mask") for key in derived):
+        arguments["shifted"] = False
     return Recognised("swinir", arguments, state)
 
 
@@ -396,7 +443,7 @@ def _infer_upsampler(state: dict[str, Tensor], channels: int) -> tuple[str, int]
         return "nearest+conv", 4 if "conv_up2.weight" in state else 2
     first = state.get("upsample.0.weight")
     if first is None:
-        raise UserError("this SwinIR checkpoint has no upsampler: denoising and JPEG models are not part of the study")
+        return "none", 1
     if "conv_last.weight" in state:
         return "pixelshuffle", 3 if first.shape[0] == 9 * first.shape[1] else 2 ** children(state, "upsample.")
     return "pixelshuffledirect", round((first.shape[0] / channels) ** 0.5)
@@ -404,17 +451,23 @@ def _infer_upsampler(state: dict[str, Tensor], channels: int) -> tuple[str, int]
 
 _MEDIUM = {"embed": 180, "depths": (6,) * 6, "heads": (6,) * 6}
 _LARGE = {"embed": 240, "depths": (6,) * 9, "heads": (8,) * 9}
+_DENOISE = {"task": "denoising", "scale": 1, "upsampler": "none"}
+_JPEG = {**_DENOISE, "task": "jpeg", "window": JPEG_WINDOW, "img_range": 255.0}
 SWINIR_METHOD = Method(
     key="swinir",
     title="SwinIR",
     colour=2,
-    tasks=("super-resolution",),
+    tasks=("super-resolution", "denoising", "jpeg"),
     builder=SwinIR,
     variants={
         "classical": {**_MEDIUM, "upsampler": "pixelshuffle"},
         "light": {},
         "real-m": {**_MEDIUM, "upsampler": "nearest+conv"},
         "real-l": {**_LARGE, "upsampler": "nearest+conv", "body": "3conv"},
+        "denoise": {**_MEDIUM, **_DENOISE},
+        "denoise-grey": {**_MEDIUM, **_DENOISE, "channels": 1},
+        "jpeg": {**_MEDIUM, **_JPEG},
+        "jpeg-grey": {**_MEDIUM, **_JPEG, "channels": 1},
     },
     recognise=recognise,
     recipes={

@@ -23,6 +23,9 @@ def write(parameters: Path) -> None:
     """Write for each method `<method>.json`, what its training computes, and `<method>.py`, its notebook's text."""
     content = notebooks.read_parameters(parameters)
     folder = rvlib.ROOT / "runs" / content["profile"] / "cells"
+    # stages that look into these folders do so for a profile without a training too
+    for place in (folder, rvlib.ROOT / "reports" / content["profile"] / "methods"):
+        place.mkdir(parents=True, exist_ok=True)
     for name in content["methods"]:
         twin = notebooks.NOTEBOOKS / "text" / f"{notebooks.find(name)}.py"
         text = json.dumps(computed(name, content["methods"][name] or {}), indent=1, sort_keys=True)

@@ -6,30 +6,25 @@ first is recorded in `<target>/checksums.csv` and holds from then on.
 """
 
 import errno
-import fcntl
 import importlib.util
 import os
 import re
 import shutil
 import stat
 import tarfile
-import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
-from email.utils import formatdate
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
-import requests
 from PIL import Image
 from pooch import file_hash
 from tqdm import tqdm
 
-import rvlib
+from rvlib.download import CHUNK, Downloads, SourceError, alone, is_right, mirrored
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
 
@@ -41,16 +36,7 @@ NAME = r"[\w-][\w. -]*"
 ALLOWED = {"set": NAME, "file": NAME, "split": "train|validation|test", "role": "reference|degraded",
            "source": "wheel|github|url"}  # fmt: skip
 PARALLEL = 8
-ATTEMPTS = 4  # requests in a row that bring no new byte
-BACK_OFF = 0.5  # seconds, doubled with each of them
-TIMEOUT = (10, 30)  # seconds to connect, and of silence
-CHUNK = 2**14  # a lost connection loses the chunk it was in
-TRY_AGAIN = {408, 429, 500, 502, 503, 504}
 GROWTH = 10  # an archive of photos, compressed already, hardly grows: one that grows more than this is a bomb
-
-
-class _SourceError(Exception):
-    """A source that does not give the file of the manifest; the next one is asked."""
 
 
 def manifest() -> pd.DataFrame:
@@ -84,7 +70,7 @@ def fetch(sets: list[str], target: str | Path, *, progress: bool = True) -> None
     if unknown:
         known = ", ".join(dict.fromkeys(listed["set"]))
         raise UserError(f"unknown set {', '.join(map(repr, unknown))}: choose among {known}")
-    with _alone(Path(target)):
+    with alone(Path(target)):
         _fetch(sets, _Jobs(Path(target), listed), progress)
 
 
@@ -108,29 +94,12 @@ def _fetch(sets: list[str], jobs: "_Jobs", progress: bool) -> None:
         jobs.clear(name)
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from fetching into the same folder: two would write into each other's parts."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made ({error.strerror}): choose another folder") from None
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-class _Jobs:
+class _Jobs(Downloads):
     """One call of fetch: what the downloads share."""
 
     def __init__(self, target: Path, listed: pd.DataFrame):
+        super().__init__()
         self.target, self.listed = target, listed
-        self.stop, self.lock = threading.Event(), threading.Lock()
-        self.bar = None
         self.checksums = target / "checksums.csv"
         # file below the target -> (size, sha256, the archive it came out of)
         self.recorded: dict[str, tuple[int, str, str]] = {}
@@ -146,11 +115,11 @@ class _Jobs:
         """Whether a file, or all that an archive holds, is there with the right bytes."""
         name, (size, sha256) = self.name(rows[0]), self.expected(rows[0])
         if not rows[0].members:
-            return sha256 is not None and _is(self.target / name, size, sha256)
+            return sha256 is not None and is_right(self.target / name, size, sha256)
         if name not in self.recorded or self.recorded[name][1] != sha256:
             return False
         members = {file: known for file, known in self.recorded.items() if known[2] == name}
-        return bool(members) and all(_is(self.target / file, *known[:2]) for file, known in members.items())
+        return bool(members) and all(is_right(self.target / file, *known[:2]) for file, known in members.items())
 
     def name(self, row) -> str:
         """Where a row's file stands below the target."""
@@ -168,15 +137,15 @@ class _Jobs:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             size, sha256 = self.expected(row)
-            if not (sha256 and _is(place, size, sha256)):  # an archive may be there, not unpacked yet
-                self.bring(row, place)
+            if not (sha256 and is_right(place, size, sha256)):  # an archive may be there, not unpacked yet
+                self.find(row, place)
             if row.members or pd.isna(row.sha256):
                 self.record({name: (place.stat().st_size, file_hash(str(place)), "")}, name)
             if row.members:
                 folders = {each.members: f"{each.set}/{each.split}/{each.role}" for each in rows}
                 self.record({name: self.recorded[name]} | self.unpack(place, folders, name), name)
                 place.unlink()
-        except _SourceError as error:
+        except SourceError as error:
             self.record({}, name)
             place.unlink(missing_ok=True)
             raise UserError(f"{row.file} of {row.set} was not unpacked: {error}. Fetch it again") from None
@@ -204,24 +173,24 @@ class _Jobs:
             for member, size, is_plain, opened in _members(archive):
                 self.update(0)
                 if not is_plain or re.search(r"^/|(^|/)\.\.(/|$)|[\\:\0]", member):
-                    raise _SourceError(f"{member!r} in it is unsafe")
+                    raise SourceError(f"{member!r} in it is unsafe")
                 matches = ((folder, re.fullmatch(pattern, member)) for pattern, folder in folders.items())
                 for folder, match in ((folder, match) for folder, match in matches if match):
                     file = f"{folder}/{'_'.join(match.groups())}"
                     total += size
                     if file in found or total > GROWTH * archive.stat().st_size:
-                        raise _SourceError(f"{member!r} is in it twice" if file in found else "it is far too large")
+                        raise SourceError(f"{member!r} is in it twice" if file in found else "it is far too large")
                     part = staged / str(len(found))
                     with opened() as old, part.open("wb") as new:
                         shutil.copyfileobj(old, new, CHUNK)
                     found[file] = (part.stat().st_size, file_hash(str(part)), name)
             if {file.rpartition("/")[0] for file in found} != set(folders.values()):
-                raise _SourceError("it does not hold the expected photos")
+                raise SourceError("it does not hold the expected photos")
             for index, file in enumerate(found):
                 (self.target / file).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(staged / str(index), self.target / file)
         except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
-            raise _SourceError(f"it is no archive or damaged ({error})") from None
+            raise SourceError(f"it is no archive or damaged ({error})") from None
         finally:
             shutil.rmtree(staged, ignore_errors=True)
         return found
@@ -239,114 +208,40 @@ class _Jobs:
                 raise UserError(f"{path} is not a part of {name} and would be taken for one: move it elsewhere")
             path.unlink()
 
-    def bring(self, row, place: Path) -> None:
+    def find(self, row, place: Path) -> None:
         """Put a file in its place, from the first source that gives the right bytes."""
         size, sha256 = self.expected(row)
-        part, problems = place.with_name(f"{place.name}.part"), []
-        for source in _sources(row):
-            try:
-                if source.startswith(("http://", "https://")):
-                    self.download(source, part, size)
-                    _verify(part, row, sha256)
-                    return os.replace(part, place)
-                if not Path(source).is_file():
-                    raise _SourceError("no such file")
-                write_atomically(place, lambda copy, old=source: _verify(shutil.copyfile(old, copy), row, sha256))
-                return self.update(_length(place))
-            except _SourceError as error:
-                part.unlink(missing_ok=True)
-                problems.append(f"{source}: {error}")
-            except requests.RequestException as error:
-                status = error.response.status_code if error.response is not None else None
-                problems.append(f"{source}: {f'status {status}' if status else 'no connection'}")
-        hint = f" (the hash is the one in {self.checksums})" if sha256 and pd.isna(row.sha256) else ""
-        raise UserError(
-            f"{row.file} of {row.set} could not be fetched: {'; '.join(problems)}{hint}. "
-            "Check the network and fetch again, or set RV_MIRROR to a place that has the file"
-        )
-
-    def download(self, url: str, part: Path, size: int | None) -> None:
-        """Download a file, going on where an earlier try ended; lost connections and 5xx are tried again."""
-        most, fruitless = _length(part), 0
-        while True:
-            try:
-                return self.request(url, part, size)
-            except requests.RequestException as error:
-                if isinstance(error, requests.HTTPError) and error.response.status_code not in TRY_AGAIN:
-                    raise
-                fruitless = 0 if _length(part) > most else fruitless + 1
-                most = max(most, _length(part))
-                if fruitless == ATTEMPTS:
-                    raise
-            if self.stop.wait(BACK_OFF * 2**fruitless):
-                raise CancelledError
-
-    def request(self, url: str, part: Path, size: int | None) -> None:
-        """Ask once for what is missing of a file; returns if the file is complete then."""
-        there = _length(part)
-        if there and there == size:
-            return
-        headers = {"Accept-Encoding": "identity"}  # ranges count the bytes as they are sent
-        if there:  # a file that changed since its first half came must not get the second half of another
-            since = formatdate(part.stat().st_mtime, usegmt=True)
-            headers |= {"Range": f"bytes={there}-", "If-Unmodified-Since": since}
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            ranges = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", answer.headers.get("Content-Range", ""))
-            if answer.status_code == 416 and ranges and ranges[2] == str(there):
-                return  # nothing is missing
-            is_other = answer.status_code == 206 and not (ranges and ranges[1] == str(there))
-            if answer.status_code in (412, 416) or is_other:
-                part.unlink(missing_ok=True)
-                raise requests.ConnectionError("there is no such range: once more from the start")
-            answer.raise_for_status()
-            there = there if answer.status_code == 206 else 0  # a server may ignore the range
-            total = ranges[2] if ranges else answer.headers.get("Content-Length", "")
-            total = int(total) if total.isdigit() else size
-            if size is not None and total != size:
-                raise _SourceError(f"wrong bytes, {total} of them instead of {size}")
-            with part.open("ab" if there else "wb") as file:
-                for chunk in answer.iter_content(CHUNK):
-                    file.write(chunk)
-                    there += len(chunk)
-                    self.update(len(chunk))
-        if total is not None and there != total:
-            raise requests.ConnectionError("the connection ended early")
-
-    def update(self, count: int) -> None:
-        """Move the progress bar, which grows by what is got twice or was not known; raises where all is to stop."""
-        if self.stop.is_set():
-            raise CancelledError
-        with self.lock:
-            self.bar.total = max(self.bar.total or 0, self.bar.n + count)
-            self.bar.update(count)
+        try:
+            self.bring(_sources(row), place, size=size, verify=partial(_verify, row=row, sha256=sha256))
+        except SourceError as error:
+            hint = f" (the hash is the one in {self.checksums})" if sha256 and pd.isna(row.sha256) else ""
+            raise UserError(
+                f"{row.file} of {row.set} could not be fetched: {error}{hint}. "
+                "Check the network and fetch again, or set RV_MIRROR to a place that has the file"
+            ) from None
 
 
-def _sources(row) -> Iterator[str]:
+def _sources(row) -> list[str]:
     """Where a file can come from, the mirror first."""
     if row.source == "wheel":
         package, _, inside = row.path.partition("/")
-        yield str(Path(importlib.util.find_spec(package).origin).parent / inside)
-        return
+        return [str(Path(importlib.util.find_spec(package).origin).parent / inside)]
     # a mirror repeats GitHub's paths, and other addresses with their host
     path = row.path if row.source == "github" else row.path.partition("://")[2]
-    mirror = os.environ.get("RV_MIRROR")
-    if mirror:
-        is_web = mirror.startswith(("http://", "https://"))
-        yield f"{mirror.rstrip('/')}/{path}" if is_web else str(rvlib.ROOT / mirror / path)
-    yield f"{GITHUB}/{path}" if row.source == "github" else row.path
+    return [*mirrored(path), f"{GITHUB}/{path}" if row.source == "github" else row.path]
 
 
-def _verify(part: str | Path, row, sha256: str | None) -> None:
+def _verify(part: Path, row, sha256: str | None) -> None:
     """Whether a complete file is the right one; without a hash, whether it is a photo at all."""
     found = file_hash(str(part))
     if sha256 and found != sha256:
-        raise _SourceError(f"wrong bytes, sha256 {found} instead of {sha256}")
+        raise SourceError(f"wrong bytes, sha256 {found} instead of {sha256}")
     if not sha256 and not row.members:
         try:
             with Image.open(part) as image:
                 image.verify()
         except Exception:  # Pillow raises whatever a strange file runs it into
-            raise _SourceError("wrong bytes, no photo") from None
+            raise SourceError("wrong bytes, no photo") from None
 
 
 def _members(archive: Path) -> Iterator[tuple]:
@@ -362,11 +257,3 @@ def _members(archive: Path) -> Iterator[tuple]:
         for info in opened:
             if not info.isdir():
                 yield info.name.removeprefix("./"), info.size, info.isreg(), partial(opened.extractfile, info)
-
-
-def _length(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _is(path: Path, size: int | None, sha256: str) -> bool:
-    return path.is_file() and size in (None, path.stat().st_size) and file_hash(str(path)) == sha256

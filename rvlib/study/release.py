@@ -45,6 +45,7 @@ def release(parameters: Path) -> None:
     except (LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{parameters} names no `weights`, or a method no `train_sets`: {error}") from None
     cards, reports = [], rvlib.ROOT / "reports" / profile
+    (reports / "curves").mkdir(parents=True, exist_ok=True)  # which stays empty where nothing is trained
     for name, run in runs.items():
         source = rvlib.ROOT / "runs" / profile / run
         if not (source / "last.safetensors").is_file():
@@ -83,7 +84,8 @@ def write_means(reports: Path) -> None:
         measured = [column for column in table if find(column) is not None]
         for row in table[table["label"] != "released weights"].to_dict("records"):
             values = {column: round(row[column], 4) for column in measured if pd.notna(row[column])}
-            write_json(values, reports / "means" / row["set"] / f"{row['method']}.json")
+            name = row["label"].partition(": ")[2] or row["method"]  # a method may have several official weights
+            write_json(values, reports / "means" / row["set"] / f"{name}.json")
 
 
 def sha256(file: Path) -> str:

@@ -10,14 +10,15 @@ import pytest
 from PIL import Image
 from test_fetch import CONTENT, lists, row, server  # noqa: F401  (a fixture)
 
-from rvlib import photos
+from rvlib import download, photos
 from rvlib.study import fetch as fetching
 
 PROGRAM = """
 import sys
 from pathlib import Path
+from rvlib import download
 from rvlib.study import fetch as fetching
-fetching.MANIFEST, fetching.GITHUB, fetching.CHUNK = Path(sys.argv[1]), sys.argv[2], 1000
+fetching.MANIFEST, fetching.GITHUB, download.CHUNK = Path(sys.argv[1]), sys.argv[2], 1000
 fetching.fetch(["toy"], sys.argv[3], progress=False)
 """
 
@@ -44,7 +45,7 @@ def test_a_fetch_waits_for_the_one_before_it(server, tmp_path):  # noqa: F811
         entered.set()
         fetching.fetch(["toy"], tmp_path / "data", progress=False)
 
-    with fetching._alone(tmp_path / "data"):
+    with download.alone(tmp_path / "data"):
         thread = threading.Thread(target=second)
         thread.start()
         entered.wait()

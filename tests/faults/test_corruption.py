@@ -13,7 +13,7 @@ from conftest import damaged
 from test_fetch import CONTENT, PAIRS, files, get, lists, row, zipped
 
 import rvlib
-from rvlib import cli, photos, recipes
+from rvlib import cli, download, photos, recipes
 from rvlib.runs import Run
 from rvlib.study import fetch as fetching
 from rvlib.study import notebooks
@@ -169,7 +169,7 @@ def mirror(monkeypatch, tmp_path):
     monkeypatch.setenv("RV_MIRROR", str(folder))
     monkeypatch.setattr(fetching, "MANIFEST", tmp_path / "manifest.csv")
     monkeypatch.setattr(fetching, "GITHUB", "http://127.0.0.1:9")
-    monkeypatch.setattr(fetching, "BACK_OFF", 0)
+    monkeypatch.setattr(download, "BACK_OFF", 0)
     lists(tmp_path, row())
     return folder
 

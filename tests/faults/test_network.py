@@ -6,6 +6,7 @@ import pytest
 from test_fetch import CONTENT, files, get, lists, row, server  # noqa: F401  (a fixture)
 
 import rvlib
+from rvlib import download
 from rvlib.study import fetch as fetching
 
 
@@ -60,8 +61,8 @@ MISBEHAVIOURS = [
 @pytest.mark.parametrize("behaviour", MISBEHAVIOURS, ids=lambda function: function.__name__)
 @pytest.mark.parametrize("size", [len(CONTENT), None])
 def test_a_server_that_misbehaves(server, tmp_path, monkeypatch, behaviour, size, tally):  # noqa: F811
-    monkeypatch.setattr(fetching, "TIMEOUT", (0.3, 0.3))
-    monkeypatch.setattr(fetching, "ATTEMPTS", 2)
+    monkeypatch.setattr(download, "TIMEOUT", (0.3, 0.3))
+    monkeypatch.setattr(download, "ATTEMPTS", 2)
     lists(tmp_path, row(size=size))
     answers(server, behaviour)
     with pytest.raises(rvlib.UserError, match=rf"photo\.png of toy could not be fetched: {server.address}.*RV_MIRROR"):
