@@ -284,7 +284,7 @@ def test_the_official_profile_trains_nothing_and_judges_official_weights(officia
     for task, name in (("super_resolution", "swinir-light-x4"), ("deblurring", "nafnet-gopro-w32")):
         rows = (reports / f"compare_{task}/rows.csv").read_text()
         assert rows.count(f"official weights: {name}") == 4
-        assert (reports / f"means/super_resolution/samples/{name}.json").exists()
+        assert (reports / f"means/{task}/samples/{name}.json").exists()
     verdicts = (reports / "compare_super_resolution/official.csv").read_text()
     assert "off by more than 0.02" in verdicts
     page = (reports / "index.html").read_text()
