@@ -197,7 +197,7 @@ def test_a_start_brings_its_architecture(tmp_path, monkeypatch, method, name, ar
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fsrcnn", "--start", "swinir-light-x4"], "are swinir's, and fsrcnn is to be trained"),
+        (["fsrcnn", "--start", "swinir-small-x4"], "are swinir's, and fsrcnn is to be trained"),
         (["fsrcnn", "--start", "fsrcnn-x4", "--argument", "d=20"], "another architecture (first_part.0.weight: (56,"),
         (["fsrcnn", "--set", "steps"], "'steps' is no name=value"),
         (["fsrcnn", "--set", "speed=9"], "unknown setting 'speed'"),

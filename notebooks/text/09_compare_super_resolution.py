@@ -61,7 +61,8 @@ if not models:
     model, _ = recipes.train("fsrcnn", train_photos, run=study.run_folder(profile, "compare_demo/fsrcnn"), **demo)
     models["fsrcnn-x4", "this run"] = model
 pd.Series(
-    {f"{n} ({label})": f"{complexity.parameters(m):,}" for (n, label), m in (models | papers).items()}, name="parameters"
+    {f"{n} ({label})": f"{complexity.parameters(m):,}" for (n, label), m in (models | papers).items()},
+    name="parameters",
 ).to_frame()
 
 # %% [markdown]
@@ -129,7 +130,9 @@ Markdown(tables.markdown(confirmed)) if len(confirmed) else print("no official w
 
 # %%
 figure = figures.bars(
-    means[~means["label"].str.startswith(("released", published.LABEL) if runs else published.LABEL)], column=psnr_column, label="PSNR in dB (Y, crop 4)"
+    means[~means["label"].str.startswith(("released", published.LABEL) if runs else published.LABEL)],
+    column=psnr_column,
+    label="PSNR in dB (Y, crop 4)",
 )
 figures.save(figure, output / "psnr")
 

@@ -60,7 +60,8 @@ if not models:
     model, _ = recipes.train("nafnet", train_photos, run=study.run_folder(profile, "compare_demo/nafnet"), **demo)
     models["nafnet-deblur", "this run"] = model
 pd.Series(
-    {f"{n} ({label})": f"{complexity.parameters(m):,}" for (n, label), m in (models | papers).items()}, name="parameters"
+    {f"{n} ({label})": f"{complexity.parameters(m):,}" for (n, label), m in (models | papers).items()},
+    name="parameters",
 ).to_frame()
 
 # %% [markdown]

@@ -78,14 +78,19 @@ def release(parameters: Path) -> None:
 
 
 def write_means(reports: Path) -> None:
-    """Write the mean of each measure, a file per set and method: `dvc metrics show` makes one table of them."""
+    """Write the mean of each measure, a file per set and method: `dvc metrics show` makes one table of them.
+
+    Each comparison has a folder; its own tables say the protocol, the files have the measures' titles.
+    """
     for comparison in COMPARISONS:
         table = means(pd.read_csv(reports / comparison / "rows.csv"))
-        measured = [column for column in table if find(column) is not None]
+        measures = {column: find(column) for column in table if find(column) is not None and find(column).function}
         for row in table[table["label"] != "released weights"].to_dict("records"):
-            values = {column: round(row[column], 4) for column in measured if pd.notna(row[column])}
+            values = {measure.title: round(row[column], measure.digits) for column, measure in measures.items()}
+            values = {title: value for title, value in values.items() if pd.notna(value)}
+            folder = reports / "means" / comparison.removeprefix("compare_") / row["set"]
             name = row["label"].partition(": ")[2] or row["method"]  # a method may have several official weights
-            write_json(values, reports / "means" / row["set"] / f"{name}.json")
+            write_json(values, folder / f"{name}.json")
 
 
 def sha256(file: Path) -> str:
