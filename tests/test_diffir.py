@@ -7,7 +7,7 @@ import torch
 from golden import FOLDER
 
 import rvlib
-from rvlib.models.diffir import DDPM, infer, linear_betas
+from rvlib.models.diffir import DDPM, linear_betas, recognise
 
 SMALL = {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1, "encoder": 1}
 SCHEDULES = json.loads((FOLDER / "ddpm_schedules.json").read_text())
@@ -21,7 +21,7 @@ def state_of(**arguments):
 
 
 def rebuilt(state):
-    name, arguments, kept = infer(state)
+    name, arguments, kept = recognise(state)
     model = rvlib.create(name, **arguments)
     model.load_state_dict(kept)
     return model
@@ -62,7 +62,7 @@ def test_aliases_stand_in_for_their_originals():
     state = state_of()
     moved = {k.replace("denoise.", "diffusion.model.").replace("condition.", "diffusion.condition."): v
              for k, v in state.items()}  # fmt: skip
-    assert infer(moved)[2].keys() == infer(state)[2].keys()
+    assert recognise(moved)[2].keys() == recognise(state)[2].keys()
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ class TestTinyPipeline:
             ("notebooks/text/04_fsrcnn.py", 'ylabel="', 'ylabel="another ', set()),
             ("rvlib/models/nafnet.py", "def forward(self", "def forward(self, *, unused=0", {"nafnet"}),
             (
-                "rvlib/train.py",
+                "rvlib/settings.py",
                 "ema: float = 0.999",
                 "ema: float = 0.99",
                 {"fsrcnn", "srgan", "swinir", "nafnet", "diffir"},
@@ -167,6 +167,9 @@ class TestTinyPipeline:
         assert "Toy" in (reports / "index.html").read_text()
         assert "## toy-x4" in (reports / "weights/README.md").read_text()
         assert json.loads((reports / "weights/toy-x4.json").read_text())["identity"]["method"] == "toy"
+        rows.assign(set="Set5").to_csv(
+            reports / "compare_super_resolution/rows.csv", index=False
+        )  # the README shows this set
         program = (
             "from pathlib import Path; import rvlib; from rvlib.study import report;"
             "report.write_results(Path('README.md'), Path('reports/laptop'));"

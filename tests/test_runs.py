@@ -196,7 +196,7 @@ def test_a_longer_schedule_lengthens_the_run(photos, tmp_path):
 
 
 def test_a_failed_start_blocks_nothing(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(Patches, "batch", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(Patches, "cut", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         recipes.train("fsrcnn", photos, run=tmp_path, steps=2, **TINY)
     monkeypatch.undo()
@@ -211,7 +211,7 @@ def test_a_committed_record_counts_as_the_finished_run(photos, tmp_path, monkeyp
     (released / "mine.json").write_text(json.dumps(runs.record(tmp_path / "run")))
     shutil.copy(tmp_path / "run/last.safetensors", released / "mine.safetensors")
     monkeypatch.setattr(runs, "WEIGHTS", released)
-    monkeypatch.setattr(Patches, "batch", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(Patches, "cut", lambda *_, **__: pytest.fail("it trained"))
     again, same = recipes.train("fsrcnn", photos, run=tmp_path / "elsewhere", steps=4, **TINY)
     pd.testing.assert_frame_equal(log, same)
     for name, value in first.state_dict().items():

@@ -223,5 +223,5 @@ def test_two_workers_share_the_files_and_add_up_what_they_counted(suite):
     result, seen = suite(*words[words.index("pytest") + 1 : words.index("--nbval-lax")], "--numprocesses=2")
     result.assert_outcomes(passed=8)
     assert set(seen.values()) == {"gw0", "gw1"}
-    assert {seen[f"test_clone[{number}]"] for number in range(6)} == {"gw0"}, "the pipeline comes first, and whole"
+    assert len({seen[f"test_clone[{number}]"] for number in range(6)}) == 1, "one worker has the pipeline, whole"
     result.stdout.fnmatch_lines(["a fault * 2 * refused: 2"])

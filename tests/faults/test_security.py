@@ -289,9 +289,13 @@ def test_parameters_reach_no_shell(tmp_path, monkeypatch, text, tally):
     tally("shell metacharacters in params.yaml", "taken as a name, refused")
 
 
-def test_commands_of_the_pipeline_contain_the_name_of_the_parameters_file_alone():
+def test_commands_of_the_pipeline_contain_the_names_of_parameters_file_and_method_alone():
     for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
-        assert set(re.findall(r"\$\{(.*?)\}", stage["cmd"])) <= {"params"}, name
+        command = stage.get("do", stage)["cmd"]
+        assert set(re.findall(r"\$\{(.*?)\}", command)) <= {"params", "key"}, name
+    for file in (ROOT / "params.yaml", *ROOT.glob("profiles/*/params.yaml")):
+        for method in yaml.safe_load(file.read_text())["methods"]:
+            assert re.fullmatch(r"[a-z][a-z0-9_]*", method), f"{file}: {method}"
 
 
 def test_the_library_starts_no_shell():
