@@ -4,7 +4,6 @@ import base64
 import html
 import io
 import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
-import rvlib
+from rvlib import runs
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
 from rvlib.measures import find
@@ -135,16 +134,8 @@ def _image_html(image: np.ndarray) -> str:
 
 def commit() -> str:
     """The commit that the working tree is at, with a plus sign where files differ from it."""
-    try:
-        changed = "+" if _git("status", "--porcelain", "--", "rvlib") else ""
-        return _git("rev-parse", "--short=12", "HEAD") + changed
-    except (OSError, subprocess.CalledProcessError):
-        return "no git repository"
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=rvlib.ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    head, _, changes = runs.commit().partition(" ")
+    return "no git repository" if head == "unknown" else head[:12] + ("+" if changes else "")
 
 
 def render(sections: list[dict], target: Path, **texts: str) -> None:
