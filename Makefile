@@ -27,11 +27,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
-report: setup  ## run the pipeline and write the report (PROFILE=laptop, official, release or paper)
+report: setup  ## run the pipeline and write the report (PROFILE=laptop, official, release or paper; DRY=1: three steps of all that is trained)
 	@test -d $(FOLDER) -a -f $(FOLDER)/params.yaml || { echo "error: there is no profile '$(PROFILE)'"; exit 1; }
 	@git update-index --skip-worktree dvc.lock 2>/dev/null || true  # what this machine made is not a change of the project
+ifdef DRY
+	rvlib rehearse $(PROFILE)
+else
 	@cd $(FOLDER) && dvc repro
 	@echo "report: $(CURDIR)/reports/$(PROFILE)/index.html"
+endif
 
 check test: export OMP_NUM_THREADS = 1
 
@@ -56,8 +60,8 @@ bench: setup  ## time everything against its peers; tables in benchmarks/
 	python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,bench]'
 	python benchmarks/bench.py
 
-lab: setup  ## open the notebooks in JupyterLab
-	jupyter lab --ip=127.0.0.1 notebooks
+lab: setup  ## open the notebooks in JupyterLab, as root too; more of its options: OPTIONS="--no-browser --port=8888"
+	jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) $(OPTIONS) notebooks
 
 notebooks: setup  ## run all notebooks with their demo parameters and store their outputs
 	@for twin in notebooks/text/*.py; do echo $$twin; rvlib notebook $$(basename $$twin .py) || exit 1; done

@@ -31,7 +31,7 @@ from rvlib.objectives import Pixelwise
 from rvlib.pairs import Patches, photo_pairs
 from rvlib.photos import sample
 from rvlib.restore import to_tensor
-from rvlib.study import tables
+from rvlib.study import profiles, tables
 from rvlib.train import Settings, fit
 
 TURNS = 5
@@ -292,6 +292,49 @@ def overheads() -> dict[str, float]:
     return found
 
 
+H100 = {  # milliseconds that a step is estimated to take on one (docs/paper_profile.md)
+    "fsrcnn": 3,
+    "srresnet": 15,
+    "swinir": 101,
+    "nafnet": 94,
+    "diffir-s1": 480,
+}
+
+
+def cutting() -> pd.DataFrame:
+    """Pairs of patches that one core cuts in a second, as the paper profile asks for them, and what an H100 asks for.
+
+    The loop's share is what cutting would add to a step on the GPU if no thread cut ahead. Seconds of this process
+    alone count, so that other work on the machine changes little.
+    """
+    photos, rows = {name: sample(name) for name in ("coffee", "chelsea", "astronaut")}, []
+    for method, milliseconds in H100.items():
+        stated, recipe = profiles.settings("paper", method), recipes.RECIPES[method]
+        batch = stated.get("batch_size", recipe.settings.batch_size)
+        with torch.device("meta"):  # its weights are not looked at
+            network = rvlib.create(recipes.METHOD_OF[method].network, **recipe.arguments)
+        degradation = recipes.degradation(network.task, network.scale)
+        if network.scale == 1:  # the paper profile reads blurred photos
+            degradation = dict(photos)
+        patches = Patches(photos, degradation, patch_size=stated["patch_size"], channels=network.channels)
+        patches.cut(0, batch)  # what is degraded once is degraded
+        started, batches = time.process_time(), 12
+        for number in range(1, batches + 1):
+            patches.cut(number, batch)
+        seconds = (time.process_time() - started) / batches
+        rows.append(
+            {
+                "training": method,
+                "batch": batch,
+                "patch": stated["patch_size"],
+                "pairs/s of one core": batch / seconds,
+                "pairs/s of an H100 (estimate)": batch / milliseconds * 1000,
+                "loop's share of a step": seconds / (seconds + milliseconds / 1000),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 MEMORY = """
 import resource, sys
 import numpy as np
@@ -306,6 +349,50 @@ restored = rvlib.restore(model, photo)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print((peak - before - restored.nbytes) / 2**20)
 """
+
+
+FILES = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import psutil
+from PIL import Image
+import rvlib
+from rvlib.batch import Batch, compared
+name, height, width, kind, folder = sys.argv[1], *map(int, sys.argv[2:4]), sys.argv[4], Path(sys.argv[5])
+sample = rvlib.photos.sample("coffee")
+tiles = [-(-side // part) for side, part in zip((height, width), sample.shape)]
+photo = np.tile(sample, (*tiles, 1))[:height, :width]
+if kind != "plain":
+    photo = np.dstack([photo, np.tile(np.linspace(0, 255, width).astype(np.uint8), (height, 1))])
+Image.fromarray(photo).save(folder / "in.png", compress_level=1)
+size = photo.nbytes
+del photo
+model, is_compared = rvlib.load(name), kind.endswith("--compare")
+Image.fromarray(sample[:128, :128]).save(folder / "small.png")
+Batch.restore(model, folder / "small.png", folder / "warm.png", compare=is_compared)
+before = psutil.Process().memory_info().rss
+Batch.restore(model, folder / "in.png", folder / "out.png", compare=is_compared)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+written = compared(folder / "out.png") if is_compared else folder / "out.png"
+pixels = height * width * model.scale**2
+encoder = 4 * pixels * (2 if is_compared else 1) + written.stat().st_size  # Pillow's four bytes a pixel, and the file
+print(peak / 2**20, (peak - before - size - 3 * pixels - encoder) / 2**20)
+"""
+
+
+def files() -> pd.DataFrame:
+    """The same for files of 6 megapixels, beyond their encoder too: plain, with alpha, and with `--compare`."""
+    rows, (height, width) = [], (2000, 3000)
+    for kind in ("plain", "alpha", "alpha, --compare"):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-c", FILES, "fsrcnn-x4", str(height), str(width), kind, folder]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+        resident, beyond = map(float, done.stdout.split())
+        row = {"model": "fsrcnn-x4", "file": kind, "megapixels": height * width / 1e6}
+        rows.append(row | {"MiB beyond": beyond, "MiB in all": resident})
+        print(rows[-1], flush=True)
+    return pd.DataFrame(rows)
 
 
 def memory() -> pd.DataFrame:
@@ -334,9 +421,13 @@ def main(parts: list[str]) -> None:
         write(pd.DataFrame([*forwards(), *measures(), *steps()]), "ratios")
     if "overheads" in parts:
         write(pd.DataFrame([{"what": name, "value": value} for name, value in overheads().items()]), "overheads")
+    if "cutting" in parts:
+        write(cutting(), "cutting")
     if "memory" in parts:
         write(memory(), "memory")
+    if "files" in parts:
+        write(files(), "files")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["ratios", "overheads", "memory"])
+    main(sys.argv[1:] or ["ratios", "overheads", "cutting", "memory", "files"])

@@ -1,6 +1,6 @@
 """RestoraVision's thin library: networks, losses, measures, degradations, photos, restoring, checkpoints, training.
 
-`rvlib.models` holds a network and its method in a file each; `rvlib.study` holds what only the study itself needs:
+`rvlib.models` holds the networks with the records of their methods, `rvlib.study` what only the study itself needs:
 fetching, leaks, notebooks, tables, figures, the report. CONTRIBUTING.md shows how data flows through the modules.
 """
 
@@ -9,14 +9,17 @@ from pathlib import Path
 
 from rvlib import torchvision_ops  # noqa: F401  (before anything that imports torchvision)
 from rvlib.checkpoint import load, released, save
+from rvlib.edge import export
 from rvlib.errors import UserError
 from rvlib.models import create
 from rvlib.restore import restore
 
+__version__ = "0.1.0"
+
 ROOT = Path(__file__).resolve().parent.parent
 """The repository's root: every path of the study starts here, whatever the working directory is."""
 
-__all__ = ["ROOT", "UserError", "create", "load", "released", "restore", "save"]
+__all__ = ["ROOT", "UserError", "create", "export", "load", "released", "restore", "save"]
 
 
 def __getattr__(name: str):

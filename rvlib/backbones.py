@@ -59,13 +59,13 @@ def lpips_network(net: str = "alex") -> nn.Module:
 
 
 @lru_cache
-def vgg16_features(last_layer: int = 31) -> nn.Sequential:
-    """VGG16's first layers (31: up to the fifth pooling), frozen: the φ of SRGAN's content loss."""
+def vgg16_features() -> nn.Sequential:
+    """VGG16 up to its fifth pooling, frozen: the φ of SRGAN's content loss."""
     from torchvision.models import vgg16
 
     features = vgg16(weights=None).features
     features.load_state_dict(backbone_weights("vgg16"))
-    return features[:last_layer].eval().requires_grad_(False)
+    return features.eval().requires_grad_(False)
 
 
 def backbone_weights(name: str) -> dict[str, Tensor]:

@@ -1,16 +1,17 @@
 """Which photos a command restores, and to which files."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from rvlib import originals, photos
+from rvlib.degrade import resize_photo
 from rvlib.errors import UserError
 from rvlib.files import make_ready
-from rvlib.restore import restore
+from rvlib.restore import Size, restore, scale_of
 
 
 class Batch:
@@ -18,14 +19,21 @@ class Batch:
 
     `faults` names folders that may not be read, `notes` what they hold that no reader here knows.
 
-    One photo goes to a file if `output` has a suffix; everything else to a folder, where names keep their lossless
-    suffix or get .png, and the folders below a given one are kept. What an earlier run of the same command wrote into
-    its own source is no photo to restore. Raises UserError for a target that is an input, that two photos share, or
-    whose format is not written.
+    One photo goes to a file if `output` has a suffix; everything else to a folder, where the folders below a given one
+    are kept, and names keep their suffix, unless `kind` ("png") is asked for or theirs is of a format that is not
+    written. What an earlier run of the same command wrote into its own source is no photo to restore. Raises UserError
+    for a target that is an input, that two photos share, or whose format is not written.
     """
 
     def __init__(
-        self, sources: list[Path], output: Path, *, recursive: bool = False, suffix: str = "", compare: bool = False
+        self,
+        sources: list[Path],
+        output: Path,
+        *,
+        recursive: bool = False,
+        suffix: str = "",
+        compare: bool = False,
+        kind: str = "",
     ):
         if "/" in suffix or "\0" in suffix:
             raise UserError(f"suffix {suffix!r} must not hold a slash: it becomes a part of the file's name")
@@ -37,12 +45,17 @@ class Batch:
                 raise UserError(
                     f"--suffix is added to names in a folder, and {output} is a file: leave one of them out"
                 )
+            if kind and f".{kind}" != output.suffix.lower():
+                raise UserError(f"--format {kind} is for a folder, and {output} is a file: leave one of them out")
             self.jobs = [(sources[0], output)]
         else:
+            if kind and f".{kind}" not in originals.SUFFIXES:
+                known = ", ".join(sorted(suffix[1:] for suffix in originals.SUFFIXES))
+                raise UserError(f"{kind} is not written: choose --format among {known}")
             if os.path.isfile(output):
                 raise UserError(f"{output} is a file, and no folder to restore into: choose another output")
             found = [pair for source in dict.fromkeys(sources) for pair in self._photos(source, output, recursive)]
-            jobs = [(photo, output / inside.parent / _name(photo, suffix)) for photo, inside in found]
+            jobs = [(photo, output / inside.parent / _name(photo, suffix, kind)) for photo, inside in found]
             written = {_same(target) for _, target in jobs} if suffix else set()
             written |= {_same(compared(target)) for _, target in jobs} if compare else set()
             named = {_same(source) for source in sources}
@@ -60,30 +73,43 @@ class Batch:
                 raise UserError(f"{photo} would be overwritten by its restored version: choose another output")
 
     @staticmethod
-    def restore(model: nn.Module, photo: Path, target: Path, *, compare: bool = False, **options) -> list[str]:
-        """Restore one photo into its target; returns what the target's format does not hold of it, in words.
+    def restore(
+        model: nn.Module | Sequence[nn.Module],
+        photo: Path,
+        target: Path,
+        *,
+        size: Size | None = None,
+        compare: bool = False,
+        quality: int | None = None,
+        made_by: str = "",
+        **options,
+    ) -> list[str]:
+        """Restore one photo into its target, and return what there is to say of it.
 
-        Whatever photo, target or memory does is a UserError, and all that can be known before the work is said before.
+        `size` is the size of the result, `quality` that of JPEG and WebP, `made_by` is written into the file. Whatever
+        photo, target or memory does is a UserError, and all that can be known before the work is said before.
         """
         original = originals.read(photo)
-        notes = original.plan(target, model.scale)
+        chain = list(model) if isinstance(model, Sequence) else [model]
+        factor = (size or Size()).of(*original.image.shape[:2], scale_of(chain))
+        notes, odd = original.plan(target, factor), []
         for place in (target, compared(target)) if compare else (target,):
             make_ready(place)
         try:
             seen = original.visible
-            restored = restore(model, seen, **options)
-            original.write(target, restored)
+            restored = restore(chain, seen, factor=factor, notes=odd, **options)
+            original.write(target, restored, factor=factor, quality=quality, made_by=made_by)
             if compare:
-                before, after = (_eight_bits(image) for image in (seen, restored))
-                before = originals.enlarge(before, model.scale)
-                photos.write(compared(target), np.concatenate([before, after], axis=1))
+                both = originals.side_by_side(resize_photo(seen, factor), restored)
+                del restored
+                originals.save(both, compared(target))
         except MemoryError:
             raise UserError(f"{photo} does not fit into memory: give a smaller --tile") from None
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
                 raise UserError(f"{photo} does not fit into memory: give a smaller --tile") from None
             raise
-        return notes
+        return notes + [f"{photo}: {each}" for each in odd]
 
     def _photos(self, source: Path, output: Path, recursive: bool) -> list[tuple[Path, Path]]:
         """The photos of a source, each with its place inside the source."""
@@ -111,10 +137,6 @@ def _same(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _eight_bits(image: np.ndarray) -> np.ndarray:
-    return image if image.dtype == np.uint8 else (image // 257).astype(np.uint8)
-
-
-def _name(photo: Path, suffix: str) -> str:
-    kept = photo.suffix if photo.suffix.lower() in originals.LOSSLESS else ".png"
-    return f"{photo.stem}{suffix}{kept}"
+def _name(photo: Path, suffix: str, kind: str) -> str:
+    kept = photo.suffix if photo.suffix.lower() in originals.SUFFIXES else ".png"
+    return f"{photo.stem}{suffix}{f'.{kind}' if kind else kept}"

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rvlib.errors import UserError
-from rvlib.files import write_atomically
+from rvlib.files import sha256, write_atomically
 from rvlib.models import METHODS, create
 from rvlib.models.base import WRAPPERS, RestorationModel
 from rvlib.models.keys import Recognised
@@ -32,13 +32,8 @@ RENAMED = {"swinir-light-x4": "swinir-small-x4"}
 LARGEST_FILE = 4 * 2**30  # bytes; the largest official checkpoint (NAFNet SIDD width 64) takes 0.5 GB
 LARGEST_SIZES = 10_000  # sum of all sizes that metadata may ask for before a model is built; SwinIR-L asks for 400
 LARGEST_BUFFERS = 2**28  # numbers that a model may hold beside what its file brings
-DICTIONARIES = (
-    "params_ema",
-    "params",
-    "ema_state_dict",
-    "state_dict_ema",
-    "state_dict",
-)  # first found is taken: EMA before raw weights
+# the first that a file has is taken: averaged before raw weights
+DICTIONARIES = ("params_ema", "params", "ema_state_dict", "state_dict_ema", "state_dict")
 PREFIXES = tuple(f"{wrapper}." for wrapper in WRAPPERS)  # left by DataParallel and by torch.compile
 
 
@@ -76,9 +71,10 @@ def load(
     """Build the model that a file of weights belongs to, with those weights, in eval mode.
 
     `source` is a released name, the name of official weights ("official/swinir-light-x4"), which are fetched on first
-    use, an rvlib `.safetensors` file, the folder of a training run or an official checkpoint. The hints are for what
-    weights cannot tell: `scale` (FSRCNN, SRCNN; default 4), `local` and `train_size` (NAFNet's and Baseline's test-time
-    local converter), `img_range` (SwinIR). Official weights by name need none: they restore as they were published.
+    use, an rvlib `.safetensors` file, the folder of a training run, an ONNX file of `export` or an official checkpoint.
+    `device` is a name of torch's, or "auto": a GPU where there is one, else the CPU. The hints are for what weights
+    cannot tell: `scale` (FSRCNN, SRCNN; default 4), `local` and `train_size` (NAFNet's and Baseline's test-time local
+    converter), `img_range` (SwinIR). Official weights by name need none: they restore as they were published.
     Raises UserError, naming what is wrong, for everything else, also for a hint that contradicts the file or that its
     network has no use for.
     """
@@ -90,9 +86,11 @@ def load(
         if local is None and known.local:
             local = True
     path = _find(source) if known is None else known.fetch()
-    state, described = _read(path)
     hints = {"local": local, "train_size": train_size, "img_range": img_range}
     hints = {name: value for name, value in hints.items() if value is not None}
+    if path.suffix == ".onnx":
+        return _onnx(path, hints if scale is None else hints | {"scale": scale})
+    state, described = _read(path)
     if described is None:
         name, arguments, state = _recognise(path, state, hints if scale is None else hints | {"scale": scale})
     else:
@@ -122,18 +120,44 @@ def load(
                 f"{path} holds numbers that are not finite (in {key}), as a failed training does: get it again"
             )
     model.method = _method(described)
+    licence = "Apache-2.0" if path.parent == WEIGHTS else ""
     if known is not None:
-        model.method, model.task = known.method, known.task
+        model.method, model.task, licence = known.method, known.task, known.licence
+    model.source = {"file": path.name, "sha256": sha256(path), "licence": licence}
     return _on(model, device).eval()
 
 
+def _onnx(path: Path, hints: dict) -> RestorationModel:
+    """The network of an ONNX file, which says itself what it is."""
+    from rvlib.edge import OnnxModel  # here, since few machines have what it needs
+
+    if hints:
+        raise UserError(f"{path} says itself what it is: load it without {', '.join(hints)}")
+    return OnnxModel(path).eval()
+
+
 def _on(model: RestorationModel, device: str | torch.device) -> RestorationModel:
-    """Move a model to a device; raises UserError where this machine has none of that name."""
+    """Move a model to a device; raises UserError where this machine has none of that name.
+
+    "auto" is the GPU of this process, Apple's where there is one of those, and else the CPU.
+    """
+    if str(device) == "auto":
+        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+        if str(device) == "cuda":  # several processes have a GPU each
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     try:
         return model.to(torch.device(device))
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend has its own
         reason = (str(error).strip() or "not available").splitlines()[0][:120]
-        raise UserError(f"there is no device {str(device)!r} here ({reason}): choose cpu") from None
+        raise UserError(f"there is no device {str(device)!r} here ({reason}): choose auto or cpu") from None
+
+
+def signature(source: str | Path) -> str:
+    """What a result says of the weights that made it: their name, or a file's with the beginning of its SHA-256."""
+    if str(source) in (*released(), *RENAMED) or (str(source).startswith("official/") and not os.path.exists(source)):
+        return RENAMED.get(str(source), str(source))
+    name = f"{Path(source).name} ({sha256(_find(source))[:8]})".replace(";", ",")
+    return name.encode("ascii", "replace").decode()
 
 
 def _official(source: str | Path):
@@ -173,9 +197,15 @@ def _method(described: dict | None) -> str | None:
     return None
 
 
+def read_saved(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """The tensors that `save` wrote into a file, and its metadata; raises UserError where it is damaged."""
+    state, described = _read_safetensors(path)
+    return state, described or {}
+
+
 def read_metadata(path: Path) -> dict:
-    """What `save` wrote into the metadata of a file of weights; raises UserError where it is damaged."""
-    return _read_safetensors(path)[1] or {}
+    """The metadata of `read_saved` alone."""
+    return read_saved(path)[1]
 
 
 def _recognise(path: Path, state: dict[str, Tensor], hints: dict) -> Recognised:
@@ -254,14 +284,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict | None]:
             raise TypeError
         if described is None and any('"arguments"' in value for value in metadata.values()):
             raise KeyError  # ours, under a damaged name
-        sha256 = described.pop("sha256", None) if described else None
+        digest = described.pop("sha256", None) if described else None
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path} is no readable safetensors file ({error}): it may be truncated, get it again"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         raise UserError(f"{path} has damaged metadata: get it again") from None
-    if sha256 is not None and sha256 != _digest(state, described):
+    if digest is not None and digest != _digest(state, described):
         raise UserError(f"{path} is damaged, its hash is not the one it was written with: get it again")
     return (state, described) if described is not None else (_unwrap(path, state), None)
 

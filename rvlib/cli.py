@@ -1,4 +1,4 @@
-"""The command line: restore photos, fetch data, train, evaluate, list models, run notebooks."""
+"""The command line: restore and compare photos, fetch, train, evaluate, list and export models, run the study."""
 
 import logging
 import os
@@ -23,67 +23,276 @@ app = typer.Typer(
 )
 
 
-@app.command()
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"rvlib {rvlib.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Say which.")] = False,
+):
+    """RestoraVision: restore photos and study how."""
+
+
+REAL = "Photos as they come (noise, JPEG, unknown blur) need weights trained on such: official/swinir-real-m-x4."
+STATUS = (
+    "Exit status: 0 if all is done, or was there already; 1 if a photo failed (the others are done) or nothing could "
+    "be; 2 for a wrong option; 130 after Ctrl-C."
+)
+
+
+@app.command(epilog=STATUS)
 def restore(
     photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to restore.")],
-    model: Annotated[str, typer.Option(help="A released name or a file of weights.")],
+    model: Annotated[str, typer.Option(help=f"A name of `rvlib models`, a file of weights or a run's folder. {REAL}")],
     output: Annotated[Path, typer.Option("-o", "--output", help="File for one photo, folder for several.")],
+    then: Annotated[list[str] | None, typer.Option(help="A further model, for what the one before made.")] = None,
+    twice: Annotated[bool, typer.Option(help="Restore the result once more by the same: x4 becomes x16.")] = False,
+    realism: Annotated[
+        float | None,
+        typer.Option(
+            help="From 0 (true to the pixels) to 1 (most detail, true or not): srgan-x4, official/swinir-real-m-x4, ..."
+        ),
+    ] = None,
+    factor: Annotated[float | None, typer.Option(help="How many times larger, up to the model's scale: 2.")] = None,
+    width: Annotated[int | None, typer.Option(help="Of the result, in pixels.")] = None,
+    height: Annotated[int | None, typer.Option(help="Of the result, in pixels.")] = None,
+    longest: Annotated[int | None, typer.Option(help="The longer side of the result, in pixels.")] = None,
     recursive: Annotated[bool, typer.Option(help="Folders with the folders in them.")] = False,
     suffix: Annotated[str, typer.Option(help="Added to the names of restored photos, such as _x4.")] = "",
+    kind: Annotated[
+        str, typer.Option("--format", help="In a folder: png, jpg, tif, webp, bmp; without it, each photo's own.")
+    ] = "",
+    quality: Annotated[int | None, typer.Option(help="Of JPEG (95 without it) and WebP (lossless without it).")] = None,
     overwrite: Annotated[bool, typer.Option(help="Restore again what is there already.")] = False,
     compare: Annotated[bool, typer.Option(help="Also write NAME.compare.png: before and after, side by side.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, sizes and time; do nothing.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(help="Photos at a time: for many small ones.")] = 1,
     tile: Annotated[int | None, typer.Option(help="Side of tiles in pixels; without it, what memory allows.")] = None,
     self_ensemble: Annotated[bool, typer.Option(help="Average over eight turned versions: better, slower.")] = False,
     scale: Annotated[int | None, typer.Option(help="Only where the weights cannot tell (FSRCNN, SRCNN).")] = None,
     precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, a grey level off here and there.")] = "fp32",
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:1, mps, ...")] = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile first: for many photos on a GPU.")] = False,
 ):
-    """Restore photos with any model; what is restored already is skipped, so that a stopped command can go on."""
+    """Restore photos with any model; what it restored already is skipped, so that a stopped command can go on.
+
+    Each result says in its file which model made it (PNG text, EXIF Software), and one of another model is replaced.
+    `accelerate launch -m rvlib restore ...` shares the photos among GPUs or machines.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
     from tqdm import tqdm
 
+    from rvlib import metadata
     from rvlib.batch import Batch
+    from rvlib.restore import Size, check_options
 
-    batch = Batch(photos, output, recursive=recursive, suffix=suffix, compare=compare)
-    network = rvlib.load(model, scale=scale, device=device)
-    if compiled:
+    for name, number, most in (("--jobs", jobs, 1_000), ("--quality", quality, 100)):
+        if number is not None and not 1 <= number <= most:
+            raise UserError(f"{name} lies between 1 and {most}, and {number} does not")
+    size = Size(factor=factor, width=width, height=height, longest=longest)
+    check_options(tile=tile, precision=precision)
+    batch = Batch(photos, output, recursive=recursive, suffix=suffix, compare=compare, kind=kind)
+    process = _Share()
+    listed = process.gather(batch.jobs)[0]  # one list for all of them, made before any of them writes
+    chain, made_by = _chain([model, *(then or [])], realism, scale=scale, device=device, compiled=compiled)
+    if twice:
+        chain, made_by = chain * 2, f"{made_by}, twice"
+    asked = {"factor": factor, "width": width, "height": height, "longest": longest}
+    made_by += "".join(f", {name} {value:g}" for name, value in asked.items() if value is not None)
+    made_by += ", self-ensemble" * self_ensemble + f", {precision}" * (precision != "fp32")
+    mine = listed[process.index :: process.number]
+    if dry_run:
+        _foretell(mine, chain, made_by, size, overwrite)
+        return
+    how = {"tile": tile, "self_ensemble": self_ensemble, "precision": precision}
+    how["progress"] = jobs == 1 and process.index == 0
+    how |= {"size": size, "compare": compare, "quality": quality, "made_by": made_by}
+
+    def work(job: tuple[Path, Path]) -> tuple[str, list[str]]:
+        photo, target = job
+        maker = metadata.maker(target)
+        if _is_done(target, maker, made_by, overwrite):
+            return "skipped", []
+        try:
+            notes = batch.restore(chain, photo, target, **how)
+        except UserError as error:
+            return "failed", [str(error)]
+        except Exception as error:
+            if compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise UserError(f"--compile failed ({_in_short(error)}): leave it out") from None
+            raise
+        replaced = [f"what {maker} had made there is replaced"] * (maker not in (None, made_by))
+        return "done", [*notes, *replaced]
+
+    counts, faults, notes = Counter(), [], Counter(batch.notes)
+    pool = ThreadPoolExecutor(jobs)
+    if jobs > 1:  # they share the cores
         import torch
 
-        network = torch.compile(network)
-    options = {"tile": tile, "self_ensemble": self_ensemble, "precision": precision}
-    done, skipped, faults, notes = 0, 0, [], Counter(batch.notes)
+        torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
     try:
-        for photo, target in tqdm(batch.jobs, unit="photo", disable=len(batch.jobs) == 1):
-            if os.path.exists(target) and not overwrite:
-                skipped += 1
-                continue
-            try:
-                notes.update(batch.restore(network, photo, target, compare=compare, **options))
-                done += 1
-            except UserError as error:
-                faults.append(str(error))
-            except Exception as error:
-                if compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                    raise UserError(f"--compile failed ({_in_short(error)}): leave it out") from None
-                raise
+        outcomes = pool.map(work, mine) if jobs > 1 else map(work, mine)
+        for outcome, said in tqdm(
+            outcomes, total=len(mine), unit="photo", disable=len(listed) == 1 or process.index > 0
+        ):
+            counts[outcome] += 1
+            if outcome == "failed":
+                faults += said
+            else:
+                notes.update(said)
     except KeyboardInterrupt:
-        left = len(batch.jobs) - done - skipped - len(faults)
-        typer.echo(f"stopped: {done} restored, {left} left; the same command goes on from there", err=True)
+        left = len(mine) - counts.total()
+        typer.echo(f"stopped: {counts['done']} restored, {left} left; the same command goes on from there", err=True)
         raise
-    for note, count in notes.items():
+    finally:
+        pool.shutdown(cancel_futures=True)
+    everywhere = process.gather((counts, faults, notes))
+    if process.index:
+        return
+    counts, faults = sum((each[0] for each in everywhere), Counter()), [text for each in everywhere for text in each[1]]
+    for note, count in sum((each[2] for each in everywhere), Counter()).items():
         typer.echo(f"note: {note}{f' ({count} photos)' if count > 1 else ''}", err=True)
-    if skipped:
-        typer.echo(f"{skipped} of {len(batch.jobs)} were there already: --overwrite restores them again", err=True)
-    if faults and len(batch.jobs) > 1:
+    if counts["skipped"]:
+        told = f"{counts['skipped']} of {len(listed)} were there already"
+        typer.echo(f"{told}: --overwrite restores them again", err=True)
+    if faults and len(listed) > 1:
         batch.faults += faults
-        faults = [f"{len(faults)} of {len(batch.jobs)} photos failed"]
+        faults = [f"{len(faults)} of {len(listed)} photos failed"]
     elif batch.faults and not faults:
         faults = [f"{len(batch.faults)} folders may not be read"]
     for fault in batch.faults:
         typer.echo(f"error: {fault}", err=True)
     if faults:
         raise UserError(faults[0])
-    typer.echo(f"{done} restored: {output}")
+    where = next(chain[0].parameters()).device
+    typer.echo(f"{counts['done']} restored by {made_by} on {where}: {output}")
+
+
+class _Share:
+    """This process among those that accelerate or torchrun started for one command: its number, and how many."""
+
+    def __init__(self):
+        self.number = int(os.environ.get("WORLD_SIZE", 1))
+        self.index = int(os.environ.get("RANK", 0)) % self.number
+
+    def gather(self, value: object) -> list:
+        """What each of them has, in their order."""
+        if self.number == 1:
+            return [value]
+        from datetime import timedelta
+
+        from accelerate import PartialState
+
+        from rvlib import processes
+
+        # small messages of the CPUs, whatever computes; one process may have far more to do than another
+        return processes.gather(value, PartialState(cpu=True, timeout=timedelta(days=7)))
+
+
+def _chain(
+    sources: list[str], realism: float | None, *, scale: int | None, device: str, compiled: bool = False
+) -> tuple:
+    """The models of these names or files, one after the other, and what their results say made them."""
+    from rvlib.checkpoint import signature
+
+    if realism is None:
+        chain, names = [rvlib.load(sources[0], device=device, scale=scale)], [signature(sources[0])]
+    else:
+        from rvlib.realism import mixed
+
+        chain, names = [mixed(sources[0], realism, device=device)], [f"{sources[0]} at realism {realism:g}"]
+    chain += [rvlib.load(each, device=device) for each in sources[1:]]
+    names += [signature(each) for each in sources[1:]]
+    if compiled:
+        import torch
+
+        chain = [torch.compile(each) for each in chain]
+    return chain, " + ".join(names)
+
+
+def _is_done(target: Path, maker: str | None, made_by: str, overwrite: bool) -> bool:
+    """Whether a result is there already: by the same models, or of unknown origin, which is not replaced unasked."""
+    return os.path.exists(target) and not overwrite and maker in (None, made_by)
+
+
+def _foretell(jobs: list[tuple[Path, Path]], chain: list, made_by: str, size, overwrite: bool) -> None:
+    """Say of each photo what `restore` would make of it, and how long all of them would take."""
+    from time import perf_counter
+
+    import numpy as np
+
+    from rvlib import metadata, originals
+    from rvlib.degrade import resized_side
+    from rvlib.restore import scale_of
+
+    side = 96
+    for _ in range(2):  # the first forward is slower
+        started = perf_counter()
+        rvlib.restore(chain, np.zeros((side, side, 3), np.uint8))
+        seconds = perf_counter() - started
+    pixels, faults = 0, []
+    for photo, target in jobs:
+        try:
+            height, width = originals.size(photo)
+            factor = size.of(height, width, scale_of(chain))
+        except UserError as error:
+            faults.append(str(error))
+            continue
+        told = (
+            f"{photo} ({width} x {height}) -> {target} ({resized_side(width, factor)} x {resized_side(height, factor)})"
+        )
+        if _is_done(target, metadata.maker(target), made_by, overwrite):
+            told = f"{photo}: {target} is there already"
+        else:
+            pixels += height * width
+        typer.echo(told)
+    for fault in faults:
+        typer.echo(f"error: {fault}", err=True)
+    minutes = seconds * pixels / side**2 / 60
+    typer.echo(
+        f"nothing is done yet: {len(jobs)} photos, {pixels / 1e6:.1f} megapixels to restore, about {minutes:.1f} min"
+    )
+    if faults:
+        raise UserError(f"{len(faults)} of {len(jobs)} photos would fail")
+
+
+@app.command()
+def compare(
+    photos: Annotated[list[Path], typer.Argument(help="Photos to try the models on.")],
+    models: Annotated[str, typer.Option(help="Names or files, with commas; a chain with plus signs: a,b,c+d.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page, such as page.html.")],
+    side: Annotated[int, typer.Option(help="Side of the part of each photo that is restored, in pixels.")] = 256,
+    device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, ...")] = "auto",
+):
+    """Restore a part of each photo, where it shows most, by several models: one page with a slider for each.
+
+    The page needs no network and no server. Seconds and memory of each model are measured on that part.
+    """
+    from rvlib import compare, originals
+    from rvlib.files import make_ready
+
+    if output.suffix != ".html":
+        raise UserError(f"{output}: a page is written, choose a name that ends in .html")
+    make_ready(output)
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names:
+        raise UserError("--models names none: give some, such as fsrcnn-x4,swinir-small-x4")
+    parts = {
+        str(photo): compare.part(originals.eight_bits(originals.read(photo, exactly=False)), side) for photo in photos
+    }
+    chains = {name: _chain(name.split("+"), None, scale=None, device=device)[0] for name in dict.fromkeys(names)}
+    trials = {photo: (part, compare.trials(chains, part)) for photo, part in parts.items()}
+    compare.write(output, trials)
+    for photo, (_, tried) in trials.items():
+        for name, trial in tried.items():
+            typer.echo(f"{photo}, {name}: {trial.facts}")
+    typer.echo(f"{output}: open it in a browser")
 
 
 @app.command()
@@ -165,8 +374,9 @@ def train(
     Settings come from a profile's section (params.yaml, profiles/NAME/params.yaml) and then from the options. Weights
     and log are in the run's folder after 20 seconds and at every stop.
     """
-    from rvlib import profiles, recipes, shelf
+    from rvlib import recipes, shelf
     from rvlib.pairs import own_files, own_validation, read_each
+    from rvlib.study import profiles
 
     if method not in recipes.RECIPES:
         raise UserError(f"there is no recipe for {method!r}: choose one of {', '.join(recipes.RECIPES)}")
@@ -174,12 +384,15 @@ def train(
     given = {"steps": steps, "batch_size": batch_size, "patch_size": patch_size, "learning_rate": learning_rate}
     given |= {"validate_every": validate_every, "scale": scale}
     stated |= {name: value for name, value in given.items() if value is not None}
-    stated |= {"seed": seed} | profiles.assignments(choices or [], "--set")
+    chosen = profiles.assignments(choices or [], "--set")
+    for name in chosen.keys() - profiles.CHOICES - {"processes"}:
+        raise UserError(f"unknown setting {name!r}: choose among {', '.join(sorted(profiles.CHOICES))}")
+    stated |= {"seed": seed} | chosen
     network = profiles.assignments(argument or [], "--argument")
     stated["arguments"] = network if start else {**(stated.get("arguments") or {}), **network}
     if photos is None and degraded is not None:
         raise UserError("--degraded needs the photos that it belongs to: name their folder (--photos)")
-    sides = own_files(photos, degraded) if photos else profiles.training_photos(profile, method)
+    sides = own_files(photos, degraded) if photos else profiles.training_photos(profile, method, section)
     checked = own_validation(validation, degraded) if validation else None
     try:
         references, low = (shelf.shared(read_each(side), run, name) for name, side in sides.items())
@@ -235,7 +448,7 @@ def _gain(model, photos: dict, kind: str) -> str:
     )
     name = "bicubic" if model.task == "super-resolution" else "the blurred input"
     seen = "" if kind == "validation" else " (parts of photos that it saw: --validation names others)"
-    hint = "" if after > before else "; train longer (--steps)"
+    hint = "" if after > before else "; train longer (--steps), or from released weights (--start)"
     return f"{after:.2f} dB on {len(pairs)} {kind} photos{seen}, {after - before:+.2f} dB against {name}{hint}"
 
 
@@ -245,8 +458,7 @@ def rehearse(
     only: Annotated[str, typer.Option(help="Only trainings with this in their name, such as nafnet.")] = "",
 ):
     """Take three steps of everything that a profile trains, in its official sizes, on the device that is there."""
-    from rvlib import rehearsal
-    from rvlib.study import tables
+    from rvlib.study import rehearsal, tables
 
     typer.echo(tables.markdown(rehearsal.rehearse(profile, only=only)))
 
@@ -257,20 +469,27 @@ def evaluate(
     reference: Annotated[Path, typer.Option(help="A folder of reference photos.")],
     degraded: Annotated[Path | None, typer.Option(help="Their degraded versions, by name; else made anew.")] = None,
     scale: Annotated[int | None, typer.Option(help="Only where the weights cannot tell.")] = None,
+    level: Annotated[
+        int | None, typer.Option(help="Of noise (grey levels) or JPEG (quality); without it, that of the model's name.")
+    ] = None,
     perceptual: Annotated[bool, typer.Option(help="Perceptual measures too, such as LPIPS.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the rows to this CSV.")] = None,
+    device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, ...")] = "auto",
 ):
     """Measure a model on a folder of photos, next to the result without one.
 
-    Super-resolution against bicubic: PSNR and SSIM on luminance, `scale` pixels cropped. Deblurring against the blurred
-    photo: on RGB, nothing cropped, 3-D SSIM.
+    Super-resolution against bicubic: PSNR and SSIM on luminance, `scale` pixels cropped. Deblurring, noise and JPEG
+    against the degraded photo: on RGB, nothing cropped, 3-D SSIM. `accelerate launch -m rvlib evaluate ...` shares the
+    photos among GPUs or machines.
     """
+    import pandas as pd
+
     from rvlib import evaluate as evaluation
-    from rvlib import measures
+    from rvlib import measures, official
     from rvlib.checkpoint import RENAMED
     from rvlib.files import make_ready, write_atomically
     from rvlib.pairs import measured_pairs
-    from rvlib.recipes import degradation
+    from rvlib.recipes import LEVELS, degradation
     from rvlib.study import tables
 
     if output is not None:
@@ -278,14 +497,27 @@ def evaluate(
             raise UserError(f"{output}: rows are written as CSV, choose a name that ends in .csv")
         output = output.with_suffix(".csv")
         make_ready(output)
-    network = rvlib.load(model, scale=scale)
-    made = degradation(network.task, network.scale)
-    pairs, faults, notes = measured_pairs(reference, degraded, made, scale=network.scale)
+    network, process = rvlib.load(model, scale=scale, device=device), _Share()
+    stated = model.rpartition("-")[2]  # official/swinir-denoise-colour-25
+    if level is None and network.task in LEVELS and model.startswith("official/") and stated.isdecimal():
+        level = int(stated)
+    made = degradation(network.task, network.scale, level=level)
+    part = slice(process.index, None, process.number)
+    pairs, faults, notes = measured_pairs(reference, degraded, made, scale=network.scale, part=part)
     restorers = evaluation.baseline(network.task, network.scale)
     label = "released weights" if model in (*rvlib.released(), *RENAMED) else "this run"
+    if official.find(model) is not None:
+        label = "official weights"
     restorers[network.method or network.spec["name"], label] = evaluation.with_model(network)
     chosen = measures.for_task(network.task, network.scale, perceptual=perceptual)
     rows = evaluation.evaluate(restorers, pairs, set_name=reference.name, measures=chosen, faults=faults)
+    everywhere = process.gather((rows, faults))
+    if process.index:
+        return
+    rows, faults = pd.concat([each[0] for each in everywhere]), [text for each in everywhere for text in each[1]]
+    if process.number > 1 and len(rows):  # as one process writes them: the input first, then by photo
+        order = {method: place for place, (method, _) in enumerate(restorers)}
+        rows = rows.sort_values("photo").sort_values("method", key=lambda each: each.map(order), kind="stable")
     for note in notes:
         typer.echo(f"note: {note}", err=True)
     if len(rows):
@@ -294,7 +526,7 @@ def evaluate(
         write_atomically(output, lambda file: rows.to_csv(file, index=False, errors="surrogateescape"))
     if len(faults) > 1 or (faults and len(rows)):
         for fault in faults:
-            typer.echo(f"error: {fault}", err=True)
+            typer.echo(f"error: {_on_one_line(fault)}", err=True)
         faults = [f"{len(faults)} photos could not be measured"]
     if faults:
         raise UserError(faults[0])
@@ -350,6 +582,39 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="All that is kno
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A released name, an official one or a file of weights.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The ONNX file to write.")],
+    precision: Annotated[str, typer.Option(help="fp32, or fp16: half as large.")] = "fp32",
+    int8: Annotated[bool, typer.Option("--int8", help="Weights and activations in 8 bits.")] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(help="With --int8: a folder of photos like those to be restored.")
+    ] = None,
+    rgb: Annotated[bool, typer.Option("--rgb", help="FSRCNN, SRCNN: take and give RGB, not luminance alone.")] = False,
+    scale: Annotated[int | None, typer.Option(help="Only where the weights cannot tell (FSRCNN, SRCNN).")] = None,
+):
+    """Write a network as ONNX, for phones, browsers and other languages; `restore --model FILE.onnx` runs it here.
+
+    It is compared with torch on three sizes before it is kept. Needs the extra `edge` (onnx, onnxscript, onnxruntime).
+    """
+    from rvlib import edge
+    from rvlib.photos import folder, read
+
+    if output.suffix != ".onnx":
+        raise UserError(f"{output}: choose a name that ends in .onnx")
+    if int8 and precision != "fp32":
+        raise UserError("--int8 is a precision of its own: leave --precision out")
+    if calibration and not int8:
+        raise UserError("--calibration is for --int8: leave it out")
+    network = rvlib.load(model, scale=scale)
+    photos = [read(path) for path in folder(calibration)[:32]] if calibration else None
+    precision = "int8" if int8 else precision
+    difference = edge.export(network, output, precision=precision, rgb=rgb, calibration=photos)
+    size = output.stat().st_size / 1e6
+    typer.echo(f"{output}: {size:.1f} MB, opset {edge.OPSET}, at most {difference:.1e} (of 1) away from torch's result")
+
+
+@app.command()
 def cells(params: Annotated[Path, typer.Option(help="Parameters of a profile.")] = Path("params.yaml")):
     """Cut the training cells and the code that they use out of everything else, for the pipeline."""
     from rvlib.study import cells
@@ -359,7 +624,7 @@ def cells(params: Annotated[Path, typer.Option(help="Parameters of a profile.")]
 
 @app.command()
 def notebook(
-    name: Annotated[str, typer.Argument(help="Such as 04_fsrcnn.")],
+    name: Annotated[str, typer.Argument(help="Such as fsrcnn.")],
     params: Annotated[
         Path | None, typer.Option(help="Parameters of a profile; without, refresh the stored one.")
     ] = None,
@@ -392,7 +657,7 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False))  # 130 after Ctrl-C
     except UserError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {_on_one_line(error)}")
     except typer.Abort:
         sys.exit("stopped")
     except BrokenPipeError:  # `rvlib models | head`
@@ -408,6 +673,11 @@ def main() -> None:
             error.show()
             sys.exit(2)
         raise
+
+
+def _on_one_line(message: object) -> str:
+    """A message in which line breaks and escape codes, which names of files may hold, are seen and not obeyed."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(message))
 
 
 def _in_short(error: Exception) -> str:

@@ -7,6 +7,7 @@ from torch import Tensor
 _MATRIX = torch.tensor(
     [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=torch.float64
 )
+_INVERSE = torch.linalg.inv(_MATRIX / 255)
 _OFFSET = torch.tensor([16.0, 128.0, 128.0], dtype=torch.float64)
 
 
@@ -25,5 +26,5 @@ def luminance(image: Tensor, *, white: float = 1.0) -> Tensor:
 
 def ycbcr_to_rgb(image: Tensor) -> Tensor:
     """The inverse of `rgb_to_ycbcr`, not clipped: (..., 3, h, w) -> (..., 3, h, w)."""
-    inverse, offset = torch.linalg.inv(_MATRIX / 255).to(image), (_OFFSET / 255).to(image)
+    inverse, offset = _INVERSE.to(image), (_OFFSET / 255).to(image)
     return torch.einsum("cy,...yhw->...chw", inverse, image - offset[:, None, None])

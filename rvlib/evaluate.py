@@ -1,5 +1,6 @@
 """Rows of measured quality: one per photo and method, with a column per measure."""
 
+import copy
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -37,7 +39,7 @@ def bicubic(scale: int) -> Restorer:
 
 
 def unchanged(degraded: np.ndarray) -> np.ndarray:
-    """The baseline of deblurring: the blurred photo itself."""
+    """The baseline of what keeps the size: the degraded photo itself."""
     return degraded
 
 
@@ -45,12 +47,17 @@ def baseline(task: str, scale: int = 1) -> Restorers:
     """The rows that a method of this task has to beat: the input, brought to the size of the reference."""
     if task == "super-resolution":
         return {("bicubic", "bicubic input"): bicubic(scale)}
-    return {("blurry", "blurry input"): unchanged}
+    kind = {"deblurring": "blurry", "denoising": "noisy", "jpeg": "compressed"}[task]
+    return {(kind, f"{kind} input"): unchanged}
 
 
 def with_model(model: nn.Module) -> Restorer:
-    """Restore with a model of the study, photos of up to a megapixel in one piece: that is what the papers measure."""
-    return lambda degraded: restore(model, degraded, tile=1024)
+    """Restore with a model of the study, photos of up to a megapixel in one piece: that is what the papers measure.
+
+    Where there is a GPU, a copy of the model computes on it, and the model itself stays where it is.
+    """
+    network = copy.deepcopy(model).to("cuda") if torch.cuda.is_available() else model
+    return lambda degraded: restore(network, degraded, tile=1024)
 
 
 def evaluate(

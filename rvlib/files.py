@@ -1,7 +1,8 @@
-"""Writing files so that a kill or a full disk leaves the old file or the new one, never half of one."""
+"""Files, written so that a kill or a full disk leaves the old one or the new one, never a half; and their hashes."""
 
 import errno
 import filecmp
+import hashlib
 import os
 import secrets
 import stat
@@ -91,3 +92,9 @@ def reason_of(error: Exception, otherwise: str = "check the disk") -> str:
     """An error of the file system as the end of a sentence: what it is, and what mends it."""
     reason = getattr(error, "strerror", None) or error
     return f"({reason}): {ADVICE.get(getattr(error, 'errno', None), otherwise)}"
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

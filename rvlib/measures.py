@@ -15,7 +15,8 @@ import pandas as pd
 from rvlib import metrics
 from rvlib.errors import UserError
 
-TASKS = ("super-resolution", "deblurring")
+TASKS = ("super-resolution", "deblurring", "denoising", "jpeg")
+SAME_SIZE = TASKS[1:]  # what is measured on RGB, with nothing cropped
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ MEASURES = (
         digits=2,
         function=partial(metrics.psnr, channel="y"),
         view="luminance",
-        tolerance=0.3,
+        tolerance=0.1,
         unit="dB",
         crop="scale",
         tasks=("super-resolution",),
@@ -100,7 +101,7 @@ MEASURES = (
         digits=4,
         function=partial(metrics.ssim, channel="y"),
         view="luminance",
-        tolerance=0.01,
+        tolerance=0.005,
         crop="scale",
         tasks=("super-resolution",),
     ),
@@ -111,9 +112,9 @@ MEASURES = (
         digits=2,
         function=partial(metrics.psnr, channel="rgb"),
         view="RGB",
-        tolerance=0.3,
+        tolerance=0.1,
         unit="dB",
-        tasks=("deblurring",),
+        tasks=SAME_SIZE,
     ),
     Measure(
         name="ssim_rgb3d",
@@ -122,8 +123,8 @@ MEASURES = (
         digits=4,
         function=partial(metrics.ssim, channel="rgb3d"),
         view="RGB with a 3-D window",
-        tolerance=0.01,
-        tasks=("deblurring",),
+        tolerance=0.005,
+        tasks=SAME_SIZE,
     ),
     Measure(
         name="lpips_alex_rgb",

@@ -4,14 +4,18 @@ import io
 import math
 import re
 import struct
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import tifffile
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-ORIENTATION, DESCRIPTION = 0x0112, 0x010E
+import rvlib
+
+ORIENTATION, DESCRIPTION, SOFTWARE = 0x0112, 0x010E, 0x0131
+SIGNATURE = re.compile(r"rvlib [^:]*: ([^;]*)")  # "rvlib 0.1.0: fsrcnn-x4; what the camera's program wrote"
 WIDTH, HEIGHT, INTEROPERABILITY = 0xA002, 0xA003, 0xA005  # in the camera's part of EXIF
 TAGS = {
     # a TIFF's own tags say where its strips are and what they hold: those of the photo alone are handed on
@@ -48,11 +52,13 @@ class Metadata:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     chunks: tuple[tuple[bytes, bytes], ...] = ()  # of a PNG, by name
+    software: str = ""  # a PNG's own text; the other formats have it in their EXIF
 
     def kept(self, kind: str, width: int, height: int) -> tuple["Metadata", list[str]]:
         """What a format (Pillow's name) holds of this for a photo of that size, and what it does not, in words."""
         notes = [f"{kind} holds no {NAMES[name]}" for name in NAMES if getattr(self, name) and name not in HOLDS[kind]]
         kept = Metadata(**{name: getattr(self, name) for name in HOLDS[kind] if getattr(self, name)})
+        kept.software = self.software
         camera = kept.exif.get(ExifTags.IFD.Exif, {})
         size = {tag: side for tag, side in ((WIDTH, width), (HEIGHT, height)) if tag in camera}
         if size:
@@ -64,6 +70,19 @@ class Metadata:
             kept.exif, lost = _shortened(kept.exif)
             notes.append(f"{lost} of the EXIF tags are too long for JPEG")
         return kept, notes
+
+    def signed(self, kind: str, made_by: str) -> "Metadata":
+        """The same with the name of what made the photo before what wrote it first; BMP has no place for it."""
+        if kind == "BMP":
+            return self
+        photo = self.exif.get(0, {})
+        before = photo.get(SOFTWARE, "")
+        before = before.decode("latin-1") if isinstance(before, bytes) else before
+        signature = f"rvlib {rvlib.__version__}: {made_by}".encode("ascii", "replace").decode()
+        signature = "; ".join(text for text in (signature, self.software or before) if text)
+        if kind == "PNG":
+            return replace(self, software=signature)
+        return replace(self, exif={**self.exif, 0: {**photo, SOFTWARE: signature}})
 
     def exif_bytes(self) -> bytes | None:
         """EXIF as JPEG, PNG and WebP take it."""
@@ -77,8 +96,10 @@ class Metadata:
     def options(self, kind: str) -> dict:
         """What Pillow's `save` is to be given."""
         options = {"icc_profile": self.profile, "exif": self.exif_bytes(), "dpi": self.dpi}
-        if kind == "PNG" and (self.xmp or self.chunks):
+        if kind == "PNG" and (self.xmp or self.chunks or self.software):
             info = PngImagePlugin.PngInfo()
+            if self.software:
+                info.add_text("Software", self.software)
             for name, content in self.chunks:
                 info.add(name, content)
             if self.xmp:
@@ -87,6 +108,17 @@ class Metadata:
         elif self.xmp and kind != "BMP":
             options["xmp"] = self.xmp
         return {name: value for name, value in options.items() if value}
+
+
+def maker(path: Path) -> str | None:
+    """What made a restored photo, as `Original.write` was told; None where the file does not say."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            said = image.info.get("Software") if image.format == "PNG" else image.getexif().get(SOFTWARE)
+    except Exception:  # damaged, or no photo
+        return None
+    found = SIGNATURE.match(said) if isinstance(said, str) else None
+    return found.group(1) if found else None
 
 
 def of_image(image: Image.Image, path: Path | None = None) -> Metadata:
@@ -101,6 +133,7 @@ def of_image(image: Image.Image, path: Path | None = None) -> Metadata:
         found.profile = _fitting(profile, is_grey=image.mode[0] in "1LI")
     if image.format == "PNG" and path is not None:
         found.chunks = _chunks(path)
+        found.software = str(image.info.get("Software", ""))
     return found
 
 

@@ -18,26 +18,16 @@ from time import monotonic
 import pooch
 from tqdm import tqdm
 
-from rvlib.download import Downloads, SourceError, alone, is_right, length, mirrored
+from rvlib.download import Downloads, SourceError, alone, length, mirrored
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
+from rvlib.models import METHODS
 
 TABLE = Path(__file__).parent / "official.csv"
 PREFIX = "official/"
 PATIENCE = 8  # seconds for the first byte, whichever source it comes from
 ELSEWHERE = "choose another cache with the environment variable XDG_CACHE_HOME"
 READ = ("super-resolution", "deblurring", "denoising", "jpeg")  # tasks of the files that `rvlib.load` reads
-CITATIONS = {
-    "srcnn": "Dong et al. 2014, Learning a Deep Convolutional Network for Image Super-Resolution",
-    "fsrcnn": "Dong et al. 2016, Accelerating the Super-Resolution Convolutional Neural Network",
-    "srresnet": "Ledig et al. 2017, Photo-Realistic Single Image Super-Resolution Using a GAN",
-    "srgan": "Ledig et al. 2017, Photo-Realistic Single Image Super-Resolution Using a GAN",
-    "swinir": "Liang et al. 2021, SwinIR: Image Restoration Using Swin Transformer",
-    "baseline": "Chen et al. 2022, Simple Baselines for Image Restoration",
-    "nafnet": "Chen et al. 2022, Simple Baselines for Image Restoration",
-    "diffir": "Xia et al. 2023, DiffIR: Efficient Diffusion Model for Image Restoration",
-}
-"""What to cite, by the method of a file."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +82,7 @@ class Official:
         """Whether it is in the cache, by its size where that is known: `fetch` looks at every byte."""
         return self.place.is_file() and self.size in (None, length(self.place))
 
-    def fetch(self, *, progress: bool = True) -> Path:
+    def fetch(self) -> Path:
         """The file in the cache, which is brought there first where it is missing or damaged.
 
         Sources in their order: `official/<file>` in the mirror of the environment variable RV_MIRROR, then the
@@ -107,7 +97,7 @@ class Official:
         try:
             with alone(cache(), hint=ELSEWHERE):
                 if not _is_there(self):  # another process may have fetched it in the meantime
-                    _bring(self, progress)
+                    _bring(self)
         except OSError as error:
             reason = error.strerror or error
             raise UserError(f"{self.place} could not be written ({reason}): free some space, or {ELSEWHERE}") from None
@@ -155,18 +145,15 @@ def find(source: str | Path) -> Official | None:
 
 def _is_there(official: Official) -> bool:
     """Whether the right bytes are in the cache; a file that was put there by hand is recorded when it is first seen."""
-    if not official.place.is_file() or official.size not in (None, length(official.place)):
+    if not official.place.is_file() or _fault(official.place, official):
         return False
-    if official.expected:
-        return is_right(official.place, official.size, official.expected) and _is_checkpoint(official.place)
-    if not _is_checkpoint(official.place):
-        return False
-    with suppress(UserError, OSError):  # a cache that cannot be written keeps no record
-        _record(official)
+    if not official.expected:
+        with suppress(UserError, OSError):  # a cache that cannot be written keeps no record
+            _record(official)
     return True
 
 
-def _bring(official: Official, progress: bool) -> None:
+def _bring(official: Official) -> None:
     sources = [*mirrored(f"{PREFIX}{official.file}"), *official.urls]
     if official.place.is_file():
         print(f"{official.place} is damaged: it is fetched again", file=sys.stderr)
@@ -174,16 +161,14 @@ def _bring(official: Official, progress: bool) -> None:
         kind = f"{official.size / 1e6:.0f} MB" if official.size else "size not published"
         print(
             f"fetching {official.name} ({kind}; licence: {official.licence}; from {official.page})\n"
-            f"cite: {CITATIONS[official.method]}",
+            f"cite: {METHODS[official.method].paper}",
             file=sys.stderr,
         )
     downloads, part = Downloads(at_first=2), official.place.with_name(f"{official.file}.part")
     verify = partial(_verify, official=official)
     bar = {"desc": official.name, "unit": "B", "unit_scale": True, "leave": False}
     try:
-        with tqdm(
-            total=official.size, initial=length(part), disable=not (progress and sources), **bar
-        ) as downloads.bar:
+        with tqdm(total=official.size, initial=length(part), disable=not sources, **bar) as downloads.bar:
             _patiently(downloads, partial(downloads.bring, sources, official.place, size=official.size, verify=verify))
     except SourceError as error:
         raise UserError(_by_hand(official, str(error))) from None
@@ -224,20 +209,22 @@ def _by_hand(official: Official, problem: str) -> str:
     return f"{wrong}{again if official.urls else 'Get'} it from {official.page} and put it at {official.place}{held}"
 
 
-def _verify(part: Path, *, official: Official) -> None:
-    found, expected = pooch.file_hash(str(part)), official.expected
-    if official.size not in (None, length(part)):
-        raise SourceError(f"wrong bytes, {length(part)} of them instead of {official.size}")
+def _fault(path: Path, official: Official) -> str:
+    """What is wrong with the bytes of a file that should be this one; empty where nothing is."""
+    if official.size not in (None, length(path)):
+        return f"{length(path)} of them instead of {official.size}"
+    found, expected = pooch.file_hash(str(path)), official.expected
     if not found.startswith(expected):
-        raise SourceError(f"wrong bytes, sha256 {found} instead of {expected}")
-    if not _is_checkpoint(part):
-        raise SourceError("wrong bytes, no checkpoint (a web page, perhaps)")
+        return f"sha256 {found} instead of {expected}"
+    with path.open("rb") as file:  # torch writes an archive, or a pickle
+        is_checkpoint = zipfile.is_zipfile(path) or file.read(1) == b"\x80"
+    return "" if is_checkpoint else "no checkpoint (a web page, perhaps)"
 
 
-def _is_checkpoint(path: Path) -> bool:
-    """Whether a file begins as torch writes it: an archive, or a pickle."""
-    with path.open("rb") as file:
-        return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
+def _verify(part: Path, *, official: Official) -> None:
+    fault = _fault(part, official)
+    if fault:
+        raise SourceError(f"wrong bytes, {fault}")
 
 
 def _record(official: Official) -> None:

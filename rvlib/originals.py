@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from scipy.ndimage import distance_transform_edt
 
 from rvlib import metadata
-from rvlib.degrade import imresize
+from rvlib.degrade import resize_photo, resized_side
 from rvlib.errors import UserError
 from rvlib.files import reason_of, write_atomically
 from rvlib.metadata import Metadata
@@ -28,13 +28,16 @@ from rvlib.metadata import Metadata
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 """The formats that photos are written in."""
 
-LOSSLESS = {".png", ".tif", ".tiff", ".bmp", ".webp"}
 # restored photos are looked at closely: what a format loses by default (JPEG quality 75) would hide what was gained
 SAVE_OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}}
-LARGEST = {"JPEG": 65_500, "WEBP": 16_383, "PNG": 2**31 - 1, "BMP": 2**31 - 1, "TIFF": 2**31 - 1}  # pixels of a side
+LARGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "PNG": 2**31 - 1, "BMP": 2**31 - 1, "TIFF": 2**31 - 1}  # pixels
 WHITE = 65_535
+STRIP = 256  # rows of a large photo that are worked on at a time
 MOST_PAGES = 64  # that are looked at: two are too many already
 ELSEWHERE = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}  # brands of HEIF, in its first bytes
+# what Pillow is to try, whatever a name ends in: no EPS, for which it starts Ghostscript, and nothing that is no photo
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "DIB", "JPEG2000", "PPM", "QOI", "TGA", "ICO")
+IN_EIGHT_BITS = ("JPEG2000", "AVIF")  # which Pillow reads so, whatever they hold
 
 
 @dataclass
@@ -64,17 +67,16 @@ class Original:
         rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
         return self.image[rows, columns]
 
-    def plan(self, path: Path, scale: int = 1) -> list[str]:
-        """What the format of `path` will not hold of this photo, restored at `scale`, in words: before the work.
+    def plan(self, path: Path, factor: float = 1) -> list[str]:
+        """What the format of `path` will not hold of this photo, `factor` times as large, in words: before the work.
 
         Raises UserError where it cannot hold the photo at all: an unknown suffix, its depth or its size.
         """
         kind = format_of(path)
-        height, width = (scale * side for side in self.image.shape[:2])
-        if max(height, width) > LARGEST[kind]:
-            raise UserError(
-                f"{path}: {kind} holds sides of up to {LARGEST[kind]:,} pixels, not {width} x {height}: choose .tif"
-            )
+        height, width = (resized_side(side, factor) for side in self.image.shape[:2])
+        most = LARGEST_SIDE[kind]
+        if max(height, width) > most:
+            raise UserError(f"{path}: {kind} holds sides of up to {most:,} pixels, not {width} x {height}: choose .tif")
         is_plain = self.is_grey and self.alpha is None
         if self.image.dtype == np.uint16 and kind not in (("PNG", "TIFF") if is_plain else ("TIFF",)):
             raise UserError(f"{path}: 16 bits are kept by .tif{' and .png' if is_plain else ''} alone")
@@ -83,19 +85,30 @@ class Original:
             notes.append(f"{kind} holds no transparency: white is behind the photo")
         return notes + self.metadata.kept(kind, width, height)[1]
 
-    def write(self, path: Path, restored: np.ndarray) -> None:
+    def write(
+        self,
+        path: Path,
+        restored: np.ndarray,
+        *,
+        factor: float | None = None,
+        quality: int | None = None,
+        made_by: str = "",
+    ) -> None:
         """Write a restored version of the photo (its dtype, H' x W' x 3) to a file, in one step.
 
-        Alpha is enlarged by bicubic interpolation where the photo was; JPEG and BMP, which hold none, get a white
-        ground. Raises UserError as `plan` does, and where the file cannot be written.
+        It is `factor` times as large, a whole number without it. Alpha is resized by bicubic interpolation; JPEG and
+        BMP, which hold none, get a white ground. `quality` is that of JPEG and lossy WebP; `made_by` is written beside
+        the pixels (`metadata.maker`). Raises UserError as `plan` does, and where the file cannot be written.
         """
         path = Path(path)
-        scale = restored.shape[0] // self.image.shape[0]
-        self.plan(path, scale)
+        factor = restored.shape[0] // self.image.shape[0] if factor is None else factor
+        self.plan(path, factor)
         kind = format_of(path)
         kept, _ = self.metadata.kept(kind, restored.shape[1], restored.shape[0])
-        pixels = restored.mean(axis=2).round().astype(restored.dtype) if self.is_grey else restored
-        alpha = None if self.alpha is None else enlarge(self.alpha, scale)
+        if made_by:
+            kept = kept.signed(kind, made_by)
+        pixels = _grey(restored) if self.is_grey else restored
+        alpha = None if self.alpha is None else resize_photo(self.alpha, factor)
         if kind == "TIFF":
             write_atomically(path, lambda temporary: _write_tiff(temporary, pixels, alpha, kept))
             return
@@ -104,12 +117,21 @@ class Original:
             image.putalpha(Image.fromarray(alpha))
             if kind in ("JPEG", "BMP"):
                 image = on_white(image).convert("L" if self.is_grey else "RGB")
-        content = io.BytesIO()  # what an encoder cannot do is told from what the disk cannot
-        try:
-            image.save(content, format=kind, **SAVE_OPTIONS.get(kind, {}), **kept.options(kind))
-        except Exception as error:  # encoders raise whatever they run into
-            raise UserError(f"{path} could not be written as {kind} ({error}): choose .tif or .png") from None
-        write_atomically(path, lambda temporary: Path(temporary).write_bytes(content.getbuffer()))
+        save(image, path, quality=quality, **kept.options(kind))
+
+
+def save(image: Image.Image, path: Path, *, quality: int | None = None, **options) -> None:
+    """Write an image of Pillow's in one step, in the format of the name; raises UserError where it cannot be."""
+    kind = format_of(path)
+    options |= SAVE_OPTIONS.get(kind, {})
+    if quality is not None and kind in ("JPEG", "WEBP"):
+        options |= {"quality": quality} | ({"lossless": False} if kind == "WEBP" else {})
+    content = io.BytesIO()  # what an encoder cannot do is told from what the disk cannot
+    try:
+        image.save(content, format=kind, **options)
+    except Exception as error:  # encoders raise whatever they run into
+        raise UserError(f"{path} could not be written as {kind} ({error}): choose .tif or .png") from None
+    write_atomically(path, lambda temporary: Path(temporary).write_bytes(content.getbuffer()))
 
 
 def read(path: str | Path, *, exactly: bool = True) -> Original:
@@ -122,13 +144,12 @@ def read(path: str | Path, *, exactly: bool = True) -> Original:
     """
     path = Path(path)
     try:
-        if not path.is_file():
-            reason = "is a folder, not a photo" if path.is_dir() else "does not exist"
-            raise UserError(f"{path} {reason}: check the name of the photo")
+        if not path.is_file() or not path.stat().st_size:
+            raise UserError(f"{path} {_no_file(path)}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and from half its limit of pixels on
-            deep = _read_deep_tiff(path, exactly=exactly)
-            return _read_with_pillow(path, exactly=exactly) if deep is None else deep
+            original = _read_tiff(path, exactly=exactly)
+            return _read_with_pillow(path, exactly=exactly) if original is None else original
     except UserError:
         raise
     except Image.DecompressionBombError:
@@ -166,8 +187,32 @@ def eight_bits(original: Original) -> np.ndarray:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """An image with alpha laid on white."""
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    """An image with alpha laid on white, some rows at a time: whole, a large one would lie in memory four times."""
+    image = image.convert("RGBA")
+    for top in range(0, image.height, STRIP):
+        box = (0, top, image.width, min(top + STRIP, image.height))
+        strip = image.crop(box)
+        image.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip), box)
+    return image
+
+
+def side_by_side(left: np.ndarray, right: np.ndarray) -> Image.Image:
+    """Two photos of one size, uint8 or uint16 H x W x 3, as one of 8 bits."""
+    height, width = left.shape[:2]
+    both = Image.new("RGB", (2 * width, height))
+    for column, pixels in ((0, left), (width, right)):
+        for top in range(0, height, STRIP):
+            strip = pixels[top : top + STRIP]
+            both.paste(
+                Image.fromarray(strip if strip.dtype == np.uint8 else (strip // 257).astype(np.uint8)), (column, top)
+            )
+    return both
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    """The mean of the colours, rounded: H x W x 3 -> H x W."""
+    strips = [image[top : top + STRIP] for top in range(0, len(image), STRIP)]
+    return np.concatenate([strip.mean(axis=2).round().astype(image.dtype) for strip in strips])
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -181,17 +226,14 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
-    """`imresize` by a whole number, in strips: in float64 a large photo as a whole would take gigabytes."""
-    if scale == 1:
-        return image
-    around, strip = 4, 256  # the kernel reads 3 rows beyond its own
-    parts = []
-    for top in range(0, len(image), strip):
-        first = max(0, top - around)
-        part = imresize(np.ascontiguousarray(image[first : top + strip + around]), scale)
-        parts.append(part[scale * (top - first) :][: scale * len(image[top : top + strip])])
-    return np.concatenate(parts)
+def size(path: Path) -> tuple[int, int]:
+    """Height and width of a photo, upright, from the head of its file; raises UserError as `read` does."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            is_turned = metadata.orientation(image) >= 5
+            return (image.width, image.height) if is_turned else (image.height, image.width)
+    except Exception:  # what Pillow does not know: `read` knows more, and says what is wrong
+        return read(path).image.shape[:2]
 
 
 def format_of(path: Path) -> str:
@@ -201,11 +243,22 @@ def format_of(path: Path) -> str:
     return {".jpg": "JPEG", ".tif": "TIFF"}.get(path.suffix.lower(), path.suffix[1:].upper())
 
 
+def _no_file(path: Path) -> str:
+    """Why there is no photo at a path, and what to do."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return "is a link that leads to no file: check the name of the photo"
+    if not os.path.exists(path):
+        return "does not exist: check the name of the photo"
+    if path.is_file():
+        return "is empty: get it again"
+    return f"is a {'folder' if path.is_dir() else 'pipe or device'}, not a photo: check the name of the photo"
+
+
 def _unknown(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(12)
     if head[4:8] == b"ftyp" and head[8:] in ELSEWHERE:
-        return "HEIC, which Pillow alone cannot read without the package pillow-heif"
+        return "HEIC, which is not read here"
     return "unknown"
 
 
@@ -213,11 +266,12 @@ def _unknown(path: Path) -> str:
 
 
 def _read_with_pillow(path: Path, *, exactly: bool) -> Original:
-    with Image.open(path) as image:
-        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a camera's JPEG with a preview
-        if frames > 1 and image.format == "TIFF":
+    with Image.open(path, formats=FORMATS) as image:
+        if image.format == "TIFF":  # Pillow stumbles over a mask
             with tifffile.TiffFile(path) as file:
                 frames = _photos_in(file)
+        else:
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a camera's JPEG with a preview
         if exactly and frames > 1:
             raise UserError(f"{path} has {frames} frames or pages: save the one to restore as a photo")
         if exactly and _is_reduced(image):
@@ -234,6 +288,8 @@ def _read_with_pillow(path: Path, *, exactly: bool) -> Original:
             original.notes.append("the other pictures in a camera's JPEG are left out")
         if image.mode in ("CMYK", "LAB"):
             original.notes.append(f"{image.mode} became sRGB")
+        if image.format in IN_EIGHT_BITS:
+            original.notes.append(f"{image.format} is read with 8 bits per colour")
     return original
 
 
@@ -297,17 +353,21 @@ def _from_floats(values: np.ndarray) -> np.ndarray:
     return (values / white * WHITE).round().clip(0, WHITE).astype(np.uint16)
 
 
-# Deeper TIFFs: tifffile -----------------------------------------------------------------------------------------------
+# TIFFs that are not for Pillow: tifffile ------------------------------------------------------------------------------
 
 
-def _read_deep_tiff(path: Path, *, exactly: bool) -> Original | None:
-    """A TIFF of more than 8 bits, which Pillow would reduce or misread; None for every other file."""
+def _read_tiff(path: Path, *, exactly: bool) -> Original | None:
+    """A TIFF of more than 8 bits, which Pillow would reduce or misread, or of a layout that it does not know.
+
+    None for every other file.
+    """
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
-            if page.dtype is None or page.dtype in (np.uint8, np.bool_) or page.photometric is None:
+            is_deep = page.dtype not in (None, np.uint8, np.bool_)
+            if page.dtype is None or page.photometric is None or not (is_deep or _is_strange(path)):
                 return None
-            return _deep_page(path, page, _photos_in(file), exactly=exactly)
+            return _page(path, page, _photos_in(file), exactly=exactly)
     except UserError as error:
         raise error if str(path) in str(error) else UserError(f"{path}: {error}") from None
     except (PermissionError, MemoryError):
@@ -316,12 +376,21 @@ def _read_deep_tiff(path: Path, *, exactly: bool) -> Original | None:
         return None
 
 
+def _is_strange(path: Path) -> bool:
+    """Whether Pillow does not know what it is."""
+    try:
+        with Image.open(path, formats=FORMATS):
+            return False
+    except UnidentifiedImageError:
+        return True
+
+
 def _photos_in(file: tifffile.TiffFile) -> int:
     """How many pages of a TIFF are photos, and not smaller copies or masks of one; a damaged file's never end."""
     return max(1, sum(not (page.is_reduced or page.is_mask) for page in islice(file.pages, MOST_PAGES)))
 
 
-def _deep_page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool) -> Original | None:
+def _page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool) -> Original | None:
     if exactly and pages > 1:
         raise UserError(f"{path} has {pages} frames or pages: save the one to restore as a photo")
     if page.size > 4 * Image.MAX_IMAGE_PIXELS:
@@ -343,15 +412,16 @@ def _deep_page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool
     except (ValueError, KeyError, NotImplementedError) as error:
         if "codec" not in str(error).lower() and "COMPRESSION" not in str(error):
             return None  # damaged
-        if not exactly or (colours == 1 and page.samplesperpixel == 1 and kind == "u" and page.photometric == 1):
-            return None  # Pillow keeps 16 bits of grey, and unpacks every compression
+        is_plain = colours == 1 and page.samplesperpixel == 1 and kind == "u" and page.photometric == 1
+        if page.dtype.itemsize == 2 and (is_plain or not exactly):
+            return None  # Pillow unpacks every compression, and keeps 16 bits of grey
         raise UserError(
-            f"{path} has 16 bits compressed with {page.compression.name}, which are read here as 8: "
-            f"export it uncompressed or with ZIP"
+            f"{path} has {page.bitspersample} bits compressed with {page.compression.name}"
+            f"{' and a predictor' if page.predictor > 1 else ''}, which cannot be unpacked here: export it uncompressed"
         ) from None
     if pixels.shape != page.shape:  # damaged tags contradict each other
         return None
-    if kind == "u" and page.bitspersample != 16:
+    if kind == "u" and page.bitspersample not in (8, 16):
         raise UserError(f"{path} has {page.bitspersample} bits per colour: export it with 8 or 16")
     pixels = pixels[..., None] if page.axes == "YX" else pixels.transpose(1, 2, 0) if page.axes == "SYX" else pixels
     extras = pixels.shape[2] - colours
@@ -359,20 +429,18 @@ def _deep_page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool
     if extras < 0 or extras > 1:
         raise UserError(f"{path} has {pixels.shape[2]} channels: export it as RGB or grey")
     has_alpha = extras == 1 and kinds[:1] in ([1], [2])
-    colour = _from_floats(pixels[..., :colours]) if kind == "f" else pixels[..., :colours].astype(np.uint16)
+    depth = np.uint8 if page.dtype == np.uint8 else np.uint16
+    white = np.iinfo(depth).max
+    colour = _from_floats(pixels[..., :colours]) if kind == "f" else pixels[..., :colours].astype(depth)
     alpha = None
     if has_alpha:
         alpha = pixels[..., colours]
-        alpha = (
-            (np.nan_to_num(alpha).clip(0, 1) * WHITE).round().astype(np.uint16)
-            if kind == "f"
-            else alpha.astype(np.uint16)
-        )
+        alpha = (np.nan_to_num(alpha).clip(0, 1) * white).round().astype(depth) if kind == "f" else alpha.astype(depth)
         if kinds[0] == 1:  # multiplied in
-            shares = np.maximum(alpha, 1).astype(np.float64)[..., None] / WHITE
-            colour = (colour / shares).round().clip(0, WHITE).astype(np.uint16)
+            shares = np.maximum(alpha, 1).astype(np.float64)[..., None] / white
+            colour = (colour / shares).round().clip(0, white).astype(depth)
     if int(page.photometric) == 0:
-        colour = WHITE - colour
+        colour = white - colour
     tag = page.tags.get(metadata.ORIENTATION)
     orientation = tag.value if tag is not None and tag.value in range(1, 9) else 1
     image = turned(np.repeat(colour, 3, axis=2) if colours == 1 else colour, orientation)

@@ -49,12 +49,12 @@ def given_pair(name: str, degraded: np.ndarray, reference: np.ndarray, scale: in
     if cropped.size and cropped.shape[:2] == tuple(scale * side for side in degraded.shape[:2]):
         return degraded, cropped
     (low, wide), (high, long) = degraded.shape[:2], reference.shape[:2]
-    told = f"{name}: the reference has {long} x {high} pixels, the degraded photo {wide} x {low}"
+    sizes = f"{name}: the reference has {long} x {high} pixels, the degraded photo {wide} x {low}"
     factors = {high // low, long // wide}
     hint = f", but {factors.pop()} times: give --scale" if len(factors) == 1 and min(factors) > 0 else ""
     if low > high and wide > long:
         hint = ": are the two folders the wrong way round?"
-    raise UserError(f"{told}, which is not {scale} times as large, as this network needs{hint}")
+    raise UserError(f"{sizes}, which is not {scale} times as large, as this network needs{hint}")
 
 
 def check_given(references: Mapping[str, np.ndarray], degraded: Mapping[str, np.ndarray], scale: int) -> None:
@@ -73,8 +73,20 @@ def own_files(folder: Path, degraded: Path | None) -> dict[str, dict[str, Path]]
 
 
 def read_each(files: Mapping[str, Path]) -> Iterator[tuple[str, np.ndarray]]:
-    """The photos of files by their names, one after the other."""
-    return ((name, photos.read(file)) for name, file in files.items())
+    """The photos of files by their names, one after the other.
+
+    Raises UserError at the end for those that cannot be read, all of them.
+    """
+    faults = []
+    for name, file in files.items():
+        try:
+            yield name, photos.read(file)
+        except UserError as error:
+            faults.append((file, error))
+    if faults:
+        others = ", ".join(str(file) for file, _ in faults[1:6]) + (", ..." if len(faults) > 6 else "")
+        told = f" ({len(faults) - 1} more cannot be read: {others})" if others else ""
+        raise UserError(f"{faults[0][1]}{told}")
 
 
 def own_validation(folder: Path, degraded: Path | None) -> dict[str, np.ndarray | Pair]:
@@ -96,17 +108,17 @@ def own_validation(folder: Path, degraded: Path | None) -> dict[str, np.ndarray 
 
 
 def measured_pairs(
-    reference: Path, degraded: Path | None, degradation, *, scale: int
+    reference: Path, degraded: Path | None, degradation, *, scale: int, part: slice = slice(None)
 ) -> tuple[dict[str, Pair], list[str], list[str]]:
     """The pairs of your own folders by file name, what is wrong with photos that are left out, and notes.
 
-    Without a folder of degraded photos they are made by `degradation`.
+    Without a folder of degraded photos they are made by `degradation`. `part` takes some of the pairs, in order.
     """
     found = [(None, file) for file in photos.folder(reference)]
     if degraded is not None:
         found = photos.pair_folder(degraded, reference)
     pairs, faults = {}, []
-    for low, high in found:
+    for low, high in found[part]:
         try:
             image = photos.read(high)
             if low is None:
@@ -119,16 +131,16 @@ def measured_pairs(
     return pairs, faults, [note for note in notes if note]
 
 
-def set_pairs(data: Path, name: str, degradation, *, split: str = "test", limit: int | None = None) -> dict[str, Pair]:
-    """The pairs of a set (`photos.place`): its own degraded photos where it brings such of this scale, else made anew.
+def set_pairs(data: Path, name: str, degradation) -> dict[str, Pair]:
+    """The test pairs of a set (`photos.place`): its own degraded photos if their size fits, else made from references.
 
-    Super-resolution benchmarks bring small photos, which are no blurred ones. Raises UserError for pairs that miss one.
+    A super-resolution benchmark's small photos are not blurred ones. Raises UserError for pairs that miss one.
     """
-    references = photos.load_set(data, name, split=split, limit=limit)
+    references = photos.load_set(data, name)
     scale = getattr(degradation, "scale", 1)
-    if not photos.place(data, name, split=split, role="degraded").is_dir():
+    if not photos.place(data, name, role="degraded").is_dir():
         return photo_pairs(references, degradation)
-    degraded = photos.load_set(data, name, split=split, role="degraded", limit=limit)
+    degraded = photos.load_set(data, name, role="degraded")
     if degraded.keys() != references.keys():
         raise UserError(f"{name}: degraded and reference photos do not have the same names, which pairs need")
     pairs = {photo: (degraded[photo], mod_crop(reference, scale)) for photo, reference in references.items()}

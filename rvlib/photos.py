@@ -13,7 +13,7 @@ from rvlib.errors import UserError
 from rvlib.files import reason_of
 from rvlib.originals import SUFFIXES, Original
 
-READ = SUFFIXES | {".avif", ".gif", ".jfif"}
+READ = SUFFIXES | {".avif", ".gif", ".jfif", ".jpe", ".jp2", ".ppm", ".pgm", ".qoi", ".tga"}
 """What a folder's photos end in; `SUFFIXES` are those that are written."""
 
 UNREAD = {".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".psd", ".exr"}
@@ -81,22 +81,25 @@ def walk(path: Path, *, recursive: bool = False) -> tuple[list[Path], list[str]]
         reason = "is not a folder" if os.path.exists(path) else "does not exist, so it is not a folder"
         raise UserError(f"{path} {reason}")
     found, faults = [], []
-    for place, folders, names in os.walk(
-        path, onerror=lambda error: faults.append(f"{error.filename} {_may_not(error)}")
-    ):
+
+    def note(error: OSError) -> None:
+        may_not = isinstance(error, PermissionError)
+        reason = "may not be read: change its permissions" if may_not else f"could not be read {reason_of(error)}"
+        faults.append(f"{error.filename} {reason}")
+
+    for place, folders, names in os.walk(path, onerror=note):
         folders[:] = [name for name in folders if recursive and _is_seen(name)]
         files = [Path(place) / name for name in names if _is_seen(name) and Path(name).suffix.lower() in READ]
-        found += [
-            file for file in files if os.path.isfile(file) or not os.path.exists(file)
-        ]  # a link to nothing is named
+        # a link to nothing is named later, a device or a pipe is no photo
+        found += [file for file in files if os.path.isfile(file) or not os.path.exists(file)]
     return sorted(found), faults
 
 
 def no_photos(path: Path, *, recursive: bool = False) -> str:
     """What is said of a folder without photos."""
-    told = passed_over(path, recursive=recursive)
+    unread = passed_over(path, recursive=recursive)
     inside = " and its folders hold" if recursive else " holds"
-    return f"{path}{inside} no photos ({', '.join(sorted(SUFFIXES))}){'; ' if told else ''}{told}"
+    return f"{path}{inside} no photos ({', '.join(sorted(SUFFIXES))}){'; ' if unread else ''}{unread}"
 
 
 def passed_over(path: Path, *, recursive: bool = False) -> str:
@@ -105,17 +108,12 @@ def passed_over(path: Path, *, recursive: bool = False) -> str:
     for _, folders, names in os.walk(path):
         folders[:] = [name for name in folders if recursive and _is_seen(name)]
         kinds.update(Path(name).suffix.lower() for name in names if _is_seen(name))
-    told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind in UNREAD)
-    return f"{told} in {path} cannot be read here: export them as PNG, TIFF or JPEG" if told else ""
+    unread = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind in UNREAD)
+    return f"{unread} in {path} cannot be read here: export them as PNG, TIFF or JPEG" if unread else ""
 
 
 def _is_seen(name: str) -> bool:
-    return not name.startswith((".", "~")) and name != "__MACOSX"
-
-
-def _may_not(error: OSError) -> str:
-    may_not = isinstance(error, PermissionError)
-    return "may not be read: change its permissions" if may_not else f"could not be read {reason_of(error)}"
+    return not name.startswith((".", "~$")) and name != "__MACOSX"
 
 
 def by_name(files: list[Path]) -> dict[str, Path]:

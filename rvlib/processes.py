@@ -36,6 +36,11 @@ CHOICES = (
 OFF = ("no", "false", "0", "1", "")
 
 
+# on a machine without a GPU, accelerate lets each of torchrun's processes train alone unless it is told
+if "TORCHELASTIC_RUN_ID" in os.environ and not torch.accelerator.is_available():
+    os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+
+
 class Accelerator(accelerate.Accelerator):
     """accelerate's, but deaf to a configuration that would change what a run computes: `Settings` alone says that."""
 
@@ -101,6 +106,16 @@ def share(batch_size: int, accelerator: Accelerator) -> slice:
     return slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
 
 
+def check_together(accelerator: Accelerator) -> None:
+    """Raise UserError where torchrun started several processes, and each of them would train alone."""
+    started = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    if started > 1 and accelerator.num_processes == 1:
+        raise UserError(
+            f"{started} processes were started, and each would train alone: set ACCELERATE_USE_CPU=true where there "
+            f"is no GPU"
+        )
+
+
 def mean_of_all(values: dict[str, float], accelerator: Accelerator) -> dict[str, float]:
     """The means of numbers over all processes, in one message."""
     if accelerator.num_processes == 1:
@@ -110,7 +125,7 @@ def mean_of_all(values: dict[str, float], accelerator: Accelerator) -> dict[str,
     return dict(zip(values, (numbers / accelerator.num_processes).tolist(), strict=True))
 
 
-def gather(value: object, accelerator: Accelerator) -> list:
+def gather(value: object, accelerator: Accelerator | accelerate.PartialState) -> list:
     """What each process has, in their order."""
     if accelerator.num_processes == 1:
         return [value]

@@ -11,7 +11,7 @@ from torch import nn
 
 from rvlib import shelf
 from rvlib.checkpoint import load, save
-from rvlib.degrade import Bicubic, MotionBlur
+from rvlib.degrade import Bicubic, Degradation, Jpeg, MotionBlur, Noise
 from rvlib.errors import UserError
 from rvlib.losses import PIXEL_LOSSES
 from rvlib.metrics import psnr
@@ -20,7 +20,7 @@ from rvlib.models.base import RestorationModel
 from rvlib.pairs import Pair, Patches, check_given, given_pair, photo_pairs
 from rvlib.processes import in_processes
 from rvlib.restore import restore
-from rvlib.settings import Settings
+from rvlib.settings import check
 from rvlib.train import checksum, fit
 
 SHAKE = MotionBlur(length=(5.0, 25.0))
@@ -45,8 +45,22 @@ RECIPES = {name: method.recipes[name] for name, method in METHOD_OF.items()}
 """The recipes of all methods, by the name that `train` takes."""
 
 
-def degradation(task: str, scale: int, *, training: bool = False) -> Bicubic | MotionBlur:
-    """What a task's methods learn to undo, or are measured on: MATLAB's bicubic downscaling, or camera shake."""
+LEVELS = {"denoising": 25, "jpeg": 40}
+"""What the photos of a task are measured with: noise in grey levels of 255, the quality of a JPEG."""
+
+
+def degradation(task: str, scale: int, *, training: bool = False, level: int | None = None) -> Degradation:
+    """What a task's methods learn to undo, or are measured on: MATLAB's bicubic downscaling, or camera shake.
+
+    Denoising has white noise of `level` grey levels, rounded to 8 bits as photos are, and "jpeg" a JPEG of quality
+    `level`, by default those of `LEVELS`; the other tasks have no level. Raises UserError for a level out of range.
+    """
+    if level is not None and not (task in LEVELS and 1 <= level <= 95):
+        raise UserError(f"{task} has no level {level}: noise and JPEG have one, from 1 to 95")
+    if task == "denoising":
+        return Noise(LEVELS[task] if level is None else level)
+    if task == "jpeg":
+        return Jpeg(LEVELS[task] if level is None else level)
     if task == "deblurring":
         return TRAINING_SHAKE if training else SHAKE
     return Bicubic(scale)
@@ -84,12 +98,12 @@ def train(
     if method not in RECIPES:
         raise UserError(f"there is no recipe for {method!r}: choose one of {', '.join(RECIPES)}")
     recipe = RECIPES[method]
-    known = set(Settings.__dataclass_fields__)
-    for name in settings:
-        if name not in known:
-            raise UserError(f"unknown setting {name!r}: choose among {', '.join(sorted(known))}")
+    check(settings)
+    for name, value in (("patch_size", patch_size), ("processes", processes)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise UserError(f"{name} must be a whole number of at least 1, not {value}")
     loss = recipe.loss if loss is None else loss
-    if loss not in PIXEL_LOSSES:
+    if not isinstance(loss, str) or loss not in PIXEL_LOSSES:
         raise UserError(f"unknown loss {loss!r}: choose one of {', '.join(PIXEL_LOSSES)}")
     if processes > 1:
         given = {"run": run, "validation": validation, "scale": scale, "arguments": arguments, "loss": loss}
@@ -104,6 +118,8 @@ def train(
     torch.manual_seed(chosen.seed)  # the fresh weights
     given = {} if scale is None else {"scale": scale}
     model = create(METHOD_OF[method].network, **{**recipe.arguments, **given, **(arguments or {})})
+    if model.channels not in (1, 3):
+        raise UserError(f"photos have 1 channel (luminance) or 3 (RGB), not {model.channels}: choose other arguments")
     model.method = METHOD_OF[method].key
     begun_from = checksum(start)
     trained, objective = recipe.prepare(model, start, PIXEL_LOSSES[loss])
@@ -112,7 +128,7 @@ def train(
     patches = Patches(
         references,
         degradation(model.task, model.scale, training=True) if degraded is None else degraded,
-        patch_size=patch_size or recipe.patch_size,
+        patch_size=recipe.patch_size if patch_size is None else patch_size,
         channels=model.channels,
         seed=chosen.seed,
     )
@@ -172,7 +188,7 @@ def mean_psnr(model: nn.Module, pairs: dict[str, Pair]) -> dict[str, float]:
 
     Super-resolution is measured on Y with a border of `scale` pixels cropped, deblurring on RGB with nothing cropped.
     """
-    channel, crop = ("rgb", 0) if model.task == "deblurring" else ("y", model.scale)
+    channel, crop = ("y", model.scale) if model.task == "super-resolution" else ("rgb", 0)
     scores = [
         psnr(restore(model, degraded, reference=reference), reference, channel=channel, crop=crop)
         for degraded, reference in pairs.values()

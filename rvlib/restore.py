@@ -1,5 +1,8 @@
 """From a degraded photo to the restored one with any model of the study."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import lcm, prod
 from pathlib import Path
 
 import numpy as np
@@ -10,64 +13,183 @@ from torch.nn import functional as F
 
 from rvlib import complexity, originals, photos, tiles
 from rvlib.color import rgb_to_ycbcr, ycbcr_to_rgb
-from rvlib.degrade import imresize
+from rvlib.degrade import imresize, resize_photo
 from rvlib.errors import UserError
 from rvlib.models.base import RestorationModel, unwrapped
 
 OVERLAP = 32  # degraded pixels around a tile where a model's reach is not limited: attention, means over the photo
 
 
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """The size that a restored photo is to have, by one of these; without any, what the network makes of it."""
+
+    factor: float | None = None
+    """How many times larger than the photo."""
+
+    width: int | None = None
+    height: int | None = None
+    longest: int | None = None
+    """Pixels of a side; the other one follows."""
+
+    def __post_init__(self):
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        if len(given) > 1:
+            raise UserError(f"a size is given by one of {', '.join(given)}: leave the others out")
+        for name, value in given.items():
+            if not 0 < value < float("inf"):
+                raise UserError(f"{name} must be positive, not {value}")
+
+    def of(self, height: int, width: int, scale: int) -> float:
+        """How many times larger than a photo of that size; raises UserError where a network of that scale ends."""
+        sides = {"width": width, "height": height, "longest": max(height, width)}
+        wanted = {name: getattr(self, name) for name in sides if getattr(self, name) is not None}
+        factor = self.factor if self.factor is not None else float(scale)
+        for name, pixels in wanted.items():
+            factor = pixels / sides[name]
+        if factor > scale * (1 + 1e-9):
+            raise UserError(
+                f"{width} x {height} pixels become at most {scale} times as large here, not {factor:.4g} times: ask "
+                f"for less, or for more with --twice or --then (in Python, a list of models)"
+            )
+        return factor
+
+
 @torch.inference_mode()
 def restore(
-    model: nn.Module,
+    model: nn.Module | Sequence[nn.Module],
     image: str | Path | Image.Image | np.ndarray,
     *,
+    factor: float | None = None,
     tile: int | None = None,
     overlap: int | None = None,
     self_ensemble: bool = False,
     precision: str = "fp32",
     seed: int = 0,
     reference: np.ndarray | None = None,
+    progress: bool = False,
+    notes: list[str] | None = None,
 ) -> np.ndarray:
     """Restore one photo: path, PIL image or uint8 H x W x 3 -> uint8 scale·H x scale·W x 3 (uint16 gives uint16).
 
+    Several models are a chain: each restores what the one before made of the photo, and the scales multiply. `factor`
+    asks for another size, up to that: what the models made is shrunk by `degrade.imresize`.
     A photo that fits into memory is restored in one forward. A larger one is cut into tiles of about `tile` degraded
     pixels, each seeing `overlap` pixels around it: by default the model's reach, so that no pixel changes, or 32 where
-    the reach is the whole photo. DiffIR's IPR is that of the whole photo in any case.
+    the reach is the whole photo. DiffIR's IPR is that of the whole photo in any case. `progress` shows the tiles.
     `self_ensemble` averages over the eight symmetries of the square (EDSR, section 3.4), at eight times the cost.
     `precision="bf16"` computes products in half precision: faster, and off by a grey level here and there.
     Deterministic: `seed` feeds DiffIR's noise, the other models draw none. One-channel models restore the luminance;
     the chroma, to which the eye is less sensitive, is enlarged by bicubic interpolation. Those that remove noise
     restore each colour instead, and those for JPEG take a grey photo as it is.
     Stage 1 of DiffIR alone looks at a `reference` too, which shows what its IPR is worth where the answer is known.
-    Raises UserError if `image` is not a photo or if `tile` or `overlap` is out of range.
+    `notes` takes what is odd about the result, in words (`oddities`).
+    Raises UserError if `image` is not a photo, or if `factor`, `tile` or `overlap` is out of range.
     """
-    photo = _as_array(image)
+    photo, chain = _as_array(image), list(model) if isinstance(model, Sequence) else [model]
+    scale = scale_of(chain)
+    check_options(tile=tile, precision=precision)
+    ratio = Size(factor=factor).of(*photo.shape[:2], scale) / scale
+    options = {"tile": tile, "overlap": overlap, "self_ensemble": self_ensemble, "precision": precision, "seed": seed}
+    for each in chain:
+        photo = _restore(each, photo, reference=reference, progress=progress, notes=notes, **options)
+    return photo if ratio == 1 else resize_photo(photo, ratio)
+
+
+def scale_of(chain: Sequence[nn.Module]) -> int:
+    """How many times larger a chain of models makes a photo; raises UserError for an empty one."""
+    if not chain:
+        raise UserError("a chain holds no model: give at least one")
+    return prod(unwrapped(each).scale for each in chain)
+
+
+def check_options(*, tile: int | None = None, precision: str = "fp32") -> None:
+    """Raise UserError for what no photo can be restored with."""
     if precision not in ("fp32", "bf16"):
         raise UserError(f"unknown precision {precision!r}: choose fp32 or bf16 (fp16 overflows in attention)")
-    network, device = unwrapped(model), next(model.parameters()).device
     if tile is not None and tile < tiles.GRID:
         raise UserError(f"tile must be at least {tiles.GRID} pixels, not {tile}")
-    overlap = (OVERLAP if network.reach is None else network.reach) if overlap is None else overlap
+
+
+def _restore(
+    model: nn.Module,
+    photo: np.ndarray,
+    *,
+    tile: int | None,
+    overlap: int | None,
+    reference: np.ndarray | None,
+    progress: bool,
+    notes: list[str] | None,
+    **options,
+) -> np.ndarray:
+    """What `restore` says, with one model."""
+    network, device = unwrapped(model), next(model.parameters()).device
+    # a window of 7 falls on no multiple of 64; multiples of 56 are those of JPEG's blocks of 8 too
+    grid = tiles.GRID if tiles.GRID % network.window == 0 else lcm(8, network.window)
+    if overlap is None:
+        overlap = OVERLAP // network.window * network.window if network.reach is None else network.reach
     margin = overlap // 4 if network.reach is None else overlap
-    if overlap < 0 or overlap - margin > tiles.GRID // 2 or overlap > 2 * tiles.GRID:
+    if overlap < 0 or overlap - margin > grid // 2 or overlap > 2 * tiles.GRID:
         raise UserError(f"overlap {overlap} is negative or too large: take 0 to {OVERLAP} pixels")
     if tile is None:
         bytes_per_row = photo.shape[1] * 3 * 4 * network.scale**2  # in float32
-        tile = tiles.fitting(_bytes_per_pixel(network, photo), bytes_per_row, device, overlap)
+        tile = tiles.fitting(_bytes_per_pixel(network, photo), bytes_per_row, device, overlap, grid)
     seen = None if reference is None else to_tensor(reference).to(device)
     is_grey = bool((photo == photo[..., :1]).all())
-    options = {"seed": seed, "reference": seen, "self_ensemble": self_ensemble, "precision": precision}
+    options["reference"] = seen
     is_whole = photo.shape[0] * photo.shape[1] <= tile**2 or seen is not None
     if network.needs_description and not is_whole:
         options["description"] = _description(network, photo, tile)
+    beyond: list[float] = []  # of each tile, how far it left [0, 1]
 
     def restore_part(part: np.ndarray) -> Tensor:
-        return _colour(model, to_tensor(part).to(device), is_grey=is_grey, **options)
+        extremes: list[float] = []
+        restored = _colour(model, to_tensor(part).to(device), is_grey=is_grey, extremes=extremes, **options)
+        beyond.append(max(extremes))
+        return restored
 
     if is_whole:
-        return to_array(restore_part(photo), photo.dtype)
-    return tiles.assemble(restore_part, photo, scale=network.scale, tile=tile, overlap=overlap, margin=margin)
+        restored, places = to_array(restore_part(photo), photo.dtype), [(0, 0)]
+    else:
+        sizes = {"tile": tile, "overlap": overlap, "margin": margin, "grid": grid}
+        restored = tiles.assemble(restore_part, photo, scale=network.scale, progress=progress, **sizes)
+        places = tiles.places(*photo.shape[:2], tile, grid)
+    if notes is not None:
+        notes += oddities(network, photo, restored, dict(zip(places, beyond, strict=True)))
+    return restored
+
+
+def oddities(
+    network: RestorationModel, photo: np.ndarray, restored: np.ndarray, beyond: dict[tuple[int, int], float]
+) -> list[str]:
+    """What a user should hear about a result, in words; nothing where it is as it should be.
+
+    `beyond` says for each tile, by its place (row, column), how far the network's numbers left [0, 1].
+    """
+    said = []
+    for (row, column), excess in beyond.items():
+        if excess > 0.5:
+            said.append(
+                f"the network left the range of colours by {excess:.1f} on the tile at row {row}, column {column}: "
+                f"look at it there, or try another --tile"
+            )
+    if network.scale != 1:
+        return said
+    level = np.iinfo(photo.dtype).max // 255
+    strips = [slice(top, top + 256) for top in range(0, len(photo), 256)]
+    change = max(int(np.abs(photo[rows].astype(np.int32) - restored[rows]).max()) for rows in strips)
+    if change <= level:
+        said.append("the network changed nothing, the result is the photo within a grey level")
+    elif network.task == "deblurring" and _detail(restored) < 0.95 * _detail(photo):
+        said.append("the result is softer than the photo, which is sharp already or noisy: compare the two")
+    return said
+
+
+def _detail(image: np.ndarray) -> float:
+    """How much neighbouring pixels differ, on average: less of it in a softer version of a photo."""
+    strips = [image[top : top + 256, :, 1].astype(np.float32) for top in range(0, len(image), 256)]
+    steps = [float(np.abs(np.diff(strip, axis=1)).sum()) for strip in strips]
+    return sum(steps) / image[..., 0].size
 
 
 def _colour(model: nn.Module, degraded: Tensor, *, is_grey: bool, **options) -> Tensor:
@@ -94,14 +216,16 @@ def forward_any_size(
     self_ensemble: bool = False,
     precision: str = "fp32",
     description: Tensor | None = None,
+    extremes: list[float] | None = None,
 ) -> Tensor:
     """One forward in eval mode at any size: (b c h w) -> (b c scale·h scale·w), both in [0, 1].
 
     Models whose official forward does not pad name the multiple that they need in `multiple_of`; the photo is
-    reflected at its right and bottom edge up to there, and the result is cropped.
+    reflected at its right and bottom edge up to there, and the result is cropped. `extremes` takes how far the
+    network's numbers left [0, 1].
     """
     if self_ensemble:
-        plain = {"seed": seed, "precision": precision, "description": description}
+        plain = {"seed": seed, "precision": precision, "description": description, "extremes": extremes}
         restored = [
             _turn(forward_any_size(model, _turn(degraded, turn), **plain), turn, back=True) for turn in range(8)
         ]
@@ -122,7 +246,11 @@ def forward_any_size(
     with torch.autocast(degraded.device.type, torch.bfloat16, enabled=precision == "bf16"):
         restored = model(degraded, **inputs).float()
     model.train(was_training)
-    return restored[..., : height * scale, : width * scale].clamp(0, 1)
+    restored = restored[..., : height * scale, : width * scale]
+    if extremes is not None:
+        least, most = restored.aminmax()
+        extremes.append(max(-float(least), float(most) - 1))
+    return restored.clamp(0, 1)
 
 
 def _turn(image: Tensor, turn: int, *, back: bool = False) -> Tensor:

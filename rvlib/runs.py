@@ -28,7 +28,7 @@ import torch
 from tqdm import tqdm
 
 import rvlib
-from rvlib.checkpoint import WEIGHTS, check_archive, read_metadata, save
+from rvlib.checkpoint import WEIGHTS, check_archive, read_metadata, read_saved, save
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
 from rvlib.models.base import RestorationModel
@@ -127,7 +127,8 @@ class Run:
         expected = ("code of ", "settings.steps ", "settings.warmup_steps ") if longer else ("code of ",)
         others = [each for each in changes if not each.startswith(expected)]
         parts = (self.model, self.average, self.optimizer)
-        fresh = [copy.deepcopy(part.state_dict()) for part in parts]
+        may_fail = replace and changes and not others  # with the old run's weights in the model
+        fresh = [(part, copy.deepcopy(part.state_dict())) for part in parts] if may_fail else []
         reason = ""
         if not others:
             reason = self._take_up(found["identity"], changes, longer=longer, replay=replay)
@@ -139,7 +140,7 @@ class Run:
                 f"or let the run in it be set aside (--replace)"
             )
         self._set_aside(found)
-        for part, state in zip(parts, fresh, strict=True):
+        for part, state in fresh:
             part.load_state_dict(state)
         self._begin(identity)
 
@@ -156,10 +157,8 @@ class Run:
         """Resume from the state; returns why that cannot be, or None where it was done."""
         code = [each for each in changes if each.startswith("code of ")]
         if not (self.folder / "state.pt").exists():
-            metadata = self._finished()
-            if metadata is None or changes:
+            if changes or not self._take_weights():
                 return "; its state is gone, so it can be neither resumed nor compared"
-            self._take_weights(metadata)
             return None
         try:
             self.reload()
@@ -204,21 +203,18 @@ class Run:
         old, new = (each.get("settings", {}).get("steps") for each in (before, now))
         return isinstance(old, int) and isinstance(new, int) and new > old
 
-    def _finished(self) -> dict | None:
-        """The metadata of complete weights in the folder, where there are any."""
-        file = self.folder / "last.safetensors"
-        metadata = read_metadata(file) if file.exists() else None
-        is_whole = metadata is not None and metadata.get("step") == self.identity["settings"]["steps"]
-        return metadata if is_whole else None
-
-    def _take_weights(self, metadata: dict) -> None:
-        weights = rvlib.load(self.folder / "last.safetensors").state_dict()
+    def _take_weights(self) -> bool:
+        """Take the weights in the folder for the finished run, if they are those of its last step."""
+        weights, metadata = read_saved(self.folder / "last.safetensors")
+        if metadata.get("step") != self.identity["settings"]["steps"]:
+            return False
         self.weights.load_state_dict(weights)
         self.model.restorer().load_state_dict(weights)
         self.step = self.saved_step = metadata["step"]
         self.scores = metadata.get("scores", {})
         log = self.folder / "log.csv"
         self.rows = pd.read_csv(log).to_dict("records") if log.exists() else []
+        return True
 
     def _adopt(self, record: dict, weights: Path) -> None:
         """Take a committed record with its weights for the finished run that it tells of."""
@@ -230,7 +226,7 @@ class Run:
             write_atomically(self.folder / "log.csv", lambda path: table.to_csv(path, index=False))
         self._note(f"taken from the record of {weights.name}")
         self._write()
-        self._take_weights(read_metadata(weights))
+        self._take_weights()
 
     def _set_aside(self, found: dict) -> None:
         """Rename the folder after what it holds: how many steps, and a digest of its identity."""
@@ -279,25 +275,21 @@ class Run:
     def reload(self) -> None:
         """Set model, average, optimizer and log to what `save` wrote."""
         file = self.folder / "state.pt"
+        damaged = f"{file} is damaged: delete {self.folder} to start the run anew"
         try:
             check_archive(file)
             saved = torch.load(file, map_location="cpu", weights_only=True)
-            parts = [(self.model, saved["model"]), (self.average, saved["average"])]
+            states = [saved[name] for name in ("model", "average", "optimizer")]
+            step, seconds, sums, rows = (saved[name] for name in ("step", "seconds", "sums", "rows"))
         except Exception:  # the reader raises many types for damaged bytes
-            raise UserError(f"{file} is damaged: delete {self.folder} to start the run anew") from None
+            raise UserError(damaged) from None
         try:
-            for part, state in parts:
+            for part, state in zip((self.model, self.average, self.optimizer), states, strict=True):
                 part.load_state_dict(state)
-            self.optimizer.load_state_dict(saved["optimizer"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):
-            raise _OtherArchitectureError(f"{file} is damaged: delete {self.folder} to start the run anew") from None
-        try:
-            self.step = self.saved_step = saved["step"]
-            self.seconds, self.sums, self.rows = saved["seconds"], saved["sums"], saved["rows"]
-            self.scores = saved.get("scores", {})
-            self.replayed = []
-        except (KeyError, TypeError):
-            raise UserError(f"{file} is damaged: delete {self.folder} to start the run anew") from None
+            raise _OtherArchitectureError(damaged) from None
+        self.step, self.saved_step, self.seconds, self.sums, self.rows = step, step, seconds, sums, rows
+        self.scores, self.replayed = saved.get("scores", {}), []
 
     def advance(self, values: dict[str, float], seconds: float) -> None:
         """Count one step, what its objective gave, and how long it took."""

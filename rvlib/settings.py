@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -83,6 +83,57 @@ class Settings:
         return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
 
 
+def stated(settings: Settings) -> dict:
+    """The settings as a run's identity has them, without those of `LATER` that are as they always were."""
+    return {name: each for name, each in asdict(settings).items() if name not in LATER or each != LATER[name]}
+
+
+def _number(least: float = -math.inf, most: float = math.inf) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+
+
+def _whole(least: int, most: int = 2**63) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _each(accepts: Callable[[object], bool], size: int | None = None) -> Callable[[object], bool]:
+    return lambda values: isinstance(values, list | tuple) and all(map(accepts, values)) and size in (None, len(values))
+
+
+KINDS = {
+    **dict.fromkeys(
+        ("bf16", "channels_last", "tf32", "deterministic"), ("true or false", lambda value: isinstance(value, bool))
+    ),
+    **dict.fromkeys(
+        ("steps", "batch_size", "accumulate", "validate_every"), ("a whole number of at least 1", _whole(1))
+    ),
+    "warmup_steps": ("a whole number of at least 0", _whole(0)),
+    "seed": ("a whole number from 0 to 2**32 - 1", _whole(0, 2**32 - 1)),
+    "learning_rate": ("a number", _number()),
+    "final_learning_rate": ("a number from 0 to 10", _number(0, 10)),
+    "weight_decay": ("a number from 0 to 10", _number(0, 10)),
+    "ema": ("a number from 0 to 1", _number(0, 1)),
+    "clip_norm": ("a number above 0, or null", lambda value: value is None or (_number(0)(value) and value > 0)),
+    "betas": ("two numbers from 0 to below 1", _each(lambda value: _number(0, 1)(value) and value < 1, 2)),
+    "milestones": ("a list of steps", _each(_whole(1))),
+    "optimizer": ("a name", lambda value: isinstance(value, str)),
+}
+"""What each setting is to be, in words and as a test."""
+
+
+def check(settings: dict) -> None:
+    """Raise UserError for a setting that is unknown, of another kind or out of range.
+
+    `Settings` keeps to what it always checked, since its code is a part of what makes a run the same.
+    """
+    for name, value in settings.items():
+        if name not in KINDS:
+            raise UserError(f"unknown setting {name!r}: choose among {', '.join(sorted(KINDS))}")
+        kind, accepts = KINDS[name]
+        if not accepts(value):
+            raise UserError(f"{name} must be {kind}, not {value}")
+
+
 def alone(objective: Callable[[Loss], Objective]) -> Prepare:
     """The model alone is trained, from fresh weights or from those of `start`."""
 
@@ -119,3 +170,4 @@ class Recipe:
     settings: Settings
     patch_size: int  # side of the reference patch
     arguments: dict = field(default_factory=dict)  # of the network
+    sections: tuple[str, ...] = ()  # of params.yaml that say how it is trained; the first where none is asked for

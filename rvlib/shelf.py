@@ -54,7 +54,7 @@ def write(photos: Iterable[tuple[str, np.ndarray]], file: Path) -> Shelf:
 def place(run: str | Path) -> Path:
     """The folder beside a run where this machine's processes share what they read; `clear` removes it."""
     run = Path(run).absolute()
-    return run.with_name(f".{run.name}.shared-{socket.gethostname()}")
+    return run.parent / f".{run.name}.shared-{socket.gethostname()}"
 
 
 def clear(run: str | Path) -> None:

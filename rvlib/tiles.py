@@ -13,27 +13,38 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-GRID = 64  # boundaries are multiples of every stride and window, but for JPEG's 7: there tiles see other windows
+GRID = 64  # boundaries are multiples of every stride and window, but for JPEG's windows of 7: there of 56
 
 
 def assemble(
-    restore: Callable[[np.ndarray], Tensor], image: np.ndarray, *, scale: int, tile: int, overlap: int, margin: int
+    restore: Callable[[np.ndarray], Tensor],
+    image: np.ndarray,
+    *,
+    scale: int,
+    tile: int,
+    overlap: int,
+    margin: int,
+    grid: int = GRID,
+    progress: bool = False,
 ) -> np.ndarray:
     """Restore an image H x W x C tile by tile: `restore(crop) -> (1 c scale·h scale·w)` in [0, 1].
 
-    `tile` and `overlap` are in degraded pixels. Returns the integer type of the image. Beside the result, memory holds
-    one row of tiles.
+    `tile` and `overlap` are in degraded pixels, boundaries are multiples of `grid`. Returns the integer type of the
+    image. Beside the result, memory holds one row of tiles. `progress` shows how many tiles are done, after a second.
     """
     height, width = image.shape[:2]
     white = np.iinfo(image.dtype).max
     output = np.empty((height * scale, width * scale, image.shape[2]), image.dtype)
     ramp = (overlap - margin) * scale
     carried = None  # the lower seam of the row of tiles before
-    for top, bottom in _cells(height, tile):
+    count = len(places(height, width, tile, grid))
+    bar = tqdm(total=count, unit="tile", delay=1, leave=False, disable=not progress)
+    for top, bottom in _cells(height, tile, grid):
         first, last = max(top * scale - ramp, 0), min(bottom * scale + ramp, height * scale)
         rows = np.zeros((last - first, width * scale, image.shape[2]), np.float32)
-        for left, right in _cells(width, tile):
+        for left, right in _cells(width, tile, grid):
             y0, y1 = max(top - overlap, 0), min(bottom + overlap, height)
             x0, x1 = max(left - overlap, 0), min(right + overlap, width)
             restored = restore(image[y0:y1, x0:x1])[0].permute(1, 2, 0).float().cpu().numpy()
@@ -42,6 +53,7 @@ def assemble(
             down = _weights(first, last, top * scale, bottom * scale, ramp, height * scale)
             across = _weights(from_x, to_x, left * scale, right * scale, ramp, width * scale)
             rows[:, from_x:to_x] += kept * down[:, None, None] * across[:, None]
+            bar.update()
         if carried is not None:
             rows[: len(carried)] += carried
         done = len(rows) if bottom == height else len(rows) - 2 * ramp
@@ -49,14 +61,20 @@ def assemble(
         finished = rows[:done]  # in place from here: it may be most of the memory that is used
         finished *= white
         output[first : first + done] = finished.round(out=finished).clip(0, white, out=finished)
+    bar.close()
     return output
 
 
-def _cells(length: int, tile: int) -> Iterator[tuple[int, int]]:
-    """Cut a side into about equal cells, at multiples of GRID and none shorter than that, of about `tile`."""
+def places(height: int, width: int, tile: int, grid: int = GRID) -> list[tuple[int, int]]:
+    """Where the tiles begin, (row, column), in the order in which they are restored."""
+    return [(top, left) for top, _ in _cells(height, tile, grid) for left, _ in _cells(width, tile, grid)]
+
+
+def _cells(length: int, tile: int, grid: int) -> Iterator[tuple[int, int]]:
+    """Cut a side into about equal cells, at multiples of `grid` and none shorter than that, of about `tile`."""
     count = -(-length // tile)
-    starts = {round(index * length / count / GRID) * GRID for index in range(count)}
-    starts = sorted(start for start in starts if start == 0 or start <= length - GRID)
+    starts = {round(index * length / count / grid) * grid for index in range(count)}
+    starts = sorted(start for start in starts if start == 0 or start <= length - grid)
     yield from zip(starts, [*starts[1:], length], strict=True)
 
 
@@ -71,7 +89,7 @@ def _weights(first: int, last: int, begin: int, end: int, ramp: int, length: int
     return weights
 
 
-def fitting(bytes_per_pixel: float, bytes_per_row: float, device: torch.device, overlap: int) -> int:
+def fitting(bytes_per_pixel: float, bytes_per_row: float, device: torch.device, overlap: int, grid: int = GRID) -> int:
     """The side of the largest tile that fits into 1 GiB or half of what is free, or half of a GPU's free memory.
 
     A row of tiles, which is as wide as the photo, is to fit into half a GiB.
@@ -86,4 +104,4 @@ def fitting(bytes_per_pixel: float, bytes_per_row: float, device: torch.device, 
 
         budget = min(2**30, psutil.virtual_memory().available / 2)
     side = int(min((budget / bytes_per_pixel) ** 0.5, 2**29 / bytes_per_row)) - 2 * overlap
-    return max(side // GRID * GRID, GRID)
+    return max(side // grid * grid, grid)

@@ -17,7 +17,7 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import partial
 from inspect import isfunction
 from pathlib import Path
@@ -33,9 +33,9 @@ from rvlib.fingerprint import code
 from rvlib.models import builder
 from rvlib.models.base import RestorationModel
 from rvlib.pairs import Ahead, Patches, to_unit
-from rvlib.processes import Accelerator, gather, mean_of_all, share, synchronise
+from rvlib.processes import Accelerator, check_together, gather, mean_of_all, share, synchronise
 from rvlib.runs import Run
-from rvlib.settings import LATER, OPTIMIZERS, Batch, Objective, Settings
+from rvlib.settings import OPTIMIZERS, Batch, Objective, Settings, stated
 
 FIRST_SAVE = 20.0
 """Seconds after which a run is saved for the first time, so that there are weights to look at in the first minute."""
@@ -174,6 +174,7 @@ def fit(
     memory does not suffice; and KeyboardInterrupt, with everything saved, on Ctrl-C and SIGTERM.
     """
     accelerator = Accelerator()
+    check_together(accelerator)
     alone = accelerator.num_processes == 1
     identity = _identity(model, objective, patches, settings) | (facts or {})
     if not alone:
@@ -311,7 +312,7 @@ def _identity(model: RestorationModel, objective: Objective, patches: Patches, s
     roots = [Training, Patches, *patches.made_by, *networks, builder(spec["name"]), *functions, *more]
     return {
         "model": spec,
-        "settings": {name: each for name, each in asdict(settings).items() if name not in LATER or each != LATER[name]},
+        "settings": stated(settings),
         "objective": described,
         "data": patches.provenance,
         "code": code(*roots),

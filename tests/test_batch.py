@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 import rvlib
 from rvlib import metadata, photos
 from rvlib.batch import Batch
+from rvlib.restore import Size
 
 RGB = photos.sample("coffee")[:20, :28]
 
@@ -91,6 +92,69 @@ def test_inks_become_colours(model, tmp_path):
     with Image.open(restored(model, tmp_path, tmp_path / "in.jpg")) as out:
         assert out.mode == "RGB"
         assert abs(np.asarray(out).mean() - RGB.mean()) < 12
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.webp", "out.tif", "out.bmp"])
+def test_a_result_names_what_made_it_and_keeps_what_was_said_before(model, tmp_path, name):
+    exif = Image.Exif()
+    exif[metadata.SOFTWARE], exif[0x010F] = "darkroom 5", "camera"
+    Image.fromarray(RGB).save(tmp_path / "in.jpg", exif=exif)
+    assert metadata.maker(tmp_path / "in.jpg") is None
+    target = restored(model, tmp_path, tmp_path / "in.jpg", name, made_by="toy-x2, factor 2")
+    assert metadata.maker(target) == (None if name == "out.bmp" else "toy-x2, factor 2")
+    again = restored(model, tmp_path, target, f"again-{name}", made_by="another")
+    assert metadata.maker(again) == (None if name == "out.bmp" else "another")
+    with Image.open(again) as out:
+        if name == "out.png":
+            both = f"rvlib {rvlib.__version__}: another; rvlib {rvlib.__version__}: toy-x2, factor 2"
+            assert out.info["Software"].startswith(both)
+            assert out.getexif()[metadata.SOFTWARE] == "darkroom 5"
+        elif name != "out.bmp":
+            assert out.getexif()[metadata.SOFTWARE].endswith(": toy-x2, factor 2; darkroom 5")
+            assert out.getexif()[0x010F] == "camera"
+
+
+@pytest.mark.parametrize("name", ["none.png", "text.png"])
+def test_what_says_nothing_of_its_maker_has_none(tmp_path, name):
+    (tmp_path / "text.png").write_text("no photo")
+    assert metadata.maker(tmp_path / name) is None
+
+
+@pytest.mark.parametrize(("suffix", "lossless"), [("jpg", False), ("webp", False), ("png", True)])
+def test_quality_is_that_of_lossy_formats(model, tmp_path, suffix, lossless):
+    Image.fromarray(RGB).save(tmp_path / "in.png")
+    sizes = [
+        restored(model, tmp_path, tmp_path / "in.png", f"{quality}.{suffix}", quality=quality).stat().st_size
+        for quality in (20, 95, None)
+    ]
+    assert (sizes[0] == sizes[1]) if lossless else (sizes[0] < sizes[1] <= sizes[2])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "size"), [({"factor": 1.5}, (42, 30)), ({"width": 33}, (33, 24)), ({"height": 40}, (56, 40))]
+)
+def test_a_size_is_that_of_photo_alpha_and_comparison(model, tmp_path, wanted, size):
+    alpha = np.zeros(RGB.shape[:2], np.uint8)
+    alpha[:, 14:] = 255
+    Image.fromarray(np.dstack([RGB, alpha])).save(tmp_path / "in.png")
+    target = restored(model, tmp_path, tmp_path / "in.png", size=Size(**wanted), compare=True)
+    with Image.open(target) as out:
+        assert (out.size, out.mode) == (size, "RGBA")
+    with Image.open(tmp_path / "out.compare.png") as both:
+        assert both.size == (2 * size[0], size[1])
+    with pytest.raises(rvlib.UserError, match="--twice"):
+        restored(model, tmp_path, tmp_path / "in.png", "large.png", size=Size(width=57))
+    assert not (tmp_path / "large.png").exists()
+
+
+def test_what_is_odd_names_the_photo(model, tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "in.png")
+    same = rvlib.create("nafnet", width=4, encoder=(1,), middle=1, decoder=(1,))
+    torch.nn.init.zeros_(same.ending.weight)
+    torch.nn.init.zeros_(same.ending.bias)
+    notes = Batch.restore([same, model], tmp_path / "in.png", tmp_path / "out.png")
+    assert len(notes) == 1
+    assert "in.png: the network changed nothing" in notes[0]
 
 
 def test_comparison_stands_beside(model, tmp_path):
@@ -176,15 +240,29 @@ def test_folders_keep_their_shape(tmp_path):
     flat = Batch([tmp_path / "in"], tmp_path / "out")
     assert [target.relative_to(tmp_path).as_posix() for _, target in flat.jobs] == ["out/a.png"]
     deep = Batch([tmp_path / "in"], tmp_path / "out", recursive=True, suffix="_x4")
-    names = ["out/a_x4.png", "out/deep/b_x4.png", "out/deep/deeper/c_x4.tif"]
+    names = ["out/a_x4.png", "out/deep/b_x4.jpg", "out/deep/deeper/c_x4.tif"]
     assert [target.relative_to(tmp_path).as_posix() for _, target in deep.jobs] == names
+    asked = Batch([tmp_path / "in"], tmp_path / "out", recursive=True, kind="webp")
+    assert {target.suffix for _, target in asked.jobs} == {".webp"}
+
+
+def test_formats_that_cannot_be_are_refused(tmp_path):
+    for name in ("in/a.jpg", "in/a.png", "in/b.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [target.name for _, target in Batch([tmp_path / "in"], tmp_path / "out").jobs] == ["a.jpg", "a.png", "b.png"]
+    for kind, message in (("png", "would both become"), ("heic", "heic is not written: choose --format among bmp")):
+        with pytest.raises(rvlib.UserError, match=message):
+            Batch([tmp_path / "in"], tmp_path / "out", kind=kind)
+    with pytest.raises(rvlib.UserError, match="--format png is for a folder"):
+        Batch([tmp_path / "in/a.jpg"], tmp_path / "out.jpg", kind="png")
 
 
 def test_two_photos_never_share_a_target(tmp_path):
-    for name in ("a.jpg", "a.png"):
+    for name in ("a.gif", "a.png"):
         (tmp_path / name).touch()
     with pytest.raises(rvlib.UserError, match="would both become"):
-        Batch([tmp_path / "a.jpg", tmp_path / "a.png"], tmp_path / "out")
+        Batch([tmp_path / "a.gif", tmp_path / "a.png"], tmp_path / "out")
 
 
 @pytest.mark.parametrize("output", ["a.png", "../{here}/a.png", "."])
@@ -211,7 +289,7 @@ def test_what_an_earlier_run_wrote_is_no_photo_to_restore(model, tmp_path):
 
 
 def test_what_other_systems_leave_beside_photos_is_none(tmp_path):
-    for name in ("in/a.png", "in/._a.png", "in/__MACOSX/a.png", "in/.hidden/b.png", "in/~a.png", "in/c.HEIC"):
+    for name in ("in/a.png", "in/._a.png", "in/__MACOSX/a.png", "in/.hidden/b.png", "in/~$a.png", "in/c.HEIC"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     batch = Batch([tmp_path / "in"], tmp_path / "out", recursive=True)

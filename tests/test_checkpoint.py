@@ -188,3 +188,11 @@ def test_a_failed_save_leaves_the_old_file(model, tmp_path, monkeypatch):
         rvlib.save(rvlib.create("fsrcnn"), path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(("found", "expected"), [(None, "cpu"), (torch.device("meta"), "meta")])
+def test_auto_is_the_device_that_is_there(tmp_path, monkeypatch, found, expected):
+    rvlib.save(rvlib.create("fsrcnn", d=4, s=2, m=1), tmp_path / "w.safetensors")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: found)
+    model = rvlib.load(tmp_path / "w.safetensors", device="auto")
+    assert {parameter.device.type for parameter in model.parameters()} == {expected}

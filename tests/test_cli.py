@@ -1,6 +1,7 @@
 """The command line: it restores, and what is wrong is one line without a traceback."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import pandas as pd
 import pytest
 
 import rvlib
-from rvlib import cli, photos, recipes
+from rvlib import cli, metadata, photos, recipes
 
+RESTORE = ("restore", "{photo}", "--model", "{weights}", "-o", "x.png")
+SRGAN = ("restore", "{photo}", "--model", "srgan-x4", "-o", "x.png")
 STARTS = pytest.mark.slow  # a Python with torch is started
 
 
@@ -96,6 +99,24 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(weights, tmp
             "unknown precision 'fp16'",
         ),
         (["notebook", "99_nothing"], "no notebook '99_nothing'"),
+        ([*RESTORE, "--width", "-3"], "width must be positive, not -3"),
+        ([*RESTORE, "--height", "0"], "height must be positive, not 0"),
+        ([*RESTORE, "--factor", "0"], "factor must be positive, not 0"),
+        ([*RESTORE, "--factor", "5"], "32 x 24 pixels become at most 4 times as large here, not 5 times"),
+        ([*RESTORE, "--factor", "2", "--width", "9"], "a size is given by one of factor, width"),
+        ([*RESTORE, "--then", "nothing"], "no released weights are called 'nothing'"),
+        ([*RESTORE, "--realism", "0.5"], "has no partner to mix it with"),
+        ([*SRGAN, "--realism", "1.5"], "realism lies between 0"),
+        ([*RESTORE, "--jobs", "0"], "--jobs lies between 1"),
+        ([*RESTORE, "--quality", "101"], "--quality lies between 1"),
+        ([*RESTORE, "--format", "gif"], "--format gif is for a folder"),
+        ([*RESTORE, "--device", "gpu"], "there is no device 'gpu' here"),
+        ([*RESTORE, "--tile", "3"], "tile must be at least 64"),
+        (["compare", "{photo}", "--models", "a,b", "-o", "x.html"], "no released weights are called 'a'"),
+        (["compare", "{photo}", "--models", ",", "-o", "x.html"], "--models names none"),
+        (["compare", "{photo}", "--models", "{weights}", "-o", "x.png"], "choose a name that ends in .html"),
+        (["compare", "{photo}", "--models", "{weights}", "-o", "x.html", "--side", "0"], "sides of 16 to 1024"),
+        (["evaluate", "--model", "{weights}", "--reference", ".", "--level", "25"], "super-resolution has no level 25"),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )
@@ -204,6 +225,9 @@ def test_a_start_brings_its_architecture(tmp_path, monkeypatch, method, name, ar
         (["fsrcnn", "--argument", "width=9"], "fsrcnn has no argument 'width'"),
         (["fsrcnn", "--profile", "phone"], "there is no profile 'phone'"),
         (["fsrcnn", "--section", "99_nothing"], "has no section 99_nothing"),
+        (["fsrcnn", "--section", "diffir"], "does not say how to train"),
+        (["fsrcnn", "--set", "betas=5"], "betas must be two numbers"),
+        (["fsrcnn", "--set", "run=elsewhere"], "unknown setting 'run'"),
         (["fsrcnn", "--seed", "-1"], "seed must be a whole number from 0"),
         (["fsrcnn", "--degraded", ".", "--validation", "."], "put validation pairs into"),
         (["diffir-s2", "--start", "fsrcnn-x4"], "are fsrcnn's, and diffir is to be trained"),
@@ -218,12 +242,135 @@ def test_what_cannot_be_trained_is_one_clear_line(photo, tmp_path, monkeypatch, 
     assert str(ended.value.code).startswith("error: ")
 
 
-def command(*words, monkeypatch):
+def command(*words, monkeypatch, code=0):
     """Run a command in this process."""
     monkeypatch.setattr(sys, "argv", ["rvlib", *map(str, words)])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
-    assert not stopped.value.code
+    assert (stopped.value.code or 0) == code
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number, name in enumerate(("a.png", "b.jpg", "deep/c.png")):
+        photos.write(tmp_path / "in" / name, photos.sample("coffee")[:24, : 32 + number])
+    return tmp_path / "in"
+
+
+def contents(place):
+    return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+def test_what_another_model_made_is_not_there_already(weights, folder, tmp_path, monkeypatch, capsys):
+    common = ["restore", folder, "-o", tmp_path / "out", "--recursive"]
+    command(*common, "--model", weights, monkeypatch=monkeypatch)
+    first = contents(tmp_path / "out")
+    assert list(first) and "on cpu" in capsys.readouterr().out
+    command(*common, "--model", weights, monkeypatch=monkeypatch)
+    assert "3 of 3 were there already" in capsys.readouterr().err
+    assert contents(tmp_path / "out") == first
+    for more in (["--factor", 2], ["--twice", "--factor", "4"], ["--self-ensemble"]):
+        command(*common, "--model", weights, *more, monkeypatch=monkeypatch)
+        said = capsys.readouterr()
+        assert "3 restored by fsrcnn.safetensors (" in said.out
+        assert "had made there is replaced (3 photos)" in said.err
+    (tmp_path / "out/a.png").unlink()
+    photos.write(tmp_path / "out/a.png", photos.sample("coffee")[:5, :5])
+    command(*common, "--model", weights, monkeypatch=monkeypatch)
+    assert "1 of 3 were there already" in capsys.readouterr().err, "a file that says nothing of its maker is left alone"
+
+
+def test_several_at_a_time_make_the_same(weights, folder, tmp_path, monkeypatch):
+    for jobs in (1, 3):
+        words = ["restore", folder, "--model", weights, "-o", tmp_path / f"out{jobs}", "--recursive", "--jobs", jobs]
+        command(*words, monkeypatch=monkeypatch)
+    assert contents(tmp_path / "out1") == contents(tmp_path / "out3")
+
+
+def test_a_dry_run_tells_and_does_nothing(weights, folder, tmp_path, monkeypatch, capsys):
+    words = ["restore", folder, "--model", weights, "-o", tmp_path / "out", "--recursive", "--longest", 50]
+    command(*words, "--dry-run", monkeypatch=monkeypatch)
+    said = capsys.readouterr().out
+    assert f"{folder / 'b.jpg'} (33 x 24) -> {tmp_path / 'out/b.jpg'} (50 x 37)" in said
+    assert "nothing is done yet: 3 photos, 0.0 megapixels to restore, about" in said
+    assert not (tmp_path / "out").exists()
+    command(*words, monkeypatch=monkeypatch)
+    assert photos.read(tmp_path / "out/b.jpg").shape == (37, 50, 3)
+    command(*words, "--dry-run", monkeypatch=monkeypatch)
+    assert capsys.readouterr().out.count("is there already") == 3
+    (folder / "bad.png").write_text("no photo")
+    command(*words, "--dry-run", monkeypatch=monkeypatch, code="error: 1 of 4 photos would fail")
+
+
+def test_a_chain_is_named_in_its_result(weights, photo, tmp_path, monkeypatch, capsys):
+    words = ["restore", photo, "--model", "nafnet-deblur", "--then", weights, "-o", tmp_path / "out.png"]
+    command(*words, monkeypatch=monkeypatch)
+    expected = rvlib.restore([rvlib.load("nafnet-deblur"), rvlib.load(weights)], photo)
+    assert np.array_equal(photos.read(tmp_path / "out.png"), expected)
+    assert metadata.maker(tmp_path / "out.png").startswith("nafnet-deblur + fsrcnn.safetensors (")
+
+
+def test_the_version_is_that_of_the_package(monkeypatch, capsys):
+    command("--version", monkeypatch=monkeypatch)
+    assert capsys.readouterr().out == f"rvlib {rvlib.__version__}\n"
+
+
+def test_a_comparison_is_a_page(weights, photo, tmp_path, monkeypatch, capsys):
+    words = ["compare", photo, photo, "--models", f"{weights}, nafnet-deblur+{weights}", "-o", tmp_path / "page.html"]
+    command(*words, monkeypatch=monkeypatch)
+    assert (tmp_path / "page.html").read_text().count("<article>") == 2
+    assert "MiB of memory" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("task", "window", "level"), [("denoising", 8, 25), ("jpeg", 7, 40)])
+def test_noise_and_jpeg_are_measured_against_the_degraded_photo(tmp_path, monkeypatch, task, window, level):
+    arguments = {"task": task, "scale": 1, "upsampler": "none", "window": window}
+    rvlib.save(rvlib.create("swinir", embed=12, depths=(2,), heads=(2,), **arguments), tmp_path / "w.safetensors")
+    reference = photos.sample("coffee")[:48, :64]
+    photos.write(tmp_path / "in/photo.png", reference)
+    words = ["evaluate", "--model", tmp_path / "w.safetensors", "--reference", tmp_path / "in"]
+    command(*words, "-o", tmp_path / "rows.csv", monkeypatch=monkeypatch)
+    table = pd.read_csv(tmp_path / "rows.csv").set_index("label")
+    kind = {"denoising": "noisy", "jpeg": "compressed"}[task]
+    degraded = recipes.degradation(task, 1, level=level)(reference, np.random.default_rng(0))
+    assert table.loc[f"{kind} input", "psnr_rgb_crop0"] == pytest.approx(
+        rvlib.metrics.psnr(degraded, reference, channel="rgb"), abs=0.1
+    )
+    assert table.index.tolist() == [f"{kind} input", "this run"]
+    command(*words, "--level", 5, "-o", tmp_path / "rows.csv", monkeypatch=monkeypatch)
+    other = pd.read_csv(tmp_path / "rows.csv").set_index("label").loc[f"{kind} input", "psnr_rgb_crop0"]
+    assert (other > 30) == (task == "denoising"), "little noise, or hardly anything of the photo"
+
+
+@STARTS
+def test_two_processes_share_the_photos(weights, folder, tmp_path):
+    """Each restores its part, no two write one file, and both together measure what one alone measures."""
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "rvlib",
+        "--",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    words = {
+        "restore": ["--model", weights, "--recursive", folder, "-o"],
+        "evaluate": ["--model", weights, "--reference", folder, "-o"],
+    }
+    for name, options in words.items():
+        command = [*launcher, name, *options, f"{tmp_path}/two-{name}"]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.count("3 restored by") == (name == "restore")
+        assert rv(name, *options, f"{tmp_path}/one-{name}").returncode == 0
+    assert contents(tmp_path / "two-restore") == contents(tmp_path / "one-restore")
+    rows = [pd.read_csv(tmp_path / f"{number}-evaluate.csv").drop(columns="seconds") for number in ("one", "two")]
+    pd.testing.assert_frame_equal(*rows)
+    assert len(rows[0]) == 4
 
 
 def test_evaluate_names_the_method_and_not_the_network(photo, tmp_path, monkeypatch):

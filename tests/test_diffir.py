@@ -85,3 +85,31 @@ def test_contradictions_are_named(key, value, message, tmp_path):
     torch.save({"params": state_of() | {key: value}}, tmp_path / "x.pth")
     with pytest.raises(rvlib.UserError, match=message):
         rvlib.load(tmp_path / "x.pth")
+
+
+def test_any_constant_steers_like_any_other_one():
+    """A larger constant and smaller modulations give the same network: the constant is no more than weights."""
+    torch.manual_seed(0)
+    model = rvlib.create("diffir", stage=0, **SMALL)
+    x = torch.rand(2, 3, 8, 8)
+    with torch.no_grad():
+        expected = model(x)
+        model.constant *= 4
+        assert not torch.allclose(model(x), expected)
+        for name, parameter in model.named_parameters():
+            if ".kernel." in name:
+                parameter /= 4
+        torch.testing.assert_close(model(x), expected)
+
+
+def test_zeros_switch_every_block_off():
+    """Modulation has no bias: with z = 0 the weights of the blocks do not matter."""
+    torch.manual_seed(0)
+    model = rvlib.create("diffir", **SMALL)
+    x, zeros = torch.rand(1, 3, 8, 8), torch.zeros(1, 256)
+    with torch.no_grad():
+        expected = model.G(x, zeros)
+        for name, parameter in model.G.named_parameters():
+            if ".attn." in name or ".ffn." in name:
+                parameter.normal_()
+        torch.testing.assert_close(model.G(x, zeros), expected)

@@ -457,7 +457,7 @@ def test_the_manifest_is_sound():
     known = listed.dropna(subset="sha256")
     assert known["sha256"].str.fullmatch("[0-9a-f]{64}").all()
     assert known["size"].gt(0).all()
-    assert set(listed[listed["sha256"].isna()]["set"]) == {"Set12", "Flickr2K", "GoPro"}
+    assert set(listed[listed["sha256"].isna()]["set"]) == {"Flickr2K", "GoPro"}
     assert set(listed["split"]) == {"train", "validation", "test"}
     assert not listed[listed["members"] == ""].duplicated(["set", "split", "role", "file"]).any()
     by_split = {split: set(rows["sha256"].dropna()) for split, rows in listed[listed["members"] == ""].groupby("split")}

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from rvlib import complexity, tiles, train
+from rvlib import complexity, evaluate, tiles, train
 from rvlib.train import Settings, fit
 
 PROGRAM = Path(__file__).parent / "emulated_gpu.py"
@@ -38,6 +38,7 @@ def assert_the_same(folder, method):
     pd.testing.assert_frame_equal(logs[0], logs[2], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_fit_validation_and_resume(tmp_path):
     """The simplest method, and the one with most parts; tests/faults tries every recipe."""
     start(["fsrcnn", "diffir-s2"], tmp_path)
@@ -96,3 +97,20 @@ def test_the_tile_does_not_depend_on_what_was_restored_before(monkeypatch):
         monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 5)
         sides.append(tiles.fitting(10_000.0, 1.0, device, 32))
     assert sides[0] == sides[1] > 500
+
+
+def test_evaluation_computes_on_the_gpu_that_is_there_and_leaves_the_model(monkeypatch):
+    moved = []
+
+    class Network:
+        def to(self, device):
+            moved.append((self, device))
+            return self
+
+    network = Network()
+    evaluate.with_model(network)
+    assert not moved
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    evaluate.with_model(network)
+    assert [device for _, device in moved] == ["cuda"]
+    assert moved[0][0] is not network

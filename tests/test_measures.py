@@ -1,5 +1,6 @@
 """A measure is one record: what it computes, which way is better, how it is written. Nothing else knows its name."""
 
+import json
 import re
 import warnings
 
@@ -8,12 +9,12 @@ import pandas as pd
 import pytest
 
 import rvlib
-from rvlib import evaluate, measures, metrics, recipes, study
+from rvlib import checkpoint, evaluate, measures, metrics, recipes, study
 from rvlib.degrade import Bicubic
 from rvlib.measures import Measure
 from rvlib.pairs import photo_pairs, set_pairs
 from rvlib.photos import sample, write
-from rvlib.study import report, tables
+from rvlib.study import audit, report, tables
 
 SUPER_RESOLUTION = measures.for_task("super-resolution", 4, perceptual=True)
 DEBLURRING = measures.for_task("deblurring", perceptual=True)
@@ -107,34 +108,33 @@ def test_one_record_more_is_measured_ranked_formatted_and_shown(toy, pairs, tmp_
 
     compared, places = tables.compare(means, [measure.key for measure in chosen])
     assert dict(zip(compared["method"], places["two mae_rgb_crop0"], strict=True)) == {
-        "bicubic": 0,
-        "good": 1,
-        "dark": 2,
+        "bicubic": tables.BEST,
+        "good": tables.LEVEL,
+        "dark": tables.WORSE,
     }
     tables.write(compared, tmp_path / "compared", places)
-    assert re.search(rf"good .*\*\*{value['good']}\*\*", (tmp_path / "compared.md").read_text())
-    assert rf"\underline{{{value['dark']}}}" in (tmp_path / "compared.tex").read_text()
+    assert re.search(rf"bicubic .*\*\*{value['good']} ± .*\*\*", (tmp_path / "compared.md").read_text())
+    assert re.search(rf"{value['dark']} ± .* ▼", (tmp_path / "compared.md").read_text())
+    assert rf"\textbf{{{value['good']} " in (tmp_path / "compared.tex").read_text()
 
     page = report.table_html(means, tables.rank(means))
     assert "mae_rgb_crop0 ↓</th>" in page
-    assert f"<b>{value['good']}</b>" in page
-    assert f"<u>{value['dark']}</u>" in page
+    assert f"<b>{value['good']} ± " in page
+    assert re.search(rf"{value['dark']} ± [\d.]+ <span class=.worse", page)
 
 
-def test_one_record_more_is_audited(toy, monkeypatch):
+def test_one_record_more_is_audited(toy, monkeypatch, tmp_path):
     monkeypatch.setitem(tables.AUDITED, "table 4", (["nafnet"], ["GoPro"], ["psnr_rgb_crop0", "mae_rgb_crop0"]))
-    row = {"set": "GoPro", "method": "nafnet"}
-    claim = {
-        "label": "report's claim, table 4",
-        "source": "report",
-        "verdict": "contradicts",
-        "reason": "by far too low",
-    }
-    claims = pd.DataFrame([row | claim | {"mae_rgb_crop0": 1.5}])
+    label, facts = "report's claim, table 4", {"recipe": "nafnet", "parameters": 7}
+    row = {"set": "GoPro", "method": "nafnet", **facts}
+    claims = pd.DataFrame([row | {"label": label, "source": "audited", "mae_rgb_crop0": 1.5}])
+    known = {"label": label, "set": "GoPro", "method": "nafnet", "measure": "mae_rgb_crop0", "cites": ""}
+    pd.DataFrame([known | {"verdict": "contradicts", "reason": "by far too low"}]).to_csv(tmp_path / "audit.csv")
+    monkeypatch.setattr(audit, "FOLDER", tmp_path)
     for here, expected in ((1.9, "reproduced"), (2.1, "contradicts")):
-        means = pd.DataFrame([row | {"label": "this run", "mae_rgb_crop0": here}])
-        audit = tables.verdicts(means, claims).iloc[0]
-        assert audit[["measure", "measured here", "verdict"]].tolist() == ["MAE", f"{here:.3f}", expected]
+        rows = pd.DataFrame([row | {"photo": "a", "label": "this run", "mae_rgb_crop0": here}])
+        found = audit.verdicts([rows], claims).iloc[0]
+        assert found[["measure", "measured here", "verdict"]].tolist() == ["MAE", f"{here:.3f}", expected]
     assert report.protocol("table 4").endswith("MAE on RGB, nothing cropped")
 
 
@@ -182,3 +182,13 @@ def test_the_best_weights_are_the_released_ones_where_a_profile_shows_them(monke
     assert study.best("laptop", "srgan-x4", trained) == (shipped, "released weights")
     assert study.best("laptop", "srgan-x2", trained) == (trained, "this run")
     assert study.best("release", "srgan-x4", trained) == (trained, "this run"), "it is what makes them"
+
+
+def test_the_demo_shows_a_released_curve_only_if_it_has_all_columns(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "WEIGHTS", tmp_path)
+    own = pd.DataFrame({"step": [1], "loss": [0.5], "psnr_y_crop4": [20.0]})
+    kept = [{"step": 9, "loss": 0.1, "psnr_y_crop4": 30.0, "seconds": 7}]
+    for log, whose in ((kept, "released weights"), ([{"step": 9, "psnr_y_crop4": 30.0}], "this run")):
+        (tmp_path / "toy-x4.json").write_text(json.dumps({"log": log}))
+        assert study.learning_curve("demo", "toy-x4", own)[1] == whose
+    assert study.learning_curve("laptop", "toy-x4", own)[0] is own

@@ -37,6 +37,8 @@ SMALL = {
     "nafnet-local": ("nafnet", SMALL_UNET | {"local": True, "train_size": (16, 16)}),
     "baseline": ("baseline", SMALL_UNET | {"expand": 2}),
     "plainnet": ("plainnet", SMALL_UNET | {"width": 5}),
+    "plainnet-norm": ("plainnet", SMALL_UNET | {"norm": True}),
+    "diffir-constant": ("diffir", SMALL_DIFFIR | {"stage": 0}),
     "diffir-x4": ("diffir", SMALL_DIFFIR | {"timesteps": 3}),
     "diffir-x2": ("diffir", SMALL_DIFFIR | {"scale": 2, "bias": True, "factor": 1.7}),
     "diffir-x1": ("diffir", SMALL_DIFFIR | {"scale": 1, "denoiser": 3, "heads": (1, 1, 2, 4)}),
@@ -126,7 +128,7 @@ class TestEveryModel:
     def test_official_files_rebuild_it(self, name, tmp_path):
         model = build(name)
         state = dict(model.state_dict())
-        if name.startswith("diffir"):  # an official file holds the schedule and a second name for every weight
+        if hasattr(model, "diffusion"):  # an official file holds the schedule and a second name for every weight
             state |= {f"diffusion.model.{k.removeprefix('denoise.')}": v for k, v in state.items() if "denoise" in k}
             state |= {"diffusion.betas": model.diffusion.betas, "diffusion.alphas_cumprod": torch.zeros(9)}
         torch.save({"params": {"module." + key: value for key, value in state.items()}}, tmp_path / "official.pth")
@@ -198,7 +200,7 @@ def test_spandrel_computes_the_same(name):
     """An independent reader of official checkpoints rebuilds the network and gives the same image."""
     from spandrel import ModelLoader
 
-    from rvlib.models.swinir import shift_mask
+    from rvlib.models.windows import shift_mask
 
     model = build(name)
     state = dict(model.state_dict())
@@ -276,7 +278,7 @@ def test_swinir_starts_as_bilinear_interpolation():
 
 def as_official(model):
     """A SwinIR state with the buffers that follow from the sizes, as official files hold them."""
-    from rvlib.models.swinir import shift_mask
+    from rvlib.models.windows import shift_mask
 
     state = dict(model.state_dict())
     for name, layer in model.named_modules():

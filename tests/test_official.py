@@ -129,7 +129,7 @@ def test_same_numbers_at_full_size(name):
 
 
 def test_swinirs_buffers_and_intermediate_features():
-    from rvlib.models.swinir import shift_mask
+    from rvlib.models.windows import shift_mask
 
     model, stored = filled("swinir_pixelshuffle_x2"), tensors("swinir_pixelshuffle_x2")
     attention = model.layers[0].residual_group.blocks[1].attn

@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from test_fetch import server  # noqa: F401  (a fixture)
 
 import rvlib
-from rvlib import cli, download, official
+from rvlib import cli, download, official, photos
 from rvlib.models import METHODS
 
 SMALL = {"embed": 12, "depths": (2,), "heads": (2,), "window": 4, "scale": 2}
@@ -234,7 +235,7 @@ import sys
 from pathlib import Path
 from rvlib import download, official
 official.TABLE, download.CHUNK = Path(sys.argv[1]), 1000
-official.listed()["official/swinir-toy-x2"].fetch(progress=False)
+official.listed()["official/swinir-toy-x2"].fetch()
 """
 
 
@@ -335,6 +336,27 @@ def test_weights_are_fetched_ahead_listed_and_counted(shelf, monkeypatch, capsys
     assert str(shelf.cache.parent) in said
 
 
+def test_evaluate_calls_them_official(shelf, tmp_path, monkeypatch, capsys):
+    photos.write(tmp_path / "photos/coffee.png", photos.sample("coffee")[:32, :32])
+    words = ["--model", "official/swinir-toy-x2", "--reference", str(tmp_path / "photos")]
+    assert "| official weights |" in command(monkeypatch, capsys, "evaluate", *words)
+
+
+def test_the_name_of_official_weights_says_what_they_are_measured_with(shelf, tmp_path, monkeypatch, capsys):
+    network = saved(rvlib.create("swinir", task="denoising", upsampler="none", **SMALL | {"scale": 1}))
+    shelf.files["/noise.pth"] = network
+    facts = {"task": "denoising", "scale": 1, "url": f"{shelf.address}/noise.pth"}
+    shelf.lists(*(row(f"toy-{level}", f"{level}.pth", network, **facts) for level in (5, 25)))
+    photos.write(tmp_path / "in/photo.png", np.full((40, 40, 3), 128, np.uint8))
+    measured = []
+    for level in (5, 25):
+        words = ["evaluate", "--model", f"official/toy-{level}", "--reference", str(tmp_path / "in")]
+        command(monkeypatch, capsys, *words, "-o", str(tmp_path / "rows.csv"))
+        measured.append(float((tmp_path / "rows.csv").read_text().splitlines()[1].split(",")[4]))
+    assert measured[0] == pytest.approx(34.2, abs=1), "20 log(255 / 5)"
+    assert measured[1] == pytest.approx(20.2, abs=1)
+
+
 def test_models_lists_each_name_as_one_types_it(monkeypatch, capsys):
     said = command(monkeypatch, capsys, "models")
     for name in (*official.listed(), *rvlib.released()):
@@ -352,8 +374,7 @@ def test_the_table_is_sound():
     for name, each in listed.items():
         assert name.startswith("official/")
         assert official.find(name) is each
-        assert each.method in METHODS
-        assert each.method in official.CITATIONS
+        assert METHODS[each.method].paper
         assert each.task in (*official.READ, "inpainting")
         assert each.page.startswith("https://")
         assert each.licence

@@ -1,16 +1,18 @@
 """One way in, one way out: over formats, depths, channels, turns and what belongs to a photo, against plain readers."""
 
+import contextlib
 import itertools
+import os
 import struct
 
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import EpsImagePlugin, ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 import rvlib
 from rvlib import metadata, originals, photos
-from rvlib.degrade import imresize
+from rvlib.degrade import imresize, resize_photo
 from rvlib.metadata import HEIGHT, ORIENTATION, WIDTH
 from rvlib.originals import Original
 
@@ -226,6 +228,42 @@ def test_smaller_copies_and_previews_are_no_pages(tmp_path):
     assert camera.notes == ["the other pictures in a camera's JPEG are left out"]
 
 
+def test_a_mask_is_no_page_and_no_fault(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "masked.tif") as file:
+        file.write(RGB, photometric="rgb")
+        file.write(RGB[..., 0] > 99, subfiletype=4, photometric="mask")
+    assert np.array_equal(originals.read(tmp_path / "masked.tif").image, RGB)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_layouts_of_eight_bits_that_pillow_does_not_know(tmp_path, channels):
+    """A big-endian BigTIFF; floats and 8 bits of a compression that is not here name it."""
+    shown = MODES[("L", "LA", "RGB", "RGBA")[channels - 1]]
+    meaning = {"photometric": "rgb" if channels > 2 else "minisblack", "planarconfig": "contig"}
+    meaning |= {"extrasamples": ["unassalpha"]} if channels in (2, 4) else {}
+    tifffile.imwrite(tmp_path / "in.tif", shown, byteorder=">", bigtiff=True, **meaning)
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(tmp_path / "in.tif")
+    read = originals.read(tmp_path / "in.tif")
+    assert read.image.dtype == np.uint8
+    assert np.array_equal(read.image[..., 1], shown if channels == 1 else shown[..., 0 if channels == 2 else 1])
+    assert (read.alpha is None) == (channels in (1, 3))
+    assert read.alpha is None or np.array_equal(read.alpha, ALPHA)
+    assert np.array_equal(photos.read(tmp_path / "in.tif"), originals.eight_bits(read))
+    with tifffile.TiffFile(tmp_path / "in.tif", mode="r+") as file:
+        file.pages[0].tags["Compression"].overwrite(34887)
+    for reader in (originals.read, photos.read):
+        with pytest.raises(rvlib.UserError, match="has 8 bits compressed with LERC, which cannot be unpacked"):
+            reader(tmp_path / "in.tif")
+
+
+def test_what_pillow_reads_in_eight_bits_is_said(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "in.jp2", irreversible=False)
+    read = originals.read(tmp_path / "in.jp2")
+    assert np.array_equal(read.image, RGB)
+    assert read.notes == ["JPEG2000 is read with 8 bits per colour"]
+
+
 def test_pages_that_never_end_are_not_waited_for(tmp_path, monkeypatch):
     """Damaged pointers make a chain of millions of pages, each of which parses."""
     tifffile.imwrite(tmp_path / "in.tif", DEEP[..., :3], photometric="rgb")
@@ -431,10 +469,13 @@ def test_under_a_cut_out_lies_the_nearest_visible_colour():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize(("height", "scale"), [(1, 2), (255, 2), (256, 3), (257, 2), (515, 4)])
-def test_enlarging_in_strips_is_enlarging(height, scale, dtype):
-    image = NOISE.integers(0, np.iinfo(dtype).max, (height, 5)).astype(dtype)
-    assert np.array_equal(originals.enlarge(image, scale), imresize(image, scale))
+@pytest.mark.parametrize(
+    ("height", "factor"), [(1, 2), (255, 2), (256, 3), (257, 2), (515, 4), (700, 0.5), (1111, 0.37), (300, 1 / 97)]
+)
+def test_resizing_some_rows_at_a_time_is_resizing(height, factor, dtype):
+    for shape in ((height, 50), (height, 9, 3)):
+        image = NOISE.integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+        assert np.array_equal(resize_photo(image, factor), imresize(image, factor))
 
 
 # Images of Pillow -----------------------------------------------------------------------------------------------------
@@ -473,11 +514,32 @@ def test_an_image_of_32_bit_integers_is_refused():
 def test_the_reason_is_said(tmp_path):
     (tmp_path / "photo.png").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     cases = {
-        "photo.png": "is HEIC.*pillow-heif",
+        "photo.png": "is HEIC, which is not read here",
         "x" * 300 + ".png": "name",
         "none.png": "does not exist",
-        ".": "folder",
+        ".": "is a folder",
+        "loop.png": "is a link that leads to no file",
+        "empty.png": "is empty",
+        "pipe.png": "is a pipe or device",
     }
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "empty.png").touch()
+    os.mkfifo(tmp_path / "pipe.png")
     for name, message in cases.items():
         with pytest.raises(rvlib.UserError, match=message):
             originals.read(tmp_path / name)
+
+
+def test_no_program_is_started_for_a_photo(tmp_path, monkeypatch):
+    """Pillow hands a PostScript file to Ghostscript, whatever its name ends in."""
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *words, **_: started.append(words))
+    Image.fromarray(RGB).save(tmp_path / "photo.png", "EPS")
+    with Image.open(tmp_path / "photo.png") as image, contextlib.suppress(Exception):
+        image.load()
+    assert started, "this test can fail"
+    started.clear()
+    for read in (originals.read, photos.read):
+        with pytest.raises(rvlib.UserError, match="its format is unknown"):
+            read(tmp_path / "photo.png")
+    assert not started

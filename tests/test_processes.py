@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import pytest
@@ -26,7 +27,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 def start(folder, *words, number=2, **environment):
     """Run the program in so many processes; torchrun is what makes them several."""
     launcher = [*TORCHRUN, str(number)] if number > 1 else []
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"} | environment
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     command = [sys.executable, *launcher, str(PROGRAM), *words]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode or f"{number} processes" in done.stdout
@@ -160,6 +161,15 @@ def test_accumulate_cuts_the_share_of_a_process():
         Training(
             rvlib.create("fsrcnn"), Pixelwise(mse), patches, Settings(steps=1, batch_size=8, accumulate=4), Process()
         )
+
+
+def test_processes_that_would_each_train_alone_are_refused(monkeypatch):
+    for name, value in (("TORCHELASTIC_RUN_ID", "none"), ("WORLD_SIZE", "2")):
+        processes.check_together(mock.Mock(num_processes=1))
+        monkeypatch.setenv(name, value)
+    processes.check_together(mock.Mock(num_processes=2))
+    with pytest.raises(UserError, match="2 processes were started, and each would train alone"):
+        processes.check_together(mock.Mock(num_processes=1))
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):

@@ -3,15 +3,16 @@
 import pytest
 
 import rvlib
-from rvlib import profiles, recipes
+from rvlib import recipes, study
+from rvlib.study import profiles
 
 
 @pytest.mark.parametrize("profile", ["laptop", "release", "paper"])
-@pytest.mark.parametrize("method", profiles.SECTIONS)
+@pytest.mark.parametrize("method", [name for name, recipe in recipes.RECIPES.items() if recipe.sections])
 def test_each_method_has_its_settings_in_each_profile(profile, method):
     found = profiles.settings(profile, method)
     assert found["steps"] >= 1
-    assert found.keys() <= {*recipes.Settings.__dataclass_fields__, "patch_size", "arguments", "loss", "scale"}
+    assert found.keys() <= profiles.CHOICES | {"arguments"}
 
 
 def test_another_section():
@@ -33,3 +34,15 @@ def test_values_are_what_they_look_like():
     for wrong in ("steps", "=3", "depths=[1"):
         with pytest.raises(rvlib.UserError, match="--set"):
             profiles.assignments([wrong], "--set")
+
+
+def test_deblurring_may_train_on_pairs_of_its_own(tmp_path, monkeypatch):
+    for place in ("GoPro/train/reference", "GoPro/train/degraded", "DIV2K/train/reference", "Flickr2K/train/reference"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "a.png").touch()
+    monkeypatch.setattr(study, "data", lambda _: tmp_path)
+    pairs = profiles.training_photos("paper", "diffir-s2", "diffir.deblurring")
+    assert list(pairs["references"]) == list(pairs["degraded"]) == ["GoPro/a"]
+    whole = profiles.training_photos("paper", "diffir-s2")
+    assert list(whole["references"]) == ["DIV2K/a", "Flickr2K/a"]
+    assert not whole["degraded"]

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import rvlib
-from rvlib import UserError
-from rvlib.study import figures, report, tables
+from rvlib import UserError, compare, files
+from rvlib.study import audit, figures, provenance, readme, report, tables
 
 SUPER_RESOLUTION, DEBLURRING = "compare_super_resolution", "compare_deblurring"
 
@@ -45,15 +45,19 @@ def test_markdown_and_csv(rows, tmp_path):
     tables.write(means, tmp_path / "means", tables.rank(means))
     assert pd.read_csv(tmp_path / "means.csv")["psnr_y_crop4"].tolist() == [26.0, 27.125, 29.0, 28.25, 30.5, 29.0]
     lines = (tmp_path / "means.md").read_text().splitlines()
-    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == list(means.columns)
+    shown = [column for column in means if not column.endswith((tables.HALF, tables.TIED))]
+    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == shown
     values = [line.split("|")[4].strip() for line in lines[2:]]
-    assert values == ["26.00", "<ins>27.12</ins>", "**29.00**", "28.25", "**30.50**", "<ins>29.00</ins>"]
+    assert values[:4] == ["26.00", "<ins>27.12</ins>", "**29.00**", "28.25 ± 0.25"], "one photo has no interval"
+    assert values[4:] == ["**30.50 ± 0.50**", "<ins>29.00 ± 0.00</ins>"]
 
 
 def test_claims_are_labelled_and_only_for_the_sets_asked_for():
     claims = tables.claims(["Set5"])
     assert set(claims["set"]) == {"Set5"}
-    assert set(claims["label"]) <= set(tables.LABELS)
+    published = claims["label"].str.startswith("published: ")
+    assert set(claims["label"][~published]) <= set(tables.LABELS)
+    assert {"published: SwinIR, table 3 (light)", "published: CARN, table 1"} <= set(claims["label"][published])
     assert len(tables.claims(["samples"])) == 0
 
 
@@ -80,13 +84,14 @@ def test_the_page_needs_no_other_file(rows, tmp_path):
     section = {"title": "A & B", "text": "1 < 2", "parts": parts}
     report.render([section], tmp_path / "index.html", profile="laptop", commit="abc", protocol="Y")
     page = (tmp_path / "index.html").read_text()
-    assert "<b>30.50</b>" in page
-    assert "<u>29.00</u>" in page
+    assert "<b>30.50 ± 0.50</b>" in page
+    assert "<u>29.00 ± 0.00</u>" in page
     assert '<th scope="col" class="number">psnr_y_crop4 ↑</th>' in page
     assert "A &amp; B" in page
     assert "crops &lt;of&gt; a photo" in page
-    assert "data:image/png;base64," in page
+    assert "data:image/webp;base64," in page
     assert "http" not in page.replace("http-equiv", "")
+    assert (rvlib.ROOT / "rvlib/study/report.js").read_text().strip() in page, "the page's only script is its own"
     assert "default-src 'none'; img-src data:" in page
 
 
@@ -108,6 +113,8 @@ def folder(tmp_path):
             "lpips_alex_rgb_crop0": lpips + place / 100,
             "seconds": 0.01,
             "weights": method,
+            "recipe": {"bicubic": ""}.get(method, method),
+            "parameters": {"fsrcnn": 12_809}.get(method, 7),
         }
         for place, name in enumerate(("Set14", "Set5", "Urban100"))
         for photo, (method, (psnr, lpips)) in itertools.product("ab", LEVELS.items())
@@ -134,12 +141,13 @@ def edit(folder, change):
 
 def shown(folder):
     """Everything that is made from the rows, as lines: the tables, the audit, the README."""
-    claims = tables.claims(["Set5", "Set12", "Set14", "Urban100", "GoPro"])
-    enlarged, deblurred = (tables.measured(folder / name) for name in (SUPER_RESOLUTION, DEBLURRING))
+    claims = tables.claims(audit.SETS)
+    rows = [tables.measured_rows(folder / name) for name in (SUPER_RESOLUTION, DEBLURRING)]
+    enlarged, deblurred = map(tables.means, rows)
     made = {"table 1": enlarged, "table 3": enlarged, "table 4": deblurred}
     made = {name: tables.audited(name, means, tables.put_right(claims)) for name, means in made.items()}
-    made["audit"] = (tables.verdicts(pd.concat([enlarged, deblurred]), claims), None)
-    report.write_results(folder / "README.md", folder)
+    made["audit"] = (audit.verdicts(rows, claims), None)
+    readme.write_results(folder / "README.md", folder)
     lines = {name: report.table_html(*table, caption=name).splitlines() for name, table in made.items()}
     return {**lines, "README": (folder / "README.md").read_text().splitlines()}
 
@@ -152,23 +160,24 @@ def changed(before, after):
 
 def cells(line):
     return [re.sub("<.*?>", "", cell) for cell in re.findall(r"<td.*?>(.*?)</td>", line)] or [
-        cell.strip() for cell in line.strip("|").split("|")
+        re.sub(r"\[(.*)\]\(http.*\)", r"\1", cell.strip()) for cell in line.strip("|").split("|")
     ]
 
 
 def test_one_row_changes_its_tables_the_readme_and_the_verdict_and_nothing_else(folder):
     before = shown(folder)
     one = lambda rows: (rows["set"] == "Set14") & (rows["method"] == "fsrcnn") & (rows["photo"] == "b")  # noqa: E731
-    edit(folder, lambda rows: rows.assign(psnr_y_crop4=rows["psnr_y_crop4"].mask(one(rows), 27.95)))
+    edit(folder, lambda rows: rows.assign(psnr_y_crop4=rows["psnr_y_crop4"].mask(one(rows), 26.95)))
     news = changed(before, shown(folder))
-    mean = "27.10"  # of 26.25 and 27.95
-    assert [cells(line) for line in news["table 1"]] == [["Set14", "FSRCNN", "this run", mean, "0.7000", "0.01"]]
+    mean = "26.60 ± 0.35"  # of 26.25 and 26.95
+    assert [cells(line)[:4] for line in news["table 1"]] == [["Set14", "FSRCNN", "this run", mean]]
     assert [cells(line)[:3] for line in news["table 3"]] == [["FSRCNN", "this run", mean]]
-    assert [cells(line)[:3] for line in news["README"]] == [["FSRCNN", "released weights", mean]]
+    assert [cells(line)[:4] for line in news["README"]] == [["FSRCNN", "this run", "–", mean]]
     assert news["table 4"] == []
     first, second = (cells(line) for line in news["audit"])
-    assert first[:7] == ["report table 1", "Set14", "FSRCNN", "PSNR", "27.30", mean, "reproduced"]
-    assert second[:7] == ["report table 3", "Set14", "FSRCNN", "PSNR", "25.98", mean, "contradicts"]
+    assert first[:6] == ["audited report, table 1", "Set14", "FSRCNN", "PSNR", "27.30", "26.60"]
+    assert second[:6] == ["audited report, table 3", "Set14", "FSRCNN", "PSNR", "25.98", "26.60"]
+    assert first[8].endswith("-0.70 dB here") and second[8].endswith("+0.62 dB here"), "each number has its own reason"
 
 
 def test_a_deleted_benchmark_is_not_measured(folder):
@@ -181,12 +190,10 @@ def test_a_deleted_benchmark_is_not_measured(folder):
     assert all("not measured" not in line[4] for line in ours if line[0] != "DiffIR")
     ours = [cells(line) for line in after["table 1"] if "Set14" in line and ("this run" in line or "input" in line)]
     assert [line[3:] for line in ours] == [["not measured"] * 3] * 2
-    assert {cells(line)[5] for line in after["audit"] if '<td class="text">Set14' in line} == {"not measured"}
-    start = next(index for index, line in enumerate(after["README"]) if line.startswith("| method"))
-    lines = itertools.takewhile(lambda line: line.startswith("|"), after["README"][start + 2 :])
-    ours = [cells(line) for line in lines if "released weights" in line or "input" in line]
-    assert len(ours) == 5
-    assert all(line[2:4] == ["not measured"] * 2 for line in ours)
+    lines = [cells(line) for line in after["audit"] if '<td class="text">Set14' in line]
+    assert {line[5] for line in lines} == {"not measured"}
+    ours = [cells(line) for line in after["README"] if line.startswith("|") and "bicubic input" in line]
+    assert [line[3:5] for line in ours] == [["–", "–"]]
     assert "26.50" in "\n".join(before["table 3"])
     assert "26.50" not in "\n".join(itertools.chain(*after.values()))
 
@@ -202,6 +209,18 @@ def test_without_any_measurement_only_claims_have_numbers(folder):
     assert any("27.73" in line for line in after["README"])
 
 
+def test_the_readme_is_ordered_by_quality_and_marks_what_differs(folder):
+    shown(folder)
+    lines = [line for line in (folder / "README.md").read_text().splitlines() if line.startswith("|")]
+    enlarged = [cells(line) for line in lines[2 : lines.index(next(x for x in lines if "GoPro" in x))]]
+    values = [float(re.match(r"[^\d]*([\d.]+)", line[3])[1]) for line in enlarged if line[3] != "–"]
+    assert values == sorted(values, reverse=True) and len(values) > 6
+    labels = {(line[0], line[1]) for line in enlarged}
+    assert {("SRGAN", "this run (GAN)"), ("SRGAN", "published: SRGAN, table 2 (GAN)")} <= labels
+    assert any("NAFNet" in line and "(TLC)" in line for line in lines)
+    assert not any("claim" in line for line in lines), "claims are the audit's"
+
+
 def test_the_readme_keeps_what_is_not_results(folder):
     shown(folder)
     text = (folder / "README.md").read_text()
@@ -212,7 +231,7 @@ def test_the_readme_keeps_what_is_not_results(folder):
     assert (folder / "README.md").read_text() == text, "twice is the same as once"
     (folder / "README.md").write_text("no place")
     with pytest.raises(UserError, match="no place for the results"):
-        report.write_results(folder / "README.md", folder)
+        readme.write_results(folder / "README.md", folder)
     assert (folder / "README.md").read_text() == "no place"
 
 
@@ -222,15 +241,73 @@ def test_best_and_second_are_marked_among_measured_rows_only(folder):
     assert "Set14 PSNR" in places and "method" not in places
     marks = cells.join(places.add_suffix(" place")).set_index(["method", "label"])
     for column, best, second in (
-        ("Set14 PSNR", ("SwinIR", "28.00"), ("SRGAN", "27.50")),
-        ("Set14 LPIPS", ("SRGAN", "0.2100"), ("SwinIR", "0.2500")),
+        ("Set14 PSNR", ("SwinIR", "28.00 ± 0.25"), ("SRGAN", "27.50 ± 0.25")),
+        ("Set14 LPIPS", ("SRGAN", "0.2100 ± 0.0000"), ("SwinIR", "0.2500 ± 0.0000")),
     ):
-        for place, (method, value) in ((1, best), (2, second)):
+        for place, (method, value) in ((tables.BEST, best), (tables.SECOND, second)):
             assert marks.loc[marks[f"{column} place"] == place, column].to_dict() == {(method, "this run"): value}
     assert marks.loc[("DiffIR", "report's claim, table 3"), "Set14 LPIPS"] == "0.1117", "lower, and not ranked"
     text = tables.markdown(cells, places)
-    assert "**28.00**" in text and "<ins>27.50</ins>" in text
-    assert "**0.2100**" in text and "<ins>0.2500</ins>" in text
+    assert "**28.00 ± 0.25**" in text and "<ins>27.50 ± 0.25</ins>" in text
+    assert "**0.2100 ± 0.0000**" in text and "<ins>0.2500 ± 0.0000</ins>" in text
+
+
+def test_the_input_is_ranked_and_what_is_worse_or_level_says_so(rows):
+    rows = rows[rows["set"] == "Set5"]
+    level = rows[rows["method"] == "fsrcnn"].assign(method="swinir", psnr_y_crop4=[31.0, 29.9])
+    worse = rows[rows["method"] == "fsrcnn"].assign(method="srgan", psnr_y_crop4=[27.0, 28.0])
+    means = tables.means(pd.concat([rows, level, worse])).set_index("method", drop=False)
+    places = tables.rank(means)["psnr_y_crop4"]
+    assert places.to_dict() == {"bicubic": 0, "fsrcnn": tables.BEST, "srgan": tables.WORSE, "swinir": tables.LEVEL}
+    text = tables.markdown(means.reset_index(drop=True), tables.rank(means).reset_index(drop=True))
+    assert "27.50 ± 0.50 ▼" in text and "30.45 ± 0.55 ≈" in text
+    only = tables.means(pd.concat([rows[rows["method"] == "bicubic"], worse])).set_index("method", drop=False)
+    assert tables.rank(only)["psnr_y_crop4"].to_dict() == {"bicubic": tables.BEST, "srgan": tables.WORSE}
+
+
+def test_neighbours_are_compared_on_the_same_photos(rows):
+    other = rows[rows["method"] == "fsrcnn"].assign(method="swinir", psnr_y_crop4=[31.0, 29.9, 28.0])
+    found = tables.differences(pd.concat([rows, other])).set_index(["set", "better", "than"])
+    first = found.loc[("Set5", "FSRCNN, this run", "SwinIR, this run")]
+    assert first["difference"] == "+0.05 (-1.00 to +1.10)"  # -1 and 1.1
+    assert (first["photos"], first["won"], first["verdict"]) == (2, 1, "cannot be told apart")
+    second = found.loc[("Set5", "SwinIR, this run", "bicubic input")]
+    assert (second["difference"], second["verdict"]) == ("+2.20 (+1.40 to +3.00)", "told apart")
+    assert "Set14" not in found.index, "one photo decides nothing"
+
+
+def test_no_sentence_contradicts_its_table():
+    """The rows that ship: what the README prints in bold is the best of all measured rows, the input among them."""
+    release = rvlib.ROOT / "reports" / "release"
+    for comparison, (_, sets, columns, _) in readme.TABLES.items():
+        rows = pd.read_csv(release / comparison / "rows.csv")
+        means = rows[rows["set"].isin(sets)].groupby(["set", "method", "label"], as_index=False).mean(numeric_only=True)
+        layout, places = readme.results(rows, comparison)
+        for name, column in itertools.product(means["set"].unique(), columns):
+            part, sign = means[means["set"] == name], -1 if column.startswith("lpips") else 1
+            title = f"{name} {'LPIPS' if sign < 0 else 'PSNR'}"
+            best = part.loc[(sign * part[column]).idxmax()]
+            (shown,) = layout.loc[places[title] == tables.BEST, "method"]
+            assert shown == tables.NAMES.get(best["method"], best["method"])
+            given = part.loc[part["label"].str.endswith("input"), column].item()
+            worse = part.loc[sign * part[column] < sign * given, "method"].map(tables.NAMES)
+            assert set(layout.loc[places[title] == tables.WORSE, "method"]) == set(worse)
+        for each in tables.gains(rows, columns[0]).itertuples():
+            part = means[means["set"] == each.set]
+            given = part.loc[part["label"].str.endswith("input"), columns[0]]
+            if len(given):
+                assert each.gain.mean == pytest.approx(part[columns[0]].max() - given.item())
+
+
+def test_every_measured_row_that_ships_can_be_followed():
+    for comparison in (SUPER_RESOLUTION, DEBLURRING):
+        rows = pd.read_csv(rvlib.ROOT / "reports/release" / comparison / "rows.csv")
+        assert set(provenance.FACTS) <= set(rows)
+        assert set(rows["label"]) <= {"bicubic input", "blurry input", "released weights"}
+        assert rows[["protocol", "data", "commit", "date"]].notna().all(axis=None)
+        for name, part in rows[rows["label"] == "released weights"].groupby("weights"):
+            assert set(part["sha256"]) == {files.sha256(rvlib.ROOT / "weights" / f"{name}.safetensors")}
+            assert len(part["recipe"].unique()) == len(part["parameters"].unique()) == 1
 
 
 def test_table_1_has_its_sets_as_rows_and_keeps_the_places(folder):
@@ -241,7 +318,7 @@ def test_table_1_has_its_sets_as_rows_and_keeps_the_places(folder):
     both = cells.join(places.add_suffix(" place"))
     best = both[both["PSNR place"] == 1].set_index("set")["PSNR"].to_dict()
     assert best == dict(both[both["label"] == "this run"].set_index("set")["PSNR"].drop("Set12"))
-    assert set(both.loc[both["PSNR place"] == 2, "PSNR"]) == {"25.00"}
+    assert set(both.loc[both["PSNR place"] == tables.WORSE, "PSNR"]) == {"25.00 ± 0.00"}, "the input has 26 to 28 dB"
 
 
 def test_released_weights_and_this_run_have_their_own_rows(folder):
@@ -256,7 +333,7 @@ def test_released_weights_and_this_run_have_their_own_rows(folder):
     assert labels["FSRCNN"][-2:] == ["this run", "released weights"]
     values = table.set_index(["method", "label"])["Set14 PSNR"]
     assert values["SRGAN", "released weights"] == "not measured"
-    assert values["FSRCNN", "released weights"] == "26.50"
+    assert values["FSRCNN", "released weights"] == "26.50 ± 0.25"
 
 
 def test_table_4_put_right_is_what_was_published(folder):
@@ -265,42 +342,161 @@ def test_table_4_put_right_is_what_was_published(folder):
     values = table.set_index(["method", "label"])[["GoPro PSNR", "GoPro SSIM"]].T
     assert values["NAFNet", "report's claim, table 4"].tolist() == ["33.69", "0.9670"]
     assert values["DiffIR", "report's claim, table 4"].tolist() == ["33.20", "0.9630"]
-    for method in ("NAFNet", "DiffIR"):
-        assert values[method, f"published: {method}"].equals(values[method, "report's claim, table 4"])
+    for method, source in (("NAFNet", "NAFNet, abstract and GoPro (TLC)"), ("DiffIR", "DiffIR, deblurring")):
+        assert values[method, f"published: {source}"].equals(values[method, "report's claim, table 4"])
 
 
 def test_every_claimed_number_has_a_verdict_and_a_reason(folder):
-    claims = tables.claims(["Set5", "Set12", "Set14", "Urban100", "GoPro"])
-    audit = tables.verdicts(tables.measured(folder / SUPER_RESOLUTION), claims)
-    printed = claims[claims["label"].str.startswith("report")].select_dtypes("number").notna().sum().sum()
-    assert len(audit) == printed
-    known = {"reproduced", "published elsewhere", "contradicts", "cannot be checked here"}
-    assert set(audit["verdict"]) <= known
-    assert audit["reason"].str.len().min() > 10
-    verdicts = audit.set_index(["source", "set", "method", "measure"])["verdict"]
-    assert verdicts["report table 3", "Set14", "SRGAN", "LPIPS"] == "published elsewhere"
-    assert verdicts["report table 1", "Set5", "FSRCNN", "SSIM"] == "cannot be checked here"
-    assert (verdicts["report table 4"] == "contradicts").all()
+    claims = tables.claims(audit.SETS)
+    found = audit.verdicts([tables.measured_rows(folder / SUPER_RESOLUTION)], claims)
+    ours = claims[claims["label"].str.startswith("report")].drop(columns="parameters")
+    assert len(found) == ours.select_dtypes("number").notna().sum().sum()
+    assert set(found["verdict"]) <= set(audit.VERDICTS)
+    assert found["reason"].str.len().min() > 10
+    verdicts = found.set_index(["source", "set", "method", "measure"])["verdict"]
+    assert verdicts["audited report, table 3", "Set14", "SRGAN", "LPIPS"] == "published elsewhere"
+    assert verdicts["audited report, table 1", "Set5", "FSRCNN", "SSIM"] == "contradicts"
+    assert (verdicts["audited report, table 4"] == "contradicts").all()
+
+
+def test_every_source_is_in_the_bibliography():
+    known, claims = tables.references(), pd.read_csv(tables.CLAIMS)
+    cited = [*claims["source"], *pd.read_csv(audit.FOLDER / "audit.csv")["cites"].dropna(), *audit.errata()["cites"]]
+    assert set(cited) - {"", "audited"} <= set(known.index)
+    assert known.loc[known["link"] == "", "number"].tolist() == ["15"], "one of the report's was not found"
+    numbers = {number for each in known["number"] if each for number in each.split(", ")}
+    assert numbers == {str(number) for number in range(1, 18)}
+    assert known.loc[known["link"] != "", "link"].str.match(r"https://(doi\.org/10\.|github\.com/)").all()
+
+
+def test_what_is_published_elsewhere_has_its_twin_among_the_published_values():
+    claims = tables.claims(audit.SETS)
+    long = claims.melt(["set", "method", "label"], [c for c in claims if tables.measures.find(c)], "measure").dropna()
+    is_published = long["label"].str.startswith("published")
+    values = set(long[is_published][["set", "method", "measure", "value"]].itertuples(index=False, name=None))
+    known = pd.read_csv(audit.FOLDER / "audit.csv")
+    both = known[known["verdict"] == "published elsewhere"].merge(long, on=["label", "set", "method", "measure"])
+    copies = both[both["cites"] == "xia2023diffir"]
+    assert len(copies) == 8
+    assert set(copies[["set", "method", "measure", "value"]].itertuples(index=False, name=None)) <= values
+
+
+@pytest.mark.parametrize(("psnr", "ssim", "recipe", "expected"), [
+    (27.30, 0.7310, "fsrcnn", ["reproduced", "reproduced"]),
+    (27.38, 0.7350, "fsrcnn", ["reproduced", "reproduced"]),
+    (27.30, 0.7569, "fsrcnn", ["contradicts", "contradicts"]),
+    (27.30, 0.7310, "srgan", ["contradicts", "contradicts"]),
+])  # fmt: skip
+def test_a_row_is_reproduced_only_as_a_whole_and_by_the_same_experiment(folder, psnr, ssim, recipe, expected):
+    def change(rows):
+        mine = (rows["set"] == "Set14") & (rows["method"] == "fsrcnn")
+        rows["psnr_y_crop4"] = rows["psnr_y_crop4"].mask(mine, psnr)
+        return rows.assign(ssim_y_crop4=rows["ssim_y_crop4"].mask(mine, ssim), recipe=rows["recipe"].mask(mine, recipe))
+
+    edit(folder, change)
+    found = audit.verdicts([tables.measured_rows(folder / SUPER_RESOLUTION)], tables.claims(["Set14"]))
+    mine = found[(found["source"] == "audited report, table 1") & (found["measure"] != "seconds")]
+    assert mine["verdict"].tolist() == expected
+    assert set(mine["network and objective"]) == {"the same" if recipe == "fsrcnn" else "another"}
 
 
 @pytest.mark.parametrize(
-    ("measure", "here", "published", "stated", "expected"),
+    ("measure", "here", "same", "agreed", "stated", "expected"),
     [
-        ("psnr_y_crop4", 30.2, True, "contradicts", "reproduced"),
-        ("psnr_y_crop4", 30.4, True, "contradicts", "published elsewhere"),
-        ("psnr_y_crop4", float("nan"), False, "published elsewhere", "published elsewhere"),
-        ("ssim_y_crop4", float("nan"), False, "published elsewhere", "cannot be checked here"),
-        ("ssim_y_crop4", 30.2, False, "contradicts", "contradicts"),
-        ("seconds", 30.0, False, "published elsewhere", "cannot be checked here"),
+        ("psnr_y_crop4", 30.05, True, True, "contradicts", "reproduced"),
+        ("psnr_y_crop4", 30.05, True, False, "published elsewhere", "published elsewhere"),
+        ("psnr_y_crop4", 30.05, True, False, "cannot be checked here", "not reproduced"),
+        ("psnr_y_crop4", 30.05, False, True, "published elsewhere", "published elsewhere"),
+        ("psnr_y_crop4", float("nan"), True, False, "cannot be checked here", "cannot be checked here"),
+        ("seconds", 30.0, True, True, "cannot be checked here", "cannot be checked here"),
     ],
 )
-def test_the_rule_of_the_audit(measure, here, published, stated, expected):
+def test_the_rule_of_the_audit(measure, here, same, agreed, stated, expected):
     claim = SimpleNamespace(
-        measure=measure, value=30.0, here=here, published=published, verdict=stated, reason="the row's own reason"
+        measure=measure, value=30.0, here=here, same=same, agreed=agreed, verdict=stated, reason="its own reason"
     )
-    verdict, reason = tables.verdict(claim)
+    verdict, reason = audit.verdict(claim)
     assert verdict == expected
-    assert (reason == claim.reason) == (expected != "reproduced" and measure != "seconds")
+    assert ("+0.05 dB" in reason) == (same and here == 30.05), "what was measured is said wherever it was the same"
+
+
+def test_the_page_shows_what_other_profiles_measured_where_this_one_has_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(rvlib, "ROOT", tmp_path)
+    given, run, ours, papers = "bicubic input", "this run", "released weights", "official weights: swinir-light-x4"
+    rows = {
+        "laptop": [("samples", given), ("samples", run), ("samples", ours)],
+        "release": [("Set5", given), ("Set5", ours), ("samples", ours), ("Set5", "this run")],
+        "official": [("Set5", given), ("Set5", papers), ("BSD100", given), ("BSD100", papers)],
+    }
+    for profile, keys in rows.items():
+        place = tmp_path / "reports" / profile / SUPER_RESOLUTION
+        place.mkdir(parents=True)
+        table = pd.DataFrame(keys, columns=["set", "label"]).assign(photo="a", method=profile, psnr_y_crop4=30.0)
+        table.to_csv(place / "rows.csv", index=False)
+    found = report.rows_beside("laptop", SUPER_RESOLUTION)
+    shown = set(found[["set", "label", "method"]].itertuples(index=False, name=None))
+    assert shown == {(*key, "laptop") for key in rows["laptop"]} | {
+        ("Set5", given, "release"),
+        ("Set5", ours, "release"),
+        ("Set5", papers, "official"),
+        ("BSD100", given, "official"),
+        ("BSD100", papers, "official"),
+    }
+    assert set(report.rows_beside("release", SUPER_RESOLUTION)["method"]) == {"release", "official"}
+    assert set(report.rows_beside("demo", SUPER_RESOLUTION)["set"]) == {"samples", "Set5", "BSD100"}
+
+
+def test_rows_are_stamped_with_where_they_come_from(tmp_path, monkeypatch):
+    rows = pd.DataFrame(
+        {
+            "set": "Set5",
+            "photo": ["a", "a"],
+            "method": ["bicubic", "fsrcnn-x4"],
+            "label": ["bicubic input", "released weights"],
+            "psnr_y_crop4": [28.0, 30.0],
+        }
+    )
+    given, ours = provenance.stamp(rows, "laptop", trained={}, degradation="Bicubic(4)").to_dict("records")
+    file = rvlib.ROOT / "weights" / "fsrcnn-x4.safetensors"
+    assert (ours["method"], ours["weights"], ours["sha256"]) == ("fsrcnn", "fsrcnn-x4", files.sha256(file))
+    assert (ours["recipe"], ours["parameters"]) == ("fsrcnn", 12_809)
+    assert given["method"] == "bicubic" and not given["weights"] and not given["sha256"]
+    assert "Bicubic(4)" in ours["protocol"] and "PSNR on luminance, 4 pixels cropped" in ours["protocol"]
+    assert re.fullmatch("Set5@[0-9a-f]{12}", ours["data"])
+    monkeypatch.setattr(provenance.study, "run_folder", lambda profile, run: tmp_path)
+    shutil.copy(file, tmp_path / "last.safetensors")
+    for profile, label in (("release", "released weights"), ("laptop", "this run")):  # a profile's own run comes first
+        assert provenance.weights_file(profile, "fsrcnn-x4", label, {"fsrcnn-x4": "x"}) == tmp_path / "last.safetensors"
+    assert provenance.weights_file("laptop", "fsrcnn-x4", "released weights", {"fsrcnn-x4": "x"}) == file
+    rows["label"] = ["bicubic input", "this run"]
+    _, run = provenance.stamp(rows, "laptop", trained={"fsrcnn-x4": "x"}, degradation="").to_dict("records")
+    for source, target in (("last", "released"), ("released", "again")):
+        provenance.write_released(tmp_path / f"{source}.safetensors", tmp_path / f"{target}.safetensors")
+        assert run["sha256"] == files.sha256(tmp_path / f"{target}.safetensors"), "that of the released file"
+
+
+def test_core_hours_count_cores_processes_and_what_came_before():
+    log = [{"step": 1, "seconds": 1800.0}, {"step": 2, "seconds": 3600.0}, {"step": 3, "seconds": None}]
+    history = [{"event": "begun", "device": "cpu", "threads": 2, "processes": 1}]
+    record = {"history": history, "log": log}
+    assert provenance.budget(record) == "2.0 core-hours"
+    assert provenance.budget({**record, "before": [record, record]}) == "6.0 core-hours"
+    assert provenance.budget({**record, "before": [{}]}) == "at least 2.0 core-hours"
+    history[0] |= {"device": "NVIDIA H100", "threads": 8, "processes": 4}
+    assert provenance.budget(record) == "4.0 GPU-hours"
+    assert provenance.budget({**record, "before": [{}]}) == "at least 4.0 GPU-hours"
+    assert provenance.budget({}) == "–"
+
+
+def test_the_crops_are_those_on_which_most_was_gained():
+    rng = np.random.default_rng(0)
+    reference = rng.integers(60, 200, (64, 64, 3), dtype=np.uint8)
+    before, after = reference.copy(), reference.copy()
+    before[16:32, 32:48] ^= 63
+    found = report.best_crops({"a": (before, after, reference)}, side=16, count=1)
+    assert found == [("a", (slice(16, 32), slice(32, 48)))]
+    line = report.side_by_side([before, after], enlarge=2)
+    assert line.shape == (128, 2 * (64 + 2 + 64), 3)
 
 
 def test_latex_has_its_own_marks(tmp_path):
@@ -315,7 +511,7 @@ def test_latex_has_its_own_marks(tmp_path):
 
 def test_tables_and_wide_figures_scroll_in_their_own_box(tmp_path):
     table = report.table_html(pd.DataFrame({"method": ["a"], "PSNR": [30.0]}), caption="Table <1>. Y.")
-    assert table.startswith('<div class="scroll" tabindex="0" role="region" aria-label="Table &lt;1&gt;">')
+    assert '<div class="scroll" tabindex="0" role="region" aria-label="Table &lt;1&gt;">' in table
     assert "<caption>Table &lt;1&gt;. Y.</caption>" in table
     assert '<th scope="col" class="number">PSNR ↑</th>' in table
     for size, scrolls in (((900, 200), True), ((300, 200), False)):
@@ -323,12 +519,22 @@ def test_tables_and_wide_figures_scroll_in_their_own_box(tmp_path):
         assert ('class="scroll"' in report.figure_html(tmp_path / "figure.png", "a strip")) is scrolls
 
 
+def test_drawings_are_embedded_as_drawings_and_photos_small(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (600, 2400, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.png")
+    text = report.figure_html(tmp_path / "photo.png", "photo")
+    assert "data:image/webp;base64," in text
+    assert len(text) < (tmp_path / "photo.png").stat().st_size / 2
+    (tmp_path / "photo.svg").write_text("<svg/>")
+    assert "data:image/svg+xml;base64," in report.figure_html(tmp_path / "photo.png", "photo")
+
+
 def test_the_slider_is_one_range_input_with_a_name():
     photo = np.zeros((6, 8, 3), np.uint8)
-    text = report.slider_html(photo, photo, "before & after")
+    text = compare.slider_html(photo, photo, "before & after")
     assert text.count("<input") == text.count('type="range"') == 1
     assert 'aria-label="before and after: before &amp; after"' in text
-    assert text.count('src="data:image/jpeg;base64,') == 2
+    assert text.count('src="data:image/webp;base64,') == 2
     assert "http" not in text
 
 

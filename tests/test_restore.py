@@ -10,7 +10,7 @@ from rvlib import photos
 from rvlib.color import rgb_to_ycbcr, ycbcr_to_rgb
 from rvlib.degrade import imresize
 from rvlib.models.base import RestorationModel
-from rvlib.restore import forward_any_size, pad, to_array, to_tensor
+from rvlib.restore import Size, forward_any_size, pad, to_array, to_tensor
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +189,143 @@ def test_a_one_channel_denoiser_restores_each_colour():
         alone = rvlib.restore(model, np.stack([photo[..., channel]] * 3, axis=-1))
         assert (np.abs(restored[..., channel].astype(int) - alone[..., 0]) <= 1).all()
     assert (restored != photo).any()
+
+
+# Sizes ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [2, 1.37, 1, 0.5, 4])
+def test_a_factor_shrinks_what_the_network_made(model, photo, factor):
+    restored = rvlib.restore(model, photo, factor=factor)
+    assert np.array_equal(restored, imresize(rvlib.restore(model, photo), factor / 4))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shape"),
+    [({"width": 100}, (67, 100)), ({"height": 100}, (100, 150)), ({"longest": 30}, (20, 30)), ({}, (160, 240))],
+)
+def test_a_side_says_the_other_one(model, photo, wanted, shape):
+    factor = Size(**wanted).of(*photo.shape[:2], model.scale)
+    assert rvlib.restore(model, photo, factor=factor).shape[:2] == shape
+
+
+@pytest.mark.parametrize("factor", [0, -2, float("nan"), float("inf"), 4.01])
+def test_factors_that_cannot_be_are_refused(model, photo, factor):
+    with pytest.raises(rvlib.UserError, match="must be positive|--twice"):
+        rvlib.restore(model, photo, factor=factor)
+
+
+@pytest.mark.parametrize("wanted", [{"width": 0}, {"height": -3}, {"longest": 10, "factor": 2}])
+def test_sizes_that_cannot_be_are_refused(wanted):
+    with pytest.raises(rvlib.UserError, match="must be positive|one of factor, longest"):
+        Size(**wanted)
+
+
+# Chains ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tile", [None, 64])
+def test_a_chain_is_one_after_the_other(model, tile):
+    """A network that sees colours, and one that sees luminance alone."""
+    torch.manual_seed(0)
+    colour = rvlib.create("nafnet", width=8, encoder=(1,), middle=1, decoder=(1,))
+    for parameter in colour.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    photo = photos.sample("coffee")[:70, :90]
+    for chain in ((colour, model), [model, colour]):
+        expected = photo
+        for each in chain:
+            expected = rvlib.restore(each, expected, tile=tile)
+        restored = rvlib.restore(chain, photo, tile=tile)
+        assert np.array_equal(restored, expected)
+        assert restored.shape == (280, 360, 3)
+    small = rvlib.restore(chain, photo, tile=tile, factor=2)
+    assert np.array_equal(small, imresize(expected, 0.5))
+
+
+def test_twice_is_sixteen_times(model, photo):
+    assert rvlib.restore([model, model], photo[:5, :6], factor=10).shape == (50, 60, 3)
+
+
+def test_an_empty_chain_is_refused(photo):
+    with pytest.raises(rvlib.UserError, match="give at least one"):
+        rvlib.restore([], photo)
+
+
+# What a user should hear of -------------------------------------------------------------------------------------------
+
+
+class Toy(RestorationModel):
+    task = "deblurring"
+    reach = 8
+
+    def __init__(self, function):
+        super().__init__()
+        self.weight, self.function = torch.nn.Parameter(torch.zeros(1)), function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def told(function, photo, **options):
+    notes = []
+    rvlib.restore(Toy(function), photo, notes=notes, **options)
+    return notes
+
+
+def blurred(x):
+    return torch.nn.functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def test_a_result_that_is_the_photo_is_said():
+    photo = photos.sample("coffee")[:96, :96]
+    assert "changed nothing" in told(lambda x: x + 1 / 255, photo)[0]
+    assert "changed nothing" in told(lambda x: x, photo.astype(np.uint16) * 257)[0]
+    assert told(lambda x: x + 3 / 255, photo) == []
+
+
+def test_a_photo_that_a_network_softens_is_said_to_be_sharp():
+    sharp = photos.sample("coffee")[:96, :96]
+    assert "sharp already" in told(blurred, sharp)[0]
+    assert told(lambda x: 2 * x - blurred(x), rvlib.degrade.GaussianBlur(2.0)(sharp)) == []
+
+
+def test_a_tile_that_leaves_the_range_is_named():
+    photo = np.full((100, 130, 3), 100, np.uint8)
+    photo[70:80, 90:100] = 250
+    notes = told(lambda x: x + 2 * (x > 0.9), photo, tile=64)
+    assert len(notes) == 1
+    assert "by 2.0 on the tile at row 0, column 64" in notes[0]
+    assert rvlib.restore(Toy(lambda x: x + 9), photo).max() == 255
+
+
+@pytest.mark.parametrize(("window", "grid"), [(7, 56), (8, 64)])
+def test_tiles_begin_where_windows_do(window, grid):
+    """Each tile of a network with windows is cut into the windows that the whole photo is cut into."""
+    seen = []
+
+    class Windows(Toy):
+        reach = None
+
+    network = Windows(lambda x: seen.append(x[0, :2, 0, 0].tolist()) or x)
+    network.window = window
+    rows, columns = np.mgrid[:200, :250].astype(np.uint8)
+    photo = np.dstack([rows, columns, rows])
+    assert np.array_equal(rvlib.restore(network, photo, tile=64), photo)
+    starts = (255 * np.array(seen)).round().astype(int)
+    assert len(starts) > 6
+    assert (starts % window == 0).all()
+    assert starts.max() > grid
+
+
+def test_tiles_of_a_jpeg_network_are_near_the_whole():
+    torch.manual_seed(0)
+    arguments = {"task": "jpeg", "scale": 1, "upsampler": "none", "window": 7, "img_range": 255.0}
+    model = rvlib.create("swinir", embed=12, depths=(2,), heads=(2,), **arguments)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    photo = photos.sample("coffee")[:112, :160]
+    whole, tiled = rvlib.restore(model, photo, tile=1024), rvlib.restore(model, photo, tile=64)
+    assert np.abs(whole.astype(int) - photo).max() > 5
+    assert np.abs(whole.astype(int) - tiled).max() <= 1, "two layers reach no further than a tile's overlap"

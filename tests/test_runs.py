@@ -1,5 +1,6 @@
 """Runs: they know their code, say what differs, are lengthened and carried over, and are never deleted."""
 
+import filecmp
 import json
 import shutil
 import subprocess
@@ -82,47 +83,51 @@ small = json.loads(sys.argv[3])
 for method, arguments in small.items():
     facts = {"steps": 3, "patch_size": 32, "batch_size": 2, "validate_every": 3, "arguments": arguments}
     recipes.train(method, photos, run=f"{sys.argv[2]}/{method}", replace_run=True, **facts)
+from rvlib.study import cells
+cells.write(rvlib.ROOT / "params.yaml")
 """
 SMALL = {"fsrcnn": {}, "swinir": SWINIR["arguments"], "nafnet": NAFNET["arguments"]}
-# file, text, new text, runs that must be trained again
+L1 = "return F.l1_loss(restored, reference)"
+GATE = "def simple_gate(x: Tensor) -> Tensor:"
+# edits (file, text, new text), runs that must be trained again, training stages that DVC must run
 EDITS = {
-    "docstring": ("losses.py", '"""Mean |x - y|', '"""The mean of |x - y|', set()),
-    "comment": ("pairs.py", "# too small to cut a patch from", "# smaller than a patch", set()),
-    "message": ("pairs.py", "must be a positive multiple of the scale", "has to be a multiple of the scale", set()),
-    "another loss": ("losses.py", "+ 1e-6", "+ 1e-8", set()),
-    "loss": (
-        "losses.py",
-        "return F.l1_loss(restored, reference)",
-        "return 2 * F.l1_loss(restored, reference)",
-        {"swinir"},
-    ),
-    "equal code": (
-        "losses.py",
-        "return F.l1_loss(restored, reference)",
-        "return (restored - reference).abs().mean()",
+    "words and what is not used": (
+        [
+            ("losses.py", '"""Mean |x - y|', '"""The mean of |x - y|'),
+            ("pairs.py", "# too small to cut a patch from", "# smaller than a patch"),
+            ("pairs.py", "must be a positive multiple of the scale", "has to be a multiple of the scale"),
+            ("losses.py", "+ 1e-6", "+ 1e-8"),  # of a loss that no method names
+        ],
+        set(),
         set(),
     ),
-    "network": (
-        "models/nafnet.py",
-        "def simple_gate(x: Tensor) -> Tensor:",
-        "def simple_gate(x: Tensor) -> Tensor:\n    x = 0.5 * x",
-        {"nafnet"},
+    "loss": ([("losses.py", L1, L1.replace("F.", "2 * F."))], {"swinir"}, {"swinir", "diffir"}),
+    "equal code": (
+        [("losses.py", L1, "return (restored - reference).abs().mean()")],
+        set(),  # DVC runs the stages, and they find that their runs are as good as new
+        {"swinir", "diffir"},
     ),
+    "network": ([("models/nafnet.py", GATE, f"{GATE}\n    x = 0.5 * x")], {"nafnet"}, {"nafnet"}),
     "degradation": (
-        "degrade.py",
-        "stretch = min(factor, 1.0)",
-        "stretch = min(0.9 * factor, 1.0)",
+        [("degrade.py", "stretch = min(factor, 1.0)", "stretch = min(0.9 * factor, 1.0)")],
         {"fsrcnn", "swinir"},
+        {"fsrcnn", "srgan", "swinir", "diffir"},
     ),
-    "default": ("settings.py", "ema: float = 0.999", "ema: float = 0.99", {"fsrcnn", "swinir", "nafnet"}),
+    "default": (
+        [("settings.py", "ema: float = 0.999", "ema: float = 0.99")],
+        {"fsrcnn", "swinir", "nafnet"},
+        {"fsrcnn", "srgan", "swinir", "nafnet", "diffir"},
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A copy of the library, and a run of three methods by it."""
+    """A copy of the library, a run of three methods by it, and what DVC is told that all trainings compute."""
     place = tmp_path_factory.mktemp("trained")
-    shutil.copytree(rvlib.ROOT / "rvlib", place / "rvlib", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("rvlib", "notebooks/text"):
+        shutil.copytree(rvlib.ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(rvlib.ROOT / "params.yaml", place)
     train(place, place / "runs")
     return place
 
@@ -136,14 +141,21 @@ def train(place, folder):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EDITS)
 def test_a_run_is_trained_again_where_what_it_computes_changed(trained, tmp_path, name):
-    file, old, new, expected = EDITS[name]
+    edits, expected, stages = EDITS[name]
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    text = (tmp_path / "rvlib" / file).read_text()
-    assert text.count(old) >= 1
-    (tmp_path / "rvlib" / file).write_text(text.replace(old, new))
+    for file, old, new in edits:
+        text = (tmp_path / "rvlib" / file).read_text()
+        assert old in text
+        (tmp_path / "rvlib" / file).write_text(text.replace(old, new))
     train(tmp_path, tmp_path / "runs")
+    cells = [place / "runs/laptop/cells" for place in (trained, tmp_path)]
+    names = [file.name for file in cells[0].glob("*.json")]
+    _, others, broken = filecmp.cmpfiles(*cells, names, shallow=False)
+    assert not broken
+    assert {name.removesuffix(".json") for name in others} == stages
     aside = {path.name.partition(".step-")[0] for path in (tmp_path / "runs").glob("*.step-3-*")}
     assert aside == expected
     for method in aside:  # the old run is still there, weights and all
@@ -220,6 +232,21 @@ def test_a_committed_record_counts_as_the_finished_run(photos, tmp_path, monkeyp
     recipes.train("fsrcnn", photos, run=tmp_path / "elsewhere", steps=4, **TINY)  # and again, without a state
     with pytest.raises(rvlib.UserError, match=r"settings.steps \(4 -> 6\).*state is gone"):
         recipes.train("fsrcnn", photos, run=tmp_path / "elsewhere", steps=6, **TINY)
+
+
+def test_a_changed_architecture_is_not_called_damage(photos, tmp_path):
+    facts = {"run": tmp_path, "steps": 2, **NAFNET, **TINY}
+    recipes.train("nafnet", photos, **facts)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    state["model"].popitem()  # as if the network had got a layer since
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(rvlib.UserError, match="damaged"):  # by the same code
+        recipes.train("nafnet", photos, **facts)
+    content = json.loads((tmp_path / "run.json").read_text())
+    content["identity"]["code"]["nafnet.NAFBlock"] = "another"
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    with pytest.raises(rvlib.UserError, match=r"code of nafnet.NAFBlock.*the network's code changed"):
+        recipes.train("nafnet", photos, **facts)
 
 
 def test_numbers_are_kept_for_the_proof(photos, tmp_path):

@@ -3,8 +3,12 @@
 import pickle
 
 import numpy as np
+import pytest
 
 from rvlib import shelf
+from rvlib.degrade import Bicubic
+from rvlib.errors import UserError
+from rvlib.pairs import Patches
 
 
 def test_photos_come_back_as_they_were_and_travel_as_a_path(tmp_path):
@@ -28,3 +32,36 @@ def test_a_run_has_its_own_place_and_leaves_nothing(tmp_path):
     shelf.clear(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
     assert made["one"].sum() == 18  # what is mapped stays readable
+
+
+def test_patches_from_a_shelf_are_those_from_memory(tmp_path):
+    """The same batches and the same identity of a run, whether photos lie in memory or in a file."""
+    rng = np.random.default_rng(0)
+    photos = {name: rng.integers(0, 256, (40, 56, 3), dtype=np.uint8) for name in "ab"}
+    low = {name: photo[::4, ::4].copy() for name, photo in photos.items()}
+    shelves = [shelf.write(each.items(), tmp_path / f"{number}.u8") for number, each in enumerate((photos, low))]
+    for kept, mapped in (((photos, low), shelves), ((photos, Bicubic(4)), (shelves[0], Bicubic(4)))):
+        first, second = (Patches(*each, patch_size=16) for each in (kept, mapped))
+        assert first.provenance == second.provenance
+        for here, there in zip(first.cut(3, 5)[:2], second.cut(3, 5)[:2], strict=True):
+            assert np.array_equal(here, there)
+
+
+def test_a_shelf_is_a_mapping(tmp_path):
+    made = shelf.write([("a", np.ones((2, 3, 3), np.uint8))], tmp_path / "one.u8")
+    assert ("a" in made, "b" in made, len(made), list(made.keys())) == (True, False, 1, ["a"])
+    with pytest.raises(KeyError):
+        made["b"]
+    assert dict(shelf.write([], tmp_path / "none.u8")) == {}
+
+
+def test_one_process_keeps_photos_in_memory(tmp_path):
+    photos = shelf.shared([("a", np.ones((2, 3, 3), np.uint8))], tmp_path / "run", "references")
+    assert isinstance(photos, dict)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_cannot_hold_the_photos_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="its disk must hold all photos"):
+        shelf.write([("a", np.ones((2, 3, 3), np.uint8))], tmp_path / "file" / "one.u8")

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from rvlib.objectives import Pixelwise
 from rvlib.pairs import Patches, photo_pairs
 from rvlib.photos import sample
 from rvlib.runs import REPLAYED, commit
+from rvlib.settings import KINDS, check
 from rvlib.train import Settings, fit
 
 TINY = {"patch_size": 32, "batch_size": 4}
@@ -33,7 +34,7 @@ SMALL = {name: {} for name in recipes.RECIPES} | {
     },
     **{
         f"diffir-{name}": {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1, "encoder": 1}
-        for name in ("s1", "s2", "s2-separate")
+        for name in ("constant", "s1", "s2", "s2-separate")
     },
 }
 
@@ -72,7 +73,16 @@ def test_overfits_one_patch(tmp_path):
     assert 10 * math.log10(1 / error) > 40
 
 
-@pytest.mark.parametrize("method", SMALL)
+ALIKE = ("srcnn", "srresnet", "plainnet", "baseline", "diffir-s1")  # they differ from others in the network alone
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(each, marks=pytest.mark.drill if each in ALIKE else pytest.mark.slow if each == "srgan" else [])
+        for each in SMALL
+    ],
+)
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, photos, method, monkeypatch):
     arguments, start = SMALL[method], before(method)
     whole = {"steps": 8, "validate_every": 4, "validation": photos, "arguments": arguments, **TINY}
@@ -220,12 +230,39 @@ def test_checkpoint_says_what_it_is(tmp_path, photos):
         ({"scale": 5}, "scale 5"),
         ({"patch_size": 30}, "multiple of the scale"),
         ({"patch_size": 512}, "no training photo is as large"),
+        ({"patch_size": 0}, "patch_size must be a whole number of at least 1, not 0"),
+        ({"patch_size": "x"}, "patch_size must be a whole number"),
+        ({"processes": 0}, "processes must be a whole number of at least 1"),
+        ({"steps": True}, "steps must be a whole number"),
+        ({"seed": 1.5}, "seed must be a whole number from 0"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number, not fast"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a number, not nan"),
+        ({"final_learning_rate": -1}, "final_learning_rate must be a number from 0"),
+        ({"weight_decay": -1}, "weight_decay must be a number from 0"),
+        ({"ema": 2}, "ema must be a number from 0 to 1"),
+        ({"clip_norm": 0}, "clip_norm must be a number above 0, or null"),
+        ({"warmup_steps": -5}, "warmup_steps must be a whole number of at least 0"),
+        ({"betas": 5}, "betas must be two numbers"),
+        ({"betas": [0.9]}, "betas must be two numbers"),
+        ({"betas": [0.9, 1.0]}, "betas must be two numbers from 0 to below 1"),
+        ({"milestones": 5}, "milestones must be a list of steps"),
+        ({"milestones": ["a"]}, "milestones must be a list of steps"),
+        ({"bf16": "maybe"}, "bf16 must be true or false"),
+        ({"optimizer": ["adam"]}, "optimizer must be a name"),
+        ({"loss": ["l1"]}, "unknown loss"),
+        ({"arguments": {"channels": 2}}, r"photos have 1 channel \(luminance\) or 3"),
     ],
 )
 def test_wrong_values_are_named(tmp_path, photos, settings, message):
     with pytest.raises(rvlib.UserError, match=message):
         recipes.train("fsrcnn", photos, run=tmp_path / "run", **({"steps": 2} | settings))
     assert not (tmp_path / "run").exists()
+
+
+def test_each_setting_has_a_kind_and_every_recipe_keeps_to_them():
+    assert KINDS.keys() == Settings.__dataclass_fields__.keys()
+    for recipe in recipes.RECIPES.values():
+        check(asdict(recipe.settings))
 
 
 class TestPatches:

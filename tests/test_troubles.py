@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import rvlib
-from rvlib import backbones, cli, degrade, metrics, photos
+from rvlib import backbones, cli, degrade, metrics, photos, shelf
 
 COFFEE = photos.sample("coffee")[:60, :64]
 
@@ -240,6 +240,34 @@ def test_pairs_that_do_not_fit_are_refused_and_the_mended_command_works(rv, tmp_
     assert ("wrong way round" in said) == (kind == "swapped folders")
     status, said = rv(*command, "--photos", high, "--degraded", low, "--scale", 2)
     assert status == 0, said
+
+
+def test_every_photo_that_cannot_be_trained_on_is_named_at_once(rv, tmp_path):
+    folder = make(tmp_path / "in", a=COFFEE)
+    for name in ("b.png", "c.png"):
+        (folder / name).write_text("no photo")
+    status, said = rv("train", "fsrcnn", "--photos", folder, "--run", tmp_path / "run", *ONE)
+    assert status == 1
+    assert "b.png is no readable photo (its format is unknown): export it as PNG or JPEG (1 more cannot" in said
+    assert f"cannot be read: {folder / 'c.png'})" in said
+    assert sorted(os.listdir(tmp_path)) == ["in"]
+
+
+def test_a_run_may_lie_anywhere_or_is_refused(rv, tmp_path, monkeypatch):
+    folder = make(tmp_path / "in", a=COFFEE)
+    monkeypatch.setattr(shelf, "shared", lambda *_: (_ for _ in ()).throw(rvlib.UserError("not tried as root")))
+    assert rv("train", "fsrcnn", "--photos", folder, "--run", "/", *ONE) == (1, "error: not tried as root")
+
+
+@pytest.mark.parametrize("command", ["restore", "evaluate"])
+def test_a_name_of_several_lines_or_with_escape_codes_is_said_on_one(rv, tmp_path, command):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a\n\x1b[31mb.png").write_text("no photo")
+    words = ["-o", tmp_path / "out"] if command == "restore" else []
+    source = tmp_path / "in"
+    status, said = rv(command, *([source] if words else ["--reference", source]), "--model", "{weights}", *words)
+    assert status == 1
+    assert r"a\n\x1b[31mb.png is no readable photo" in said
 
 
 def test_two_photos_of_one_stem_are_two(tmp_path):

@@ -1,5 +1,6 @@
 """Released weights: small, described, loadable by name, and as good as the committed tables say."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -13,9 +14,10 @@ import rvlib
 from rvlib import evaluate, measures, recipes
 from rvlib.checkpoint import WEIGHTS
 from rvlib.degrade import Bicubic
+from rvlib.files import sha256
 from rvlib.photos import sample
+from rvlib.study import provenance
 from rvlib.study.fetch import fetch
-from rvlib.study.release import sha256
 
 NAMES = rvlib.released()
 REPORT = Path(rvlib.ROOT) / "reports" / "release"
@@ -32,8 +34,24 @@ def test_card_describes_the_file(name):
     cards = re.split(r"^## ", (WEIGHTS / "README.md").read_text(), flags=re.MULTILINE)
     (card,) = [each for each in cards if each.startswith(f"{name}\n")]
     assert sha256(WEIGHTS / f"{name}.safetensors") in card
-    for part in ("**Model**", "**Data**", "**Training**", "**Learning curve**", "**Limits**", "**Failure case**"):
-        assert part in card
+    said = "Model,Use it for,Not for,Data,Photos and their licences,Training,Cost,Learning curve,sha256,Failure case"
+    for part in said.split(","):
+        assert f"**{part}**" in card
+    assert "core-hours" in card or "GPU-hours" in card
+    pictures = re.findall(r"\]\((\S+failure.png)\)", card)
+    assert pictures and all((WEIGHTS / picture).is_file() for picture in pictures), "the picture is in the repository"
+    for line in re.findall(r"^\| \w.* ± .*$", card, flags=re.MULTILINE):
+        assert int(line.split("|")[-2]) > 1, "the number of photos"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_record_is_that_of_the_file(name):
+    record = provenance.record(name)
+    with safe_open(WEIGHTS / f"{name}.safetensors", framework="np") as file:
+        assert record["identity"] == json.loads(file.metadata()["rvlib"])["training"]
+    log = pd.DataFrame(record["log"])[["step", "seconds"]].dropna()
+    assert log["step"].is_monotonic_increasing and log["seconds"].is_monotonic_increasing
+    assert record["history"] and record["sets"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,14 +9,14 @@
 # %% [markdown]
 # # 00 · A tour: restore a photo in three lines
 #
-# **What can these methods do for a photo of yours?** Make a small one large with sharper edges than interpolation has, and
-# take some of the shake out of a blurred one. They cannot bring back what the camera did not see; where they draw
-# something, it is a guess, and the study shows how good a guess.
+# **What can these methods do for a photo of yours?** They can enlarge a small one with sharper edges than
+# interpolation has, and remove some of the blur from a shaken one. They cannot bring back what the camera did not see.
+# What they draw there is a guess, and the study shows how good a guess.
 #
 # **You will see**
 # - three lines that restore a photo,
 # - a slider between before and after, for each set of released weights,
-# - which notebook answers which question.
+# - in which order to read the notebooks, for three kinds of readers.
 #
 # Needs: nothing. Time: seconds.
 
@@ -26,9 +26,8 @@ import pandas as pd
 from IPython.display import HTML
 
 import rvlib
-from rvlib import complexity, metrics, photos, recipes
-from rvlib.study import widget
-from rvlib.study import figures, notebooks, report
+from rvlib import compare, complexity, metrics, photos, recipes
+from rvlib.study import figures, notebooks, widget
 from rvlib.degrade import Bicubic, imresize
 from rvlib.models import METHODS
 
@@ -55,9 +54,10 @@ table = pd.DataFrame(facts, columns=["weights", "task", "scale", "parameters"])
 table.style.format({"parameters": "{:,}"}).hide(axis="index")
 
 # %% [markdown]
-# ## A small photo made large
+# ## Enlarge a small photo
 #
-# The photo is made small first, so that there is a reference to compare with. Then the three lines: load, restore, look.
+# The photo is downscaled by 4 first, so there is a reference to compare with. Then the three lines: load, restore,
+# look.
 #
 # ```python
 # import rvlib
@@ -86,7 +86,7 @@ pd.DataFrame(scores).T.style.format(precision=3)
 
 # %%
 best = max(scores, key=lambda name: scores[name]["PSNR in dB"])
-HTML(report.slider_html(restored["bicubic interpolation"], restored[best], f"bicubic and {best}"))
+HTML(compare.slider_html(restored["bicubic interpolation"], restored[best], f"bicubic and {best}"))
 
 # %% [markdown]
 # ### All of them, closely
@@ -94,12 +94,19 @@ HTML(report.slider_html(restored["bicubic interpolation"], restored[best], f"bic
 # %%
 height, width = reference.shape[:2]
 box = (height // 3, width // 2, height // 4, width // 4)
-figure = figures.zoom_strip({**restored, "reference": reference}, box=box)
+notes = {name: f"{each['PSNR in dB']:.2f} dB, LPIPS {each['LPIPS']:.3f}" for name, each in scores.items()}
+figure = figures.zoom_strip({**restored, "reference": reference}, box=box, notes=notes)
 
 # %% [markdown]
+# PSNR, the peak signal-to-noise ratio in decibels (dB), says how near the values are: higher is better. LPIPS, a
+# learned distance, says how different the picture looks to another network: lower is better. They often disagree:
+# networks trained on pixels win in PSNR and look smooth; SRGAN invents sharp texture, loses PSNR, and may leave a fine
+# regular pattern. `03_metrics` and `05_srgan` explain why.
+#
 # ## A blurred photo
 #
-# The camera shook while the shutter was open. The deblurring networks have seen such shake in training.
+# The camera shook while the shutter was open. Look at the numbers as well as the pictures: how much a deblurring
+# network gains depends on how long it was trained and on the shake, and the result can be worse than the input.
 
 # %%
 blurred = recipes.SHAKE(reference, np.random.default_rng(1))
@@ -111,7 +118,7 @@ figure = figures.zoom_strip(pictures, box=box, notes=notes)
 # %%
 after = list(deblurred.values())[-1] if deblurred else reference
 name = list(deblurred)[-1] if deblurred else "the reference, as no deblurring weights are released yet"
-HTML(report.slider_html(blurred, after, f"blurred and {name}"))
+HTML(compare.slider_html(blurred, after, f"blurred and {name}"))
 
 # %% [markdown]
 # ## Your own photo
@@ -122,8 +129,8 @@ HTML(report.slider_html(blurred, after, f"blurred and {name}"))
 widget.panel()
 
 # %% [markdown]
-# To have the whole tour on it, set `photo` in the parameters to a path and run the notebook again. Whole photos of any size are
-# the command line's, which keeps transparency, colour profile, EXIF and 16 bits, and takes folders:
+# To see the whole tour with it, set `photo` in the parameters to a path and run the notebook again. The command line
+# restores whole photos of any size, keeps transparency, colour profile, EXIF and 16 bits, and takes folders:
 #
 # ```bash
 # rvlib restore photo.jpg --model fsrcnn-x4 -o large.png
@@ -132,22 +139,22 @@ widget.panel()
 #
 # ## Where to go next
 #
-# | question | notebook |
+# | you are | read, in this order |
 # |---|---|
-# | What are the photos, and is nothing tested that was trained on? | `01_data` |
-# | What exactly is "x4" or "blurred"? | `02_degradations` |
-# | Which number should I believe? | `03_metrics` |
-# | How does it work? | the notebook of each method, below |
-# | Which is best, and where? | `09_compare_super_resolution`, `10_compare_deblurring` |
-# | What does it cost? | `11_cost` |
-# | Is what others report true? | `12_report` |
+# | **new to image restoration** (you know what a convolution is) | `01_data`, `02_degradations`, `03_metrics`, `04_fsrcnn`, `05_srgan`; then `09_compare_super_resolution` |
+# | **at home with deep learning**, for the methods | `06_swinir`, `07_nafnet`, `08_diffir` (with `04_fsrcnn` for the task); then `10_compare_deblurring` and `11_cost` |
+# | **here for the numbers**, to choose a method or to check a claim | `03_metrics`, `09_compare_super_resolution`, `10_compare_deblurring`, `11_cost`, `12_report` |
+#
+# By question: what is "x4" exactly? `02_degradations`. Which number should I believe? `03_metrics`. Which method is
+# best, and where? `09` and `10`. What does a decibel cost? `11_cost`. Is a published number true? `12_report` audits
+# those of a course report, which the notebooks call *the audited report*.
 #
 # The methods, each with its notebook:
 
 # %%
 titles = {name: METHODS.get(name.partition("_")[2]) for name in notebooks.names()}
 rows = [
-    {"notebook": name, "method": method.title, "undoes": " and ".join(method.tasks)}
+    {"notebook": name, "method": method.title, "task": " and ".join(method.tasks)}
     for name, method in titles.items()
     if method is not None
 ]
@@ -155,17 +162,54 @@ pd.DataFrame(rows).style.hide(axis="index")
 
 # %% [markdown]
 # ## Takeaways
-#
+
+# %%
+by_psnr = max(scores, key=lambda name: scores[name]["PSNR in dB"])
+by_lpips = min(scores, key=lambda name: scores[name]["LPIPS"])
+print(f"on this photo the best PSNR is that of {by_psnr}, the best LPIPS that of {by_lpips}")
+before = metrics.psnr(blurred, reference, channel="rgb")
+for name, picture in deblurred.items():
+    print(f"{name} changes the blurred photo by {metrics.psnr(picture, reference, channel='rgb') - before:+.2f} dB")
+
+# %% [markdown]
 # - Three lines restore a photo; the weights' cards in `weights/README.md` say what was measured.
-# - A photo that was made small by other means than bicubic interpolation (a camera, a phone's zoom, JPEG) is another
-#   task: expect less.
+# - These numbers are of one photo. Means over many, with intervals, are in `09` and `10`.
+#
+# **What can go wrong in practice.** The networks were trained on photos that bicubic interpolation had made small. If
+# a camera, a phone's zoom or JPEG made your photo small, expect less. Faces, text and number plates that a network
+# draws are plausible, not true.
 #
 # ## Try it
 #
-# 1. Save `small` as JPEG with quality 30 and restore that. What do the networks do to the blocks?
-# 2. Restore the restored photo once more, to 16 times the size.
-# 3. Check that restoring is deterministic:
+# **1.** Save `small` as JPEG with quality 30 and restore that. What do the networks do to the blocks?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# from rvlib.degrade import Jpeg
+# figures.images({n: rvlib.restore(m, Jpeg(30)(small)) for n, m in weights.items() if m.scale == 4})
+# ```
+#
+# They take the edges of the blocks for edges of the scene and sharpen them: no network here has seen JPEG in training.
+#
+# </details>
+#
+# **2.** Is restoring deterministic? Restore the same photo twice and compare all pixels, also with DiffIR, which
+# begins with noise.
+#
+# <details><summary>Solution</summary>
+#
+# It is: `restore` draws DiffIR's noise from a fixed seed. The next cell checks all released networks.
+#
+# </details>
 
 # %%
-for model in list(weights.values())[:1]:
+for model in weights.values():
     assert np.array_equal(rvlib.restore(model, small[:32, :32]), rvlib.restore(model, small[:32, :32]))
+
+# %% [markdown]
+# **Further reading.** Wang et al. 2021, *Deep Learning for Image Super-Resolution: A Survey*,
+# [doi:10.1109/TPAMI.2020.2982166](https://doi.org/10.1109/TPAMI.2020.2982166); Zhang et al. 2022, *Deep Image Deblurring: A Survey*,
+# [doi:10.1007/s11263-022-01633-5](https://doi.org/10.1007/s11263-022-01633-5).
+#
+# Next: `01_data`.

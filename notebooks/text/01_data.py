@@ -9,13 +9,14 @@
 # %% [markdown]
 # # 01 · Data: what is trained on, what is tested on, and that the two do not meet
 #
-# **Which photos does this study use, under which licence, and is any test photo trained on?** The table below lists
-# every file with its hash and licence; the last section looks for test photos among the training photos and finds none.
+# **Which photos does this study use, under which licence, and is any test photo trained on?** One table lists every
+# file with its source and licence, and nearly all with their hash. The last section looks for test photos among the
+# training photos and finds none.
 #
 # **You will see**
-# - the photos themselves, and how they split into training, validation and test,
-# - how large a set is in the currency that matters for training: patches,
-# - how every byte is checked, and why a leak of test photos would ruin every number that follows.
+# - what each data set of the field is, and the photos that may be shown,
+# - the eight patches that augmentation makes of one, and how many training patches show nothing,
+# - how bytes are checked, and why a leak of test photos would ruin every number that follows.
 #
 # Needs: nothing. Time: a few seconds with the demo's sample photos.
 
@@ -24,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from rvlib import photos, study
+from rvlib.degrade import Bicubic, mod_crop
 from rvlib.study import figures, tables
 from rvlib.study.fetch import manifest
 from rvlib.study.leaks import find_leaks
@@ -38,9 +40,10 @@ test_sets = ["samples"]
 # %% [markdown]
 # ## One manifest
 #
-# Data sets move, get re-encoded, vanish. So one table in the library names every file: set, split, where it comes from,
-# licence, size and SHA-256. Fetching takes a byte from a mirror or from its original home, whichever answers, and keeps
-# a file only if its hash is the manifest's. GitHub addresses carry the commit, so they can't change under our feet.
+# Data sets move, get re-encoded, vanish. So one table in the library names every file: set, split, where it comes
+# from, licence, size and SHA-256. A file is fetched from a mirror, if one is set, or from its original home. If the
+# manifest has its hash, it is kept only if its hash is the same. GitHub addresses carry the commit, so they cannot
+# change unnoticed.
 
 # %%
 listed = manifest()
@@ -48,6 +51,42 @@ files = listed.groupby(["set", "split", "source"], sort=False).size().rename("fi
 licences = listed.drop_duplicates(["set", "licence"]).groupby("set")["licence"].agg(", ".join)
 files["licence"] = files["set"].map(licences).where(files["set"] != "samples", "one per photo, below")
 files.style.hide(axis="index")
+
+# %%
+pinned = listed.groupby("set")["sha256"].apply(lambda hashes: hashes.notna().mean())
+loose = pinned[pinned < 1].index.tolist()
+print(
+    f"{listed['sha256'].notna().sum():,} of {len(listed):,} files are pinned by SHA-256; without one: {', '.join(loose)}"
+)
+assert pinned["samples"] == 1
+
+# %% [markdown]
+# The sets without hashes are large archives from their authors' servers: only the paper profile fetches them.
+# `GoPro-sample` has three pairs from the demo folder of another project (dongheehand/DeblurGAN-tf). Their bytes are
+# pinned, but that project does not say which sequence they are from, nor whether they are of GoPro's `blur` or
+# `blur_gamma` (`02_degradations` explains both); the licence is inferred from GoPro's.
+#
+# ## The data sets, one by one
+#
+# | set | photos | what it is | used for |
+# |---|---|---|---|
+# | samples | 17 | photos that come with scikit-image and scikit-learn | demo and laptop profile |
+# | T91 | 91 | small crops of textures, plants, faces (Yang et al. 2010) | training |
+# | BSDS500 | 399 | natural photos of 481 × 321, made for segmentation (Arbeláez et al. 2011): 400 of 500, for its validation folder is BSD100, less one that is in Set5 | training |
+# | CID22, CLIC 2025 | 249, 41 | photos for research on compression, free of compression themselves | training, validation |
+# | Set5, Set14 | 5, 14 | the classics, small and old (Bevilacqua et al. 2012; Zeyde et al. 2010); one photo of Set14 is grey | test, × 4 |
+# | BSD100 | 100 | animals, people, landscapes (Martin et al. 2001) | test, × 4 |
+# | Urban100 | 100 | façades with repeating windows: structure that × 4 destroys but its repetition can tell (Huang et al. 2015) | test, × 4 |
+# | Set12 | 12 | grey photos, made for denoising (Zhang et al. 2017) | audit of a course report (`12_report`) |
+# | Kodak | 24 | scanned film of 768 × 512 | test |
+# | DIV2K | 1,000 | photos of 2K: 800 for training, 100 for validation, 100 for a competition (Agustsson and Timofte 2017) | paper profile |
+# | Flickr2K | 2,650 | more of the same kind, collected from Flickr (Lim et al. 2017) | paper profile |
+# | GoPro | 3,214 pairs | videos at 240 frames per second, averaged: 2,103 pairs for training, 1,111 for testing (Nah et al. 2017) | paper profile, deblurring |
+#
+# (The audited report counts "800 high-resolution images" and then "800 training, 100 validation and 100 test images"
+# for DIV2K; the second is right, 1,000 together.) Papers train on DIV2K, or on both 2K sets (then called DF2K). This
+# study's released weights are trained on the smaller sets that can be fetched file by file, which the cards in
+# `weights/README.md` name.
 
 # %% [markdown]
 # The sample photos come with two Python packages that the study needs anyway, scikit-image and scikit-learn. They are
@@ -61,9 +100,9 @@ samples.style.hide(axis="index")
 # %% [markdown]
 # ## The photos
 #
-# Training and test photos should differ as your photos differ from ours: other scenes, other cameras. Here the test
-# photos are a portrait, an animal, a still life and a flower; training sees a building, a motorcycle, textures,
-# galaxies, cells and print.
+# Training and test photos should differ as your photos differ from ours: other scenes, other cameras. Of the sample
+# photos, the test has a portrait, an animal, a still life and a flower (first figure). Training has a building,
+# textures, coins and galaxies (second figure, the first eight) and, not shown, a motorcycle, cells and print.
 
 # %%
 data = study.data(profile)
@@ -79,18 +118,58 @@ shown = photos.load_set(study.data("demo"), "samples", split="train")
 figure = figures.images(dict(list(shown.items())[:8]), columns=4, width=2.6)
 
 # %% [markdown]
-# Validation photos say how far a training has come. Nothing is trained on them, and no benchmark number comes from them.
-# Where a set has many, learning curves and ablations use the first sixteen by name, and the end of a training all:
+# One photo of each other set that this profile has fetched. They are drawn from its data and never stored in the
+# repository, for not every licence allows that. The demo has none.
+
+# %%
+others = {}
+for folder in sorted(each.name for each in data.iterdir() if each.is_dir() and each.name != "samples"):
+    splits = listed[listed["set"] == folder]["split"].unique()
+    found = photos.load_set(data, folder, split=splits[0], limit=1) if len(splits) else {}
+    if found:
+        name, image = next(iter(found.items()))
+        others[f"{folder}: {name}"] = image
+if others:
+    figure = figures.images(others, columns=4, width=2.6)
+print(f"{len(others)} other sets in this profile")
+
+# %% [markdown]
+# Validation photos say how far a training has come. Nothing is trained on them, and no benchmark number comes from
+# them. If a set has many, learning curves and ablations use the first sixteen by name, and the end of a training all:
 
 # %%
 print(f"{len(validation)} validation photos; for curves and ablations: {', '.join(list(validation)[:16])}")
 
 # %% [markdown]
+# ## Augmentation: eight patches of one
+#
+# A photo may be mirrored and turned by quarters and is still a photo. Training does that at random with each patch
+# that it cuts at a random place: eight times the data for nothing. (It would not do to turn by 10°, which needs
+# interpolation and would blur the reference; or to change colours of one half of a pair.)
+
+# %%
+photo = mod_crop(photos.sample("chelsea")[60:188, 120:248], 4)
+turned = {f"turned {90 * k}°": np.rot90(photo, k) for k in range(4)}
+turned |= {f"mirrored, {90 * k}°": np.rot90(photo[:, ::-1], k) for k in range(4)}
+figure = figures.images(turned, columns=4, width=2)
+
+# %% [markdown]
+# Pairs are turned *together*. That is right because the degradation does not prefer a direction: shrinking the turned
+# photo gives the turned small photo.
+
+# %%
+for k in (1, 2, 3):
+    one = Bicubic(4)(np.ascontiguousarray(np.rot90(photo, k))).astype(int)
+    other = np.rot90(Bicubic(4)(photo), k).astype(int)
+    assert np.abs(one - other).max() <= 1, "shrinking and turning commute, up to rounding"
+
+# %% [markdown]
 # ## How much is that?
 #
-# A fully convolutional network doesn't see photos, it sees patches. A photo of 640 × 427 pixels holds 180,000
-# overlapping 96 × 96 patches, but they overlap: what counts is how many *different* structures there are. The spread
-# of local contrast is a cheap look at it: a flat sky teaches nothing.
+# A fully convolutional network does not see photos, it sees patches. A photo of 640 × 427 pixels holds 180,000
+# overlapping patches of 96 × 96, but they overlap: what counts is how many *different* structures there are. A patch
+# of flat sky teaches nothing. So here is the local contrast of patches of 24 × 24, and the share that is nearly flat,
+# below 3 grey levels.
 
 
 # %%
@@ -107,7 +186,9 @@ summary = pd.DataFrame(
             "split": split,
             "photos": len(images),
             "megapixels": sum(image.shape[0] * image.shape[1] for image in images.values()) / 1e6,
-            "median contrast": np.median(np.concatenate([contrast(image) for image in images.values()])),
+            "median contrast in grey levels": np.median(np.concatenate([contrast(image) for image in images.values()])),
+            "nearly flat patches in %": 100
+            * np.mean(np.concatenate([contrast(image) for image in images.values()]) < 3),
         }
         for split, images in (("train", train), ("validation", validation), ("test", test))
         if images
@@ -118,12 +199,12 @@ summary.style.format(precision=2).hide(axis="index")
 # %% [markdown]
 # ## No test photo is trained on
 #
-# A network of thirteen thousand weights can't memorise photos; one of eleven million can. If a test photo, perhaps
+# A network of thirteen thousand weights cannot memorise photos; one of eleven million can. If a test photo, perhaps
 # re-encoded, cropped or scaled, is in the training set, the test measures memory. Public sets are full of such traps:
-# the validation folder of BSDS500 *is* the test set BSD100, and its training photo 302003 is the woman of Set5, scaled to
-# 71 %. CID22 has the same clouds twice, as training photo 3316926_opo25u and as validation photo 844297. This check found
-# both, and the manifest leaves these two training photos out. Validation photos are checked too, or the choice of the
-# best weights would be the choice of those that memorise. Perceptual hashes of overlapping crops are compared:
+# the validation folder of BSDS500 *is* the test set BSD100, and its training photo 302003 is the woman of Set5, scaled
+# to 71 %. CID22 has the same clouds twice, as training photo 3316926_opo25u and as validation photo 844297. This check
+# found both, and the manifest leaves these two training photos out. Validation photos are checked too, or the choice of
+# the best weights would be the choice of those that memorise. Perceptual hashes of overlapping crops are compared:
 
 # %%
 leaks = find_leaks(train, test | validation)
@@ -149,14 +230,55 @@ tables.write_json({"leaks": len(leaks), **counts}, output / "summary.json")
 
 # %% [markdown]
 # ## Takeaways
-#
-# - Every file has a source, a licence and a hash; a wrong byte stops the study instead of changing a number.
+
+# %%
+flat = summary.set_index("split")["nearly flat patches in %"]
+print(f"{flat['train']:.0f} % of the training patches are nearly flat: that share of the steps learns next to nothing")
+print(f"{len(test)} test photos, {len(leaks)} of them found among {len(train)} training photos")
+
+# %% [markdown]
+# - Every file has a source and a licence, nearly every one a hash. A wrong byte stops the study instead of changing a
+#   number.
 # - Training, validation and test photos are different photos, and a perceptual hash watches that they stay so.
 # - BSDS500's validation folder is never trained on, because it is BSD100.
 #
+# **What can go wrong in practice.** Test photos sneak into training under another name, scaled or cropped. JPEG
+# artefacts in training photos are learned as if they were detail. A benchmark's small photos come with it (made by
+# MATLAB): making your own with another program changes the result (`02_degradations`). And a set of five photos
+# decides nothing: look at intervals, not at means.
+#
 # ## Try it
 #
-# 1. Put a folder of your own photos beside the study and train on it: `rvlib train fsrcnn --photos DIR --run runs/mine`.
-# 2. Plant a *mirrored* test photo. Does the check find it? Should it?
+# **1.** Train on a folder of your own photos: which command? How would you make sure that none of them is a test photo?
+#
+# <details><summary>Solution</summary>
+#
+# `rvlib train fsrcnn --photos DIR --run runs/mine`. Read the folder with `photos.read`, and call
+# `find_leaks(your_photos, test)` as above.
+#
+# </details>
+#
+# **2.** Plant a *mirrored* test photo. Does the check find it? Should it?
+#
+# <details><summary>Solution</summary>
+#
+# The cell below tells. Since training mirrors its patches, a mirrored test photo is a leak. A hash of the picture as
+# it is cannot see it; hashing the mirrored photo too would.
+#
+# </details>
+
+# %%
+name, image = next(iter(test.items()))
+found = find_leaks({**train, "planted": np.ascontiguousarray(image[:, ::-1])}, {name: image})
+print("a mirrored test photo is", "found" if len(found) else "not found")
+assert len(found) <= 1
+
+# %% [markdown]
+# **Further reading**
+#
+# - Agustsson and Timofte 2017, *NTIRE 2017 Challenge* (DIV2K), [doi:10.1109/CVPRW.2017.150](https://doi.org/10.1109/CVPRW.2017.150)
+# - Huang et al. 2015, *Single Image Super-Resolution from Transformed Self-Exemplars* (Urban100), [doi:10.1109/CVPR.2015.7299156](https://doi.org/10.1109/CVPR.2015.7299156)
+# - Nah et al. 2017 (GoPro), [doi:10.1109/CVPR.2017.35](https://doi.org/10.1109/CVPR.2017.35)
+# - Arbeláez et al. 2011 (BSDS500), [doi:10.1109/TPAMI.2010.161](https://doi.org/10.1109/TPAMI.2010.161)
 #
 # Next: `02_degradations`, how a reference photo becomes a degraded one.

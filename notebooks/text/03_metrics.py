@@ -7,28 +7,32 @@
 # ---
 
 # %% [markdown]
-# # 03 · Metrics: the same photo, five different numbers
+# # 03 · Metrics: one photo, many numbers
 #
-# **Why is my PSNR lower than the paper's?** Most often because it's another PSNR. This notebook measures *one* restored
-# photo under every convention in use and shows that the choice moves the number by more than most papers improve on each
-# other. Then it asks whether any of these numbers is what the eye sees.
+# **Why is my PSNR lower than the paper's?** Most often because it is another PSNR. This notebook measures the same
+# restored photos under the conventions in use and shows which of them move the number, and by how much. Then it asks
+# whether any of these numbers is what the eye sees.
 #
 # **You will see**
-# - PSNR on luminance or RGB, with and without cropped borders, on rounded or unrounded values,
-# - SSIM per channel or with a window that reaches across colours,
-# - LPIPS, a distance between deep features, preferring a picture that PSNR ranks last.
+# - PSNR on luminance or RGB, with and without borders, on rounded values, on grey photos, averaged in two ways,
+# - SSIM per channel or with a window that reaches across colours, and that it can be negative,
+# - LPIPS by hand, from the features of a network, and four distortions of *equal* PSNR that it tells apart.
 #
-# Needs: `02_degradations`. Time: twenty seconds; the first run fetches LPIPS's network (9 MB on disk).
+# Needs: `02_degradations`. Time: half a minute; the first run fetches LPIPS's network (9 MB on disk).
 
 # %%
+import copy
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from scipy.optimize import brentq
 
 import rvlib
 from rvlib import evaluate, measures, metrics, photos, study
+from rvlib.backbones import lpips_network
 from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic, GaussianBlur, Jpeg, Noise, imresize, mod_crop
 
@@ -42,10 +46,11 @@ seed = 0
 # %% [markdown]
 # ## PSNR: squared error on a logarithmic scale
 #
-# $$\mathrm{PSNR}(x, y) = 10 \log_{10} \frac{255^2}{\frac1n \sum_i (x_i - y_i)^2}\ \mathrm{dB}$$
+# $$\mathrm{PSNR} = 10 \log_{10} \frac{\mathrm{MAX}^2}{\mathrm{MSE}}\ \mathrm{dB}, \qquad
+#   \mathrm{MSE} = \frac1n \sum_{i=1}^{n} (x_i - y_i)^2 \tag{24}$$
 #
-# Half the error in amplitude is 6 dB. Over *which* numbers $x_i$ the sum runs is the convention: all channels or the
-# luminance alone, the whole photo or without its border.
+# MAX is the largest possible value, 255 for 8 bits. Half the error in amplitude means 6 dB more. Over *which* numbers
+# $x_i$ the sum runs is the convention: all channels or the luminance alone, the whole photo or without its border.
 
 # %%
 figures.show_source(metrics.psnr)
@@ -60,44 +65,70 @@ figure = figures.images({"reference": reference, "its luminance": luminance, "bi
 # %% [markdown]
 # ### One photo, many numbers
 #
-# The same bicubic enlargement, measured in the ways that papers and repositories measure. Luminance in studio range (16
-# to 235) has a smaller scale than RGB, so the same error weighs less: that alone is more than a decibel.
+# The same bicubic enlargement, measured in the ways that papers and repositories measure. Luminance as video defines it
+# (BT.601, 16 to 235) has a smaller range than RGB, and it is a weighted mean of three channels, whose errors partly
+# cancel.
 
 # %%
 pillow = np.asarray(Image.fromarray(degraded).resize(reference.shape[1::-1], Image.Resampling.BICUBIC))
-numbers = {
-    "Y, border of 4 cropped (super-resolution papers)": metrics.psnr(restored, reference, channel="y", crop=4),
-    "Y, nothing cropped": metrics.psnr(restored, reference, channel="y"),
-    "RGB, border of 4 cropped": metrics.psnr(restored, reference, channel="rgb", crop=4),
-    "RGB, nothing cropped (deblurring papers)": metrics.psnr(restored, reference, channel="rgb"),
-    "Y, 4 cropped, enlarged by Pillow": metrics.psnr(pillow, reference, channel="y", crop=4),
-}
-protocols = pd.DataFrame({"protocol": numbers.keys(), "psnr": numbers.values()})
-assert numbers["Y, nothing cropped"] > numbers["RGB, nothing cropped (deblurring papers)"] + 0.8
-protocols.style.format(precision=2).hide(axis="index")
-
-# %%
-figure, axis = plt.subplots(figsize=(7, 2.6))
-axis.barh(protocols["protocol"], protocols["psnr"], color=figures.COLORS["fsrcnn"])
-axis.set(xlim=(protocols["psnr"].min() - 0.5, protocols["psnr"].max() + 0.3), xlabel="PSNR in dB, the same photo")
-axis.invert_yaxis()
-plt.show()
-
-# %% [markdown]
-# Rounding is part of the convention too: a network's floating-point output is a little nearer to the reference than the
-# 8-bit photo that a user saves. Here everything is measured on 8 bits, as it would be saved.
-
-# %%
 exact = imresize(degraded / 255.0, scale)
 as_tensor = [torch.from_numpy(image.transpose(2, 0, 1))[None] for image in (exact.clip(0, 1), reference / 255.0)]
-unrounded = metrics.psnr(*as_tensor, crop=4).item()
-rounded = metrics.psnr(restored, reference, crop=4)
-print(f"unrounded {unrounded:.4f} dB, rounded to 8 bits {rounded:.4f} dB")
-assert unrounded > rounded
+grey = np.repeat(figures.luminance(reference).round().astype(np.uint8)[:, :, None], 3, axis=2)
+grey_restored = imresize(Bicubic(scale)(grey), scale)
+numbers = {
+    "luminance, border of 4 cropped (super-resolution papers)": metrics.psnr(restored, reference, channel="y", crop=4),
+    "luminance, nothing cropped": metrics.psnr(restored, reference, channel="y"),
+    "luminance, 4 cropped, not rounded to 8 bits": metrics.psnr(*as_tensor, crop=4).item(),
+    "luminance, 4 cropped, enlarged by Pillow": metrics.psnr(pillow, reference, channel="y", crop=4),
+    "RGB, border of 4 cropped": metrics.psnr(restored, reference, channel="rgb", crop=4),
+    "RGB, nothing cropped (deblurring papers)": metrics.psnr(restored, reference, channel="rgb"),
+    "a grey photo, as luminance of its RGB (16 to 235)": metrics.psnr(grey_restored, grey, channel="y", crop=4),
+    "a grey photo, its own values (0 to 255)": metrics.psnr(grey_restored, grey, channel="rgb", crop=4),
+}
+protocols = pd.DataFrame({"protocol": numbers.keys(), "psnr": numbers.values()})
+first = protocols["psnr"].iloc[0]
+protocols["difference"] = protocols["psnr"] - first
+assert numbers["luminance, nothing cropped"] > numbers["RGB, nothing cropped (deblurring papers)"] + 0.8
+protocols.style.format(precision=3).hide(axis="index")
+
+# %%
+figure, axis = plt.subplots(figsize=(9, 3))
+axis.hlines(protocols["protocol"], 0, protocols["difference"], color="0.6")
+axis.plot(protocols["difference"], protocols["protocol"], "o", color=figures.PALETTE[0])
+axis.axvline(0, color="0.3", linewidth=1)
+axis.set(xlabel=f"PSNR less that of the first line ({first:.2f} dB), in dB")
+axis.invert_yaxis()
+plt.show()
+moved = protocols.set_index("protocol")["difference"].abs()
+print("moves by more than 0.1 dB:", *moved[moved > 0.1].index, sep="\n  ")
+print("moves by less than 0.01 dB:", *moved[(moved > 0) & (moved < 0.01)].index, sep="\n  ")
 
 # %% [markdown]
-# Every measure of the study is one record with its protocol: the column's name says what is compared and how much of the
-# border is cropped, the arrow which way is better. Tables, ranking and the audit of the report read these records.
+# The two grey lines are the same photo and the same error: between luminance over 16 to 235 and plain grey values over
+# 0 to 255 lie $20 \log_{10}(255/219) = 1.32$ dB. One photo of Set14 is grey, and this alone moves the set's mean by
+# 0.09 dB.
+#
+# ### Mean of PSNRs, or PSNR of the mean error?
+#
+# Papers average the PSNRs of the photos. A training log often has the PSNR of the mean squared error, which is never
+# larger (the logarithm is concave), and smaller the more the photos differ:
+
+# %%
+names = ("astronaut", "chelsea", "coffee", "flower")
+each = []
+for name in names:
+    photo = mod_crop(photos.sample(name), scale)
+    each.append(metrics.psnr(evaluate.bicubic(scale)(Bicubic(scale)(photo)), photo, crop=scale))
+mean_of_psnrs = float(np.mean(each))
+psnr_of_mean = float(-10 * np.log10(np.mean(10 ** (-np.array(each) / 10))))
+print(f"{len(names)} photos from {min(each):.2f} to {max(each):.2f} dB")
+print(f"mean of the PSNRs {mean_of_psnrs:.2f} dB, PSNR of the mean error {psnr_of_mean:.2f} dB")
+assert psnr_of_mean < mean_of_psnrs
+
+# %% [markdown]
+# Every measure of the study is one record with its protocol: the column's name says what is compared and how much of
+# the border is cropped, the arrow which way is better. Tables, ranking and the audit of the course report (`12_report`)
+# read these records.
 
 # %%
 records = [*measures.for_task("super-resolution", scale, perceptual=True), *measures.for_task("deblurring")]
@@ -106,12 +137,26 @@ pd.DataFrame(
 ).style.hide(axis="index")
 
 # %% [markdown]
-# ## SSIM: the same structure, the same contrast, the same brightness
+# ## SSIM: the same brightness, the same contrast, the same structure
 #
-# $$\mathrm{SSIM} = \frac{(2\mu_x\mu_y + c_1)(2\sigma_{xy} + c_2)}{(\mu_x^2 + \mu_y^2 + c_1)(\sigma_x^2 + \sigma_y^2 + c_2)}$$
+# With means $\mu$, variances $\sigma^2$ and the covariance $\sigma_{xy}$ of two pictures inside a small window,
 #
-# computed in a Gaussian window around each pixel and averaged. Deblurring repositories slide an 11 × 11 × 11 window over
-# height, width *and colour*; since the three channels agree with each other, that number is far higher.
+# $$\mathrm{SSIM}(x, y) = \frac{(2\mu_x\mu_y + C_1)(2\sigma_{xy} + C_2)}{(\mu_x^2 + \mu_y^2 + C_1)(\sigma_x^2 + \sigma_y^2 + C_2)}
+#   \tag{25}$$
+#
+# The window is Gaussian, moves over all pixels, and the values are averaged; $C_1 = (0.01 \cdot 255)^2$ and $C_2 =
+# (0.03 \cdot 255)^2$ avoid a division by zero. The first factor compares brightness, the second contrast and structure.
+# The audited report says that SSIM ranges from 0 to 1. It ranges from -1 to 1: a negative has a negative covariance.
+
+# %%
+inverted = 255 - reference
+print(f"SSIM of a photo with its negative: {metrics.ssim(inverted, reference):.3f}")
+assert metrics.ssim(inverted, reference) < 0
+assert metrics.ssim(reference, reference) == 1
+
+# %% [markdown]
+# Deblurring repositories slide a window of 11 × 11 × 11 over height, width *and colour*. The three channels agree with
+# each other, so that number is far higher, and must not be compared with the others.
 
 # %%
 similarity = {
@@ -119,61 +164,125 @@ similarity = {
     for name, channel in (("luminance", "y"), ("mean of R, G, B", "rgb"), ("3-D window over RGB", "rgb3d"))
 }
 assert similarity["3-D window over RGB"] > similarity["mean of R, G, B"] + 0.05
-pd.DataFrame({"window": similarity.keys(), "ssim": similarity.values()}).style.format(precision=4).hide(axis="index")
+pd.DataFrame({"window": similarity.keys(), "SSIM": similarity.values()}).style.format(precision=4).hide(axis="index")
+
+# %% [markdown]
+# ## LPIPS: the distance between features
+#
+# LPIPS shows both pictures to AlexNet, which was trained to recognise objects, and compares the feature maps $\phi_l$
+# of five layers. The audited report writes
+#
+# $$\mathrm{LPIPS}(x, y) = \sum_l \frac{1}{H_l W_l} \sum_{h,w} \lVert \phi_l(x)_{hw} - \phi_l(y)_{hw} \rVert_2^2 \tag{26}$$
+#
+# and leaves out two things that the measure has (Zhang et al. 2018): each feature vector is first divided by its
+# length, $\hat\phi = \phi / \lVert \phi \rVert$, and each channel has a weight $w_l$, fitted to what people answered
+# when asked which of two pictures is nearer to a third:
+#
+# $$d(x, y) = \sum_l \frac{1}{H_l W_l} \sum_{h,w} \lVert w_l \odot (\hat\phi_l(x)_{hw} - \hat\phi_l(y)_{hw}) \rVert_2^2$$
+#
+# By hand, both of them:
+
+# %%
+try:
+    network = lpips_network("alex")
+except rvlib.UserError as reason:  # no network and nothing in the cache: an empty column, never a wrong one
+    network, _ = None, print(reason)
+
+
+def by_hand(x: np.ndarray, y: np.ndarray, *, as_printed: bool) -> float:
+    """(26) as the report prints it, or with unit vectors and weights (lpips keeps the squares of w)."""
+    total = 0.0
+    with torch.no_grad():
+        inputs = [torch.from_numpy(each.transpose(2, 0, 1))[None].float() / 127.5 - 1 for each in (x, y)]
+        features = [network.net(network.scaling_layer(each)) for each in inputs]
+        for a, b, weight in zip(*features, network.lins, strict=True):
+            if as_printed:
+                total += ((a - b) ** 2).sum(dim=1).mean().item()
+            else:
+                a, b = (each / each.norm(dim=1, keepdim=True).clamp(min=1e-10) for each in (a, b))
+                total += weight((a - b) ** 2).mean().item()
+    return total
+
+
+if network is not None:
+    ours, library = by_hand(restored, reference, as_printed=False), metrics.lpips(restored, reference)
+    print(
+        f"by hand {ours:.4f}, library {library:.4f}; the formula as the report prints it {by_hand(restored, reference, as_printed=True):.0f}"
+    )
+    assert abs(ours - library) < 1e-4
 
 # %% [markdown]
 # ## What the eye sees
 #
-# Four distortions of the same photo, tuned so that PSNR cannot tell them apart by much: a blur, noise, JPEG blocks, and a
-# shift by one pixel that nobody would notice.
+# Four distortions of the same photo: a shift by one pixel that nobody would notice, a blur, noise, and JPEG blocks. The
+# strength of the last three is tuned until their PSNR is that of the shift.
 
 # %%
 photo = photos.sample("astronaut")[:256, 128:384]
-rng = np.random.default_rng(seed)
-versions = {
-    "blurred": GaussianBlur(1.3)(photo),
-    "noisy": Noise(13)(photo, rng),
-    "JPEG, quality 12": Jpeg(12)(photo),
-    "shifted by a pixel": np.roll(photo, 1, axis=1),
+shifted = np.roll(photo, 1, axis=1)
+target = metrics.psnr(shifted, photo)
+blocks = Jpeg(2)(photo).astype(float) - photo
+makers = {
+    "blurred": (lambda strength: GaussianBlur(strength)(photo), 0.5, 6),
+    "noisy": (lambda strength: Noise(strength)(photo, np.random.default_rng(seed)), 2, 60),
+    "JPEG blocks": (lambda share: (photo + share * blocks).round().clip(0, 255).astype(np.uint8), 0.1, 1),
 }
-figure = figures.images({"reference": photo, **versions}, columns=5, width=2.5)
-
-# %% [markdown]
-# LPIPS runs both pictures through AlexNet, trained to recognise objects, and compares the feature maps of five layers:
-#
-# $$d(x, y) = \sum_l \frac{1}{H_l W_l} \sum_{h,w} \lVert w_l \odot (\hat\phi^l_{hw}(x) - \hat\phi^l_{hw}(y)) \rVert^2$$
-#
-# Smaller is nearer. Its weights $w_l$ were fitted to what people answered when asked which of two pictures is nearer.
+versions = {"shifted by a pixel": shifted}
+for name, (make, low, high) in makers.items():
+    best = brentq(lambda strength, make=make: metrics.psnr(make(strength), photo) - target, low, high, xtol=1e-3)
+    versions[name] = make(best)
+spread = [metrics.psnr(version, photo) for version in versions.values()]
+assert max(spread) - min(spread) < 0.05, "equal PSNR"
+figure = figures.images({"reference": photo, **versions}, columns=5, width=2.3)
 
 # %%
-try:
-    distance = {name: metrics.lpips(version, photo) for name, version in versions.items()}
-except rvlib.UserError as reason:  # no network and nothing in the cache: an empty column, never a wrong one
-    print(reason)
-    distance = dict.fromkeys(versions, float("nan"))
+distance = {name: metrics.lpips(version, photo) if network else float("nan") for name, version in versions.items()}
 table = pd.DataFrame(
     {
         "distortion": versions.keys(),
-        "psnr_y_crop0": [metrics.psnr(version, photo) for version in versions.values()],
+        "psnr_y_crop0": spread,
         "ssim_y_crop0": [metrics.ssim(version, photo) for version in versions.values()],
         "lpips_alex_rgb_crop0": distance.values(),
     }
-)
-table.style.format(precision=3, na_rep="–").hide(axis="index")
+).sort_values("lpips_alex_rgb_crop0")
+titles = {key: measures.find(key).title for key in table.columns[1:]}
+table.rename(columns=titles).style.format(precision=3, na_rep="–").hide(axis="index")
 
 # %% [markdown]
-# PSNR ranks the invisible shift last and finds the blurred picture fine; LPIPS sees it the other way round. Neither is
-# wrong: PSNR asks how far the values are, LPIPS how different a recogniser finds the picture. A method that is trained for
-# one usually loses in the other, which `05_srgan` is about.
+# PSNR cannot tell the four apart, by construction. LPIPS and SSIM rank them, and not in the same order. *Where* does
+# LPIPS see a difference? Its layers are maps, so it can be asked per pixel before the mean is taken:
 
 # %%
-ranks = table.set_index("distortion")
+if network is not None:
+    spatial = copy.copy(network)
+    spatial.spatial = True  # a map instead of its mean
+    both = {
+        n: [torch.from_numpy(i.transpose(2, 0, 1))[None].float() / 127.5 - 1 for i in (v, photo)]
+        for n, v in versions.items()
+    }
+    with torch.no_grad():
+        maps = {name: spatial(*pair)[0, 0].numpy() for name, pair in both.items()}
+    figure, axes = plt.subplots(1, 4, figsize=(11, 2.9))
+    for axis, (name, values) in zip(axes, maps.items(), strict=True):
+        drawn = axis.imshow(values, cmap="magma", vmin=0, vmax=1)
+        axis.set(title=f"{name}: {values.mean():.3f}", xticks=[], yticks=[])
+        axis.grid(visible=False)
+    figure.colorbar(drawn, ax=axes.tolist(), label="LPIPS per pixel")
+    plt.show()
+
+# %% [markdown]
+# Neither measure is wrong. PSNR asks how far the values are, LPIPS how different a recogniser finds the picture. A
+# method that is trained for one usually loses in the other; `05_srgan` is about that. LPIPS compares with a reference,
+# too, so it is not a measure of whether a picture looks like a photo at all: that would need no reference (NIQE) or a
+# set of photos (FID).
+
+# %%
+ranks = table.set_index("distortion").drop(columns="psnr_y_crop0")
 for column in ranks:
     ranks[column] = ranks[column].rank(ascending=measures.find(column).better == "low")
-assert ranks["psnr_y_crop0"].idxmax() == "shifted by a pixel"
-if table["lpips_alex_rgb_crop0"].notna().all():
+if network is not None:
     assert ranks.loc["shifted by a pixel", "lpips_alex_rgb_crop0"] == 1, "LPIPS hardly sees a shift"
-ranks.astype("Int64")
+ranks.rename(columns=titles).astype("Int64")
 
 # %%
 output = study.output(profile, "metrics")
@@ -183,15 +292,63 @@ tables.write_json({"psnr_spread_db": max(numbers.values()) - min(numbers.values(
 
 # %% [markdown]
 # ## Takeaways
+
+# %%
+extremes = protocols.loc[[protocols["psnr"].idxmin(), protocols["psnr"].idxmax()]]
+print(f"the same restored photo: {extremes['psnr'].iloc[0]:.2f} dB ({extremes['protocol'].iloc[0]})")
+print(f"                    and {extremes['psnr'].iloc[1]:.2f} dB ({extremes['protocol'].iloc[1]})")
+if network is not None:
+    order = table["distortion"].tolist()
+    print(f"at {target:.1f} dB each, LPIPS ranks: {', then '.join(order)}")
+
+# %% [markdown]
+# - A PSNR needs its channel, border, rounding, and a word on how photos were averaged. Colour counts most.
+# - This study measures super-resolution on luminance with `scale` pixels cropped, deblurring on RGB with nothing
+#   cropped and the 3-D SSIM, because the published numbers do. Every column's name says so.
+# - The largest difference of all is not in the measure but in the input (`02_degradations`).
 #
-# - A PSNR without channel, border and rounding is no number: the same photo spans more than a decibel.
-# - This study measures super-resolution on Y with `scale` pixels cropped, deblurring on RGB with nothing cropped and the
-#   3-D SSIM, because the published numbers do; every column's name says so.
-# - PSNR rewards blur over misplaced detail. LPIPS forgives a shift and punishes blur.
+# **What can go wrong in practice.** A photo shifted by a pixel (from a resize that aligns corners differently) loses
+# decibels and looks the same. Videos and libraries disagree on the range of luminance. LPIPS depends on its network
+# ("alex" or "vgg"), on the version of its weights and on an input in [-1, 1]; with random weights it returns a number,
+# too, and nothing warns you.
 #
 # ## Try it
 #
-# 1. Shift by two pixels, by four. When does LPIPS begin to see it?
-# 2. Find a blur and a noise of equal LPIPS. How far apart are their PSNRs?
+# **1.** All pixels are wrong by exactly one grey level. What is the PSNR? What if one pixel in a hundred is wrong by
+# ten?
+#
+# <details><summary>Solution</summary>
+#
+# $\mathrm{MSE} = 1$ gives $20 \log_{10} 255 = 48.13$ dB. One in a hundred wrong by ten: $\mathrm{MSE} = 100/100 = 1$,
+# the same 48.13 dB. PSNR does not care how the error is distributed; the next cell checks it.
+#
+# </details>
+#
+# **2.** Shift by two pixels and by four. When does LPIPS begin to see it?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# {by: metrics.lpips(np.roll(photo, by, axis=1), photo) for by in (1, 2, 4, 8)}
+# ```
+#
+# The first layer of AlexNet looks at every fourth pixel through windows of 11 × 11, so shifts of a pixel or two
+# change little of what it sees, and larger ones more.
+#
+# </details>
+
+# %% tags=["nbval-check-output"]
+flat = np.full((100, 100, 3), 100, np.uint8)
+spots = flat.copy()
+spots[::10, ::10] += 10
+assert np.isclose(metrics.psnr(flat + 1, flat, channel="rgb"), metrics.psnr(spots, flat, channel="rgb"))
+print(f"{metrics.psnr(flat + 1, flat, channel='rgb'):.2f} dB, both")
+
+# %% [markdown]
+# **Further reading**
+#
+# - Wang et al. 2004, *Image Quality Assessment: From Error Visibility to Structural Similarity* (SSIM), [doi:10.1109/TIP.2003.819861](https://doi.org/10.1109/TIP.2003.819861)
+# - Zhang et al. 2018, *The Unreasonable Effectiveness of Deep Features as a Perceptual Metric* (LPIPS), [doi:10.1109/CVPR.2018.00068](https://doi.org/10.1109/CVPR.2018.00068)
+# - Wang and Bovik 2009, *Mean Squared Error: Love It or Leave It?*, [doi:10.1109/MSP.2008.930649](https://doi.org/10.1109/MSP.2008.930649)
 #
 # Next: `04_fsrcnn`, the first network.

@@ -7,19 +7,19 @@
 # ---
 
 # %% [markdown]
-# # 05 · SRGAN: why the best PSNR looks blurred, and what a second network does about it
+# # 05 · SRGAN: sharp pictures instead of small errors
 #
-# **Can a network draw texture that was never in its input?** Yes, if it is not punished for guessing. SRGAN adds a
-# network that tells photos from restorations, and a loss that looks at features instead of pixels. What that buys in
-# perceived quality it pays for in PSNR, and how much of each you get can be chosen after training.
+# **Why does the network with the better PSNR make the duller picture?** Because squared error asks for the mean of all
+# likely photos, and a mean of sharp photos is blurred. SRGAN lets a second network judge whether a picture looks like a
+# photo. The price is PSNR, and how much of it you pay can be chosen after training.
 #
 # **You will see**
 # - a two-line experiment in which the best possible answer to squared error is a picture that never occurs,
-# - both networks, the game between them, and every term of the loss with a picture of what it looks at,
-# - the perception-distortion plane, and how interpolated weights walk through it.
+# - diagrams of both networks, the game between them, and every term of the loss with a picture of what it looks at,
+# - whether mixing the weights of two networks beats mixing their pictures, answered at equal PSNR.
 #
 # Paper: Ledig et al. 2017, *Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network*.
-# Needs: `03_metrics` (PSNR and LPIPS), `04_fsrcnn` (the task). Time: under a minute with the demo parameters on two CPU
+# Needs: `03_metrics` (PSNR and LPIPS), `04_fsrcnn` (the task). Time: about a minute with the demo parameters on two CPU
 # cores.
 
 # %% tags=["training"]
@@ -36,11 +36,12 @@ import seaborn as sns
 import torch
 
 from rvlib import complexity, evaluate, losses, measures, metrics, objectives
-from rvlib.study import figures, tables
+from rvlib.study import diagrams, figures, tables
+from rvlib.study.statistics import differences, mean_interval
 from rvlib.backbones import vgg16_features
 from rvlib.degrade import Bicubic, GaussianBlur, Noise
 from rvlib.models import srgan
-from rvlib.pairs import photo_pairs
+from rvlib.pairs import photo_pairs, set_pairs
 from rvlib.restore import to_tensor
 
 figures.theme()
@@ -63,8 +64,8 @@ processes = 1  # that share the training: one for each GPU of this machine
 # %% [markdown]
 # ## Why squared error blurs
 #
-# Suppose the input cannot tell whether an edge lies one pixel further left or right: both references are equally likely.
-# The picture that minimises the expected squared error is their mean, and the mean has a step that neither has:
+# Suppose the input cannot tell whether an edge lies a few pixels further left or right: both references are equally
+# likely. The picture that minimises the expected squared error is their mean, and the mean has a step that neither has:
 #
 # $$\arg\min_{\hat y} \; \mathbb{E}\,\lVert \hat y - y \rVert^2 = \mathbb{E}[y]$$
 #
@@ -84,60 +85,120 @@ for axis, (name, line) in zip(axes, candidates.items(), strict=True):
 assert min(expected, key=expected.get) == "their mean"
 
 # %% [markdown]
-# The blurred edge wins by a factor of two, though it is the one picture that is certainly wrong. To get a *sharp* guess
-# the loss has to prefer a likely picture over a safe one.
+# The blurred edge wins by a factor of two, though it is the one picture that is certainly wrong. To get a *sharp*
+# guess, the loss has to prefer a likely picture over a safe one.
 #
 # ## The generator
 #
-# SRResNet works on the small image, as FSRCNN does, but with 16 residual blocks of 64 channels. Batch normalisation
-# keeps so deep a network trainable, a long shortcut carries the first features past all blocks, and two pixel shuffles
-# enlarge by two each: a convolution makes four times the channels, which are then laid out as 2 × 2 pixels. The released
-# `srresnet-x4` and `srgan-x4` are the generator without BatchNorm, as BasicSR trains it (`srgan.MSRResNet`).
+# The generator, SRResNet, works on the small photo, as FSRCNN does, but with 16 residual blocks of 64 channels. A
+# residual block learns what to *add* to its input, so doing nothing is easy, and gradients have a short way to the
+# first layers. k is the size of a kernel, n its number of channels, s its stride:
+
+# %%
+figure = diagrams.draw(
+    [["x", "conv\nk3 n64 s1|1", "BatchNorm|1", "PReLU", "conv\nk3 n64 s1|2", "BatchNorm|2", "+", "x "]],
+    skips=[("x", "+")],
+    notes={"x": "64 × h × w", "x ": "64 × h × w"},
+    titles=["residual block"],
+)
+
+# %% [markdown]
+# A long shortcut carries the first features past all blocks. Two *pixel shuffles* enlarge by two each: a convolution
+# makes four times the channels, which are then laid out as 2 × 2 pixels.
+
+# %%
+figure = diagrams.draw(
+    [
+        [
+            "x",
+            "conv, PReLU\nk9 n64 s1",
+            "16 residual\nblocks",
+            "conv, BN\nk3 n64 s1",
+            "+",
+            "shuffle|1",
+            "shuffle|2",
+            "conv\nk9 n3 s1",
+        ]
+    ],
+    skips=[("conv, PReLU\nk9 n64 s1", "+")],
+    shaded=["16 residual\nblocks"],
+    notes={"x": "3 × h × w", "shuffle|1": "64 × 2h × 2w", "shuffle|2": "64 × 4h × 4w", "conv\nk9 n3 s1": "3 × 4h × 4w"},
+    titles=["generator (SRResNet)"],
+)
 
 # %%
 generator = rvlib.create("srgan", scale=scale)
-x, shapes = torch.zeros(1, 3, 24, 24), {}
-for name, part in generator.named_children():
-    part.register_forward_hook(lambda _, __, out, n=name: shapes.update({n: f"{out.shape[1]} × {out.shape[2]}²"}))
-with torch.no_grad():
-    restored = generator(x)
-kinds = ["k9 PReLU", "16 blocks", "k3 BN", "2 shuffles", "k9"]
-parts = {"x": "3 × 24²"} | {
-    f"{n}\n{kind}": shapes[n] for (n, _), kind in zip(generator.named_children(), kinds, strict=True)
-}
-names = list(parts)
-figure = figures.flow(parts, shortcuts=[(names[1], names[3])])
+figures.show_source(srgan.SRResNet.forward)
+
+# %% [markdown]
+# **Which SRResNet?** Two networks carry the name, and the study is explicit about it. The *paper's* has BatchNorm and
+# PReLU, as drawn above; `rvlib.create("srgan")` builds it. The *released weights* `srresnet-x4` and `srgan-x4`, and so
+# every number of them in this study, are of **MSRResNet**, the modern version in the library BasicSR
+# (`style="msrresnet"`): no BatchNorm, ReLU in the blocks, LeakyReLU elsewhere, 3 × 3 kernels at both ends, and the
+# bilinear enlargement is added at the end. The paper's authors used BatchNorm to train so deep a network; EDSR and
+# ESRGAN left it out and trained deeper ones. It is dropped in restoration because it normalises by the statistics of a
+# batch, which differ between training patches and whole photos.
 
 # %%
-figures.show_source(srgan.SRResNet)
+named = {
+    "paper (BatchNorm, PReLU)": "paper",
+    "MSRResNet (released weights)": "msrresnet",
+    "leftthomas (compact)": "compact",
+}
+described = []
+for name, style in named.items():
+    network = rvlib.create("srgan", scale=scale, style=style)
+    norms = sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
+    count = complexity.parameters(network)
+    described.append({"generator": name, "parameters": count, "BatchNorm layers": norms})
+assert [each["BatchNorm layers"] > 0 for each in described] == [True, False, True]
+pd.DataFrame(described).style.format({"parameters": "{:,}"}).hide(axis="index")
 
 # %% [markdown]
 # ## The discriminator
 #
-# Eight convolutions halve the image four times while the channels grow from 64 to 512; LeakyReLU keeps a gradient where
-# ReLU would have none. The paper ends in two dense layers, which tie it to patches of 96 × 96; the mean over the image in
-# their place takes any size, so that one set of weights can also judge a whole photo.
+# Eight convolutions; every second one has a stride of 2 and halves the photo, and the channels grow from 64 to 512.
+# LeakyReLU keeps a gradient where ReLU would have none. The paper ends in two dense layers, which tie it to patches of
+# 96 × 96. Here a mean over the image takes their place, as in the code of leftthomas (a popular SRGAN on GitHub, the
+# third row above), so one set of weights can also judge a whole photo.
 
 # %%
-figures.show_source(srgan.Discriminator)
+stages = [f"k3 n{n} s1\nk3 n{n} s2" for n in (64, 128, 256, 512)]
+figure = diagrams.draw(
+    [["photo or\nrestoration", *stages, "mean over\nthe image", "1 × 1 convs\nn1024, n1", "verdict"]],
+    notes={
+        "photo or\nrestoration": "3 × 96²",
+        **{
+            stage: f"{n} × {side}²" for stage, n, side in zip(stages, (64, 128, 256, 512), (48, 24, 12, 6), strict=True)
+        },
+        "verdict": "σ(logit) = D",
+    },
+    titles=["discriminator: each convolution is followed by BatchNorm (but the first) and LeakyReLU 0.2"],
+)
 
 # %%
 sizes = {
     name: complexity.parameters(net)
     for name, net in (("generator", generator), ("discriminator", srgan.Discriminator()))
 }
-assert srgan.Discriminator()(torch.rand(2, 3, 96, 96)).shape == (2,)
+halved = srgan.Discriminator().net[:-4](torch.zeros(1, 3, 96, 96))
+assert halved.shape == (1, 512, 6, 6), "as in the diagram"
 print({name: f"{count:,} parameters" for name, count in sizes.items()})
 
 # %% [markdown]
 # ## The game
 #
-# $$\min_G \max_D \; \mathbb{E}_{y}[\log D(y)] + \mathbb{E}_{x}[\log(1 - D(G(x)))]$$
+# $$\min_{\theta_G} \max_{\theta_D} \; \mathbb{E}_{I^{HR}}[\log D(I^{HR})] + \mathbb{E}_{I^{LR}}[\log(1 - D(G(I^{LR})))]
+#   \tag{min-max}$$
 #
-# The discriminator D wants 1 for photos and 0 for restorations. The generator wants its restorations taken for photos.
-# One detail decides whether it learns at all: early on, D sees through everything, D(G(x)) is near 0, and there
-# $\log(1 - D)$ is flat. SRGAN therefore minimises $-\log D(G(x))$, which has the same optimum and a steep slope where it
-# is needed.
+# The discriminator D wants to say 1 for photos and 0 for restorations. The generator G wants its restorations taken for
+# photos. For a fixed generator, the best discriminator is $D = p_\mathrm{photo} / (p_\mathrm{photo} + p_G)$: the share
+# of photos among all pictures that look like this one. It can only be 1/2 everywhere if the two distributions are the
+# same.
+#
+# One detail decides whether G learns at all. Early on, D sees through everything, D(G(x)) is near 0, and there $\log(1
+# - D)$ is flat. SRGAN therefore minimises $-\log D(G(x))$, which has the same optimum and a steep slope where it is
+# needed.
 
 # %%
 logit = torch.linspace(-6, 6, 121, requires_grad=True)
@@ -153,26 +214,49 @@ axis.legend()
 plt.show()
 
 # %% [markdown]
-# Both networks live in one module here, so that the study's only training loop trains them: the discriminator sees the
+# Both networks live in one module here, so the study's only training loop can train them. The discriminator sees the
 # restoration *detached*, and the generator is judged by *frozen* weights. Neither gets the other's gradient.
 
 # %%
-figures.show_source(srgan.Adversaries)
+figures.show_source(srgan.Adversaries.forward)
 
 # %% [markdown]
 # ## The loss, term by term
 #
-# $$\ell = \ell_\mathrm{MSE} + 6\cdot10^{-3}\,\ell_\mathrm{VGG} + 10^{-3}\,\ell_\mathrm{adv} + 2\cdot10^{-8}\,\ell_\mathrm{TV}$$
+# The perceptual loss of the audited report (a course report, see `12_report`) has a content loss, an adversarial and a
+# smoothness term:
+#
+# $$l^{SR} = l^{SR}_X + 10^{-3}\, l^{SR}_{Gen} + 2\cdot10^{-8}\, l^{SR}_{TV} \tag{SR}$$
+#
+# The content loss $l_X$ is either squared error on pixels, for $r$ times the $W \times H$ pixels of the small photo,
+#
+# $$l^{SR}_{MSE} = \frac{1}{r^2 W H} \sum_{x=1}^{rW} \sum_{y=1}^{rH} \left(I^{HR}_{x,y} - G(I^{LR})_{x,y}\right)^2 \tag{MSE}$$
+#
+# or squared error on the feature maps $\phi_{i,j}$ of a network that was trained to name objects,
+#
+# $$l^{SR}_{VGG/i,j} = \frac{1}{W_{i,j} H_{i,j}} \sum_{x=1}^{W_{i,j}} \sum_{y=1}^{H_{i,j}}
+#   \left(\phi_{i,j}(I^{HR})_{x,y} - \phi_{i,j}(G(I^{LR}))_{x,y}\right)^2 \tag{VGG}$$
+#
+# The generator's part of the game, and the total variation of the restored photo $x$:
+#
+# $$l^{SR}_{Gen} = \sum_{n=1}^{N} -\log D(G(I^{LR})) \tag{Gen}$$
+#
+# $$l^{SR}_{TV} = \frac{1}{HW} \sum_{i,j} \sqrt{(x_{i+1,j} - x_{i,j})^2 + (x_{i,j+1} - x_{i,j})^2} \tag{TV}$$
+#
+# **Where this study differs.** It minimises *both* content losses, as leftthomas' code does: $l_{MSE} + 6\cdot10^{-3}\,
+# l_{VGG} + 10^{-3}\, l_{Gen} + 2\cdot10^{-8}\, l_{TV}$. Its sums over a batch are means. Its $\phi$ is VGG16 up to and
+# including the fifth pooling, on photos in [0, 1]; the paper takes VGG19 after the fourth convolution before that
+# pooling ($\phi_{5,4}$) and the audited report VGG16 before a pooling. Its adversarial term is the paper's $-\log D$;
+# leftthomas' code has $1 - D$. The terms in code:
 
 # %%
-figures.show_source(objectives.PerceptualAdversarial)
+figures.show_source(objectives.PerceptualAdversarial.__call__)
 
 # %% [markdown]
 # ### Content: what VGG16 sees
 #
-# $\ell_\mathrm{VGG}$ is the squared error between *feature maps* of a network that was trained to name objects. Shallow
-# maps keep edges where they are; deep ones only say what kind of thing is where. The study follows the report and
-# leftthomas' code: VGG16 up to its fifth pooling.
+# Shallow maps keep edges where they are; deep ones only say what kind of thing is where. One channel after each
+# pooling:
 
 # %%
 photo = photos.sample("chelsea")[30:254, 100:324]
@@ -183,11 +267,11 @@ for index, layer in enumerate(features):
     if isinstance(layer, torch.nn.MaxPool2d):
         strongest = value[0, :, 1:-1, 1:-1].var(dim=(1, 2)).argmax()  # borders see the padding
         shown[f"layer {index + 1}: {value.shape[1]} × {value.shape[2]}²"] = value[0, strongest].detach().numpy()
-figure = figures.images(shown, width=1.7, columns=6)
+figure = figures.images(shown, width=2.6, columns=3)
 
 # %% [markdown]
 # What such a distance forgives, and what it does not, shows when the same photo is disturbed in three ways that cost
-# the *same* squared error:
+# nearly the *same* squared error:
 
 # %%
 blurred = GaussianBlur(1.6)(photo)
@@ -206,23 +290,22 @@ compared = pd.DataFrame(
 compared.style.format(precision=3)
 
 # %% [markdown]
-# At equal PSNR the change of brightness, which nobody minds, costs next to no content; noise costs much, and blur, which
-# squared error likes so well, costs most. Total variation measures something else: noise raises it, blur lowers it.
-#
-# ### Total variation
-#
-# $\ell_\mathrm{TV}$ sums the length of the gradient over the image. It is the only term that sees no reference, and at
-# $2\cdot10^{-8}$ its part in the loss is negligible, as the log of the training below shows. The report's formula leaves
-# open what happens at the border and how channels are joined; the library says how it decided.
+# At equal PSNR, the change of brightness, which nobody minds, costs next to no content; noise costs much, and blur
+# costs most. Total variation measures something else: noise raises it, blur lowers it. It is the only term that sees no
+# reference, and at $2\cdot10^{-8}$ its part in the loss is negligible, as the log of the training below shows. The
+# audited report's formula leaves open what happens at the border and how channels are joined; `losses.total_variation`
+# says how it decided.
 
 # %%
-figures.show_source(losses.total_variation)
+assert compared["content loss"].idxmax() == "blurred"
+assert compared["content loss"].idxmin() == "brighter"
+assert compared.loc["noisy", "total variation"] > compared.loc["blurred", "total variation"]
 
 # %% [markdown]
 # ## Training: first pixels, then the game
 #
 # A discriminator that faces a fresh generator wins at once, and its gradient says nothing. So SRResNet is trained with
-# squared error first (the report: 10 epochs), and the game starts from its weights.
+# squared error first (the audited report: 10 epochs), and the game starts from its weights.
 
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
@@ -237,49 +320,66 @@ gan, game_history = recipes.train(
 # %%
 output = study.output(profile, "methods/srgan")
 column = f"psnr_y_crop{scale}"
-game = game_history.assign(generator=game_history["adversarial"] / 1e-3)
-figure, axes = plt.subplots(1, 3, figsize=(12, 3.2))
-sns.lineplot(pixel_history, x="step", y="loss", ax=axes[0], marker="o").set_yscale("log")
-for name in ("discriminator", "generator"):
-    sns.lineplot(game, x="step", y=name, ax=axes[1], marker="o", label=name)
-axes[1].axhline(2 * np.log(2), color="0.5", linestyle="--")
-for name, history, start in (("phase 1", pixel_history, 0), ("phase 2", game, pixel_history["step"].iloc[-1])):
-    axes[2].plot(start + history["step"], history[column], marker="o", label=name)
+if profile == "demo":
+    assert pixel_history["loss"].iloc[-1] < pixel_history["loss"].iloc[0], "phase 1 learns"
+(pixels, whose), (game, _) = (
+    study.learning_curve(profile, f"{name}-x{scale}", log)
+    for name, log in (("srresnet", pixel_history), ("srgan", game_history))
+)
+figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.2))
+sns.lineplot(pixels, x="step", y="loss", ax=axes[0], marker="o").set_yscale("log")
+axes[1].plot(game["step"], game["discriminator"], marker="o", label="discriminator")
+axes[1].plot(game["step"], game["adversarial"] / 1e-3, marker="o", label="generator, $l_{Gen}$")
+axes[1].axhline(2 * np.log(2), color="0.5", linestyle="--", label="cannot tell: 2 log 2")
+axes[1].legend(fontsize="small")
+for name, log, start in (("phase 1", pixels, 0), ("phase 2", game, pixels["step"].iloc[-1])):
+    shown = log.dropna(subset=[column])
+    axes[2].plot(start + shown["step"], shown[column], marker="o", label=name)
 axes[2].legend()
-axes[0].set(title="phase 1: squared error")
-axes[1].set(title="phase 2: the game", ylabel="loss")
-axes[2].set(title="validation", xlabel="step", ylabel="PSNR in dB (Y, crop 4)")
+axes[0].set(title="phase 1: squared error", xlabel="step", ylabel="loss")
+axes[1].set(title="phase 2: the game", xlabel="step", ylabel="loss")
+axes[2].set(title="validation photos", xlabel="step", ylabel="PSNR in dB (luminance)")
+counts = [f"{int(log['step'].iloc[-1]):,}" for log in (pixels, game)]
+figure.suptitle(f"{whose}: {counts[0]} and {counts[1]} steps, one seed", fontsize="small")
 figures.save(figure, output / "training")
 
 # %% [markdown]
-# The dashed line is $2\log 2$: a discriminator that cannot tell anything. Where its loss falls below, it is winning, and
-# the generator's loss rises. Unlike squared error, neither curve has to fall for the pictures to improve, which is why
+# At the dashed line the discriminator cannot tell anything. Below it, the discriminator is winning, and the
+# generator's loss rises. Unlike squared error, neither curve has to fall for the pictures to improve, which is why
 # games are watched by validation, not by loss.
 
 # %%
-terms = game_history[["pixel", "content", "adversarial", "total_variation"]].mean()
+terms = game[["pixel", "content", "adversarial", "total_variation"]].mean()
 print("mean parts of the generator's loss:", {name: f"{value:.1e}" for name, value in terms.items()})
+assert terms["total_variation"] < 0.01 * terms["pixel"], "total variation hardly counts"
 
 # %% [markdown]
 # ## Results
 #
-# Where released weights are there, they are measured beside this run's. PSNR is higher for what was trained on pixels;
-# LPIPS, which is *lower* for what looks more alike, tells the other half.
+# PSNR asks how near the values are; LPIPS, which is *lower* for what looks more alike, how near the features of a
+# network are. One seed each; `photos` counts the photos of a set.
 
 # %%
 degradation, data = Bicubic(scale), study.data(profile)
-models = {("srresnet", "this run"): srresnet, ("srgan", "this run"): gan}
+models, restorers = {}, evaluate.baseline("super-resolution", scale)
 for name, trained in (("srresnet", srresnet), ("srgan", gan)):
-    model, best = study.best(profile, f"{name}-x{scale}", trained)
-    models[name, best] = model
-restorers = evaluate.baseline("super-resolution", scale)
-restorers |= {key: evaluate.with_model(model) for key, model in models.items()}
+    models[name], best = study.best(profile, f"{name}-x{scale}", trained)
+    restorers[name, best] = evaluate.with_model(models[name])
+    if profile != "demo":  # the demo trains for seconds: that is checked above, not shown
+        restorers[name, "this run"] = evaluate.with_model(trained)
 chosen = measures.for_task("super-resolution", scale, perceptual=True)
 rows = evaluate.sets(restorers, data, test_sets, degradation, chosen)
 means = tables.means(rows)
 tables.write(rows, output / "rows")
 tables.write(means, output / "means", tables.rank(means))
 means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
+
+# %%
+perceived = "lpips_alex_rgb_crop0"
+cost, gain = (differences(rows, each, ("srgan", best), ("srresnet", best)) for each in (column, perceived))
+for name in cost:
+    print(f"{name}: the game changed PSNR by {cost[name].text(2, 'dB')}")
+    print(f"{' ' * len(name)}  and LPIPS by {gain[name].text(4)}")
 
 # %% [markdown]
 # ### The same crop
@@ -288,19 +388,23 @@ means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
 reference = photos.sample("chelsea")
 degraded, reference = photo_pairs({"chelsea": reference}, degradation)["chelsea"]
 shown = {"bicubic": evaluate.bicubic(scale)(degraded)}
-shown |= {name: rvlib.restore(models[name, best], degraded) for name in ("srresnet", "srgan")}
+shown |= {name: rvlib.restore(models[name], degraded) for name in ("srresnet", "srgan")}
 notes = {
     n: f"{metrics.psnr(i, reference, crop=scale):.2f} dB, LPIPS {metrics.lpips(i, reference):.3f}"
     for n, i in shown.items()
 }
-figure = figures.zoom_strip({**shown, "reference": reference}, box=(80, 140, 110, 130), context=reference, notes=notes)
+titles = {"srresnet": "SRResNet", "srgan": "SRGAN"}
+titled, notes = ({titles.get(n, n): value for n, value in each.items()} for each in (shown, notes))
+figure = figures.zoom_strip({**titled, "reference": reference}, box=(80, 140, 110, 130), context=reference, notes=notes)
 figures.save(figure, output / "strip")
 
 # %% [markdown]
 # ### What the game invents, honestly
 #
-# Texture that was not in the input is a guess. Here is where the two networks disagree most, and whether the
-# difference brought the picture nearer to the reference or further away from it.
+# Texture that was not in the input is a guess. This is the place where SRGAN's error exceeds SRResNet's most, and the
+# count of pixels that the game brought nearer to the reference or further away from it. Look for three things in such
+# places: lines where the reference has none, bright seams along strong edges, and a regular pattern of four pixels,
+# which two pixel shuffles leave when the loss does not forbid it (Odena et al. 2016).
 
 # %%
 errors = {n: np.abs(figures.signed_difference(shown[n], reference)) for n in ("srresnet", "srgan")}
@@ -310,36 +414,42 @@ blocks = blocks.reshape(-1, 32, blocks.shape[1] // 32, 32).mean(axis=(1, 3))
 top, left = (32 * int(i) for i in np.unravel_index(blocks.argmax(), blocks.shape))
 top, left = (max(at - 16, 0) for at in (top, left))
 crop = (min(top, worse.shape[0] - 64), min(left, worse.shape[1] - 64), 64, 64)
-figure = figures.zoom_strip({**shown, "reference": reference}, box=crop, context=reference)
+figure = figures.zoom_strip({**titled, "reference": reference}, box=crop, context=reference)
 figures.save(figure, output / "failure")
 print(
     f"the game made {100 * (worse > 0).mean():.0f} % of this photo's pixels worse, {100 * (worse < 0).mean():.0f} % better"
 )
 
 # %% [markdown]
-# ## The perception-distortion plane
+# ## Between the two: PSNR against LPIPS
 #
-# No restoration can be best in both measures (Blau and Michaeli 2018). But one can choose: the weights of both networks
-# stem from the same training, so that their mixture
+# Blau and Michaeli (2018) prove a trade-off between *distortion*, how far a restoration is from its reference, and
+# *perception*, how far the distribution of restorations is from that of photos. Below a certain distortion, coming
+# nearer in one means moving away in the other, whatever the network. LPIPS is not their second axis: it compares a
+# picture with *its* reference, so it is a distortion too, though one between features, for which they find the
+# trade-off weaker. The plane below is therefore PSNR against LPIPS, two distortions; a measure of perception needs no
+# reference (NIQE) or compares sets of pictures (FID).
+#
+# One can choose a point between the two networks. Their weights stem from the same training, so the mixture
 #
 # $$\theta_\alpha = (1 - \alpha)\,\theta_\mathrm{SRResNet} + \alpha\,\theta_\mathrm{SRGAN}$$
 #
 # is a network too (Wang et al. 2018, ESRGAN). **Question:** is mixing weights better than simply mixing the two
-# *pictures*, which needs no theory? The experiment can come out either way.
+# *pictures*, which needs no theory? The comparison must be made at equal PSNR: at equal α, the two are at different
+# places of the plane.
 
 
 # %%
 def mixture(alpha: float) -> torch.nn.Module:
     """The network between the two."""
-    mixed, ends = copy.deepcopy(models["srgan", best]), [models[n, best].state_dict() for n in ("srresnet", "srgan")]
-    mixed.load_state_dict({key: torch.lerp(a.float(), ends[1][key].float(), alpha).to(a) for key, a in ends[0].items()})
+    mixed, (first, second) = copy.deepcopy(models["srgan"]), (models[n].state_dict() for n in ("srresnet", "srgan"))
+    mixed.load_state_dict({key: torch.lerp(a.float(), second[key].float(), alpha).to(a) for key, a in first.items()})
     return mixed
 
 
-names = ("astronaut", "chelsea", "coffee", "flower")
-tested = photo_pairs({name: photos.sample(name) for name in names}, degradation)
-ends = {n: [rvlib.restore(models[m, best], d) for m in ("srresnet", "srgan")] for n, (d, _) in tested.items()}
-print(f"between the weights called {best!r}, on {len(tested)} sample photos")
+tested = {f"{name}/{n}": pair for name in test_sets for n, pair in set_pairs(data, name, degradation).items()}
+ends = {n: [rvlib.restore(models[m], low) for m in ("srresnet", "srgan")] for n, (low, _) in tested.items()}
+print(f"between the weights called {best!r}, on {len(tested)} photos")
 
 # %%
 points = []
@@ -347,58 +457,99 @@ for alpha in (0.0, 0.25, 0.5, 0.75, 1.0):
     network = mixture(alpha)
     for n, (low, truth) in tested.items():
         blend = ((1 - alpha) * ends[n][0] + alpha * ends[n][1]).round().astype(np.uint8)
-        for kind, image in (("weights", rvlib.restore(network, low)), ("pictures", blend)):
+        restored = blend if alpha in (0, 1) else rvlib.restore(network, low)  # the ends are the same
+        for kind, image in (("weights", restored), ("pictures", blend)):
             point = {"mixed": kind, "share": alpha, "photo": n, "psnr": metrics.psnr(image, truth, crop=scale)}
             points.append(point | {"lpips": metrics.lpips(image, truth)})
 points = pd.DataFrame(points)
 
 # %%
 plane = points.groupby(["mixed", "share"])[["psnr", "lpips"]].mean().reset_index()
-figure, axis = plt.subplots(figsize=(5.5, 3.6))
+figure, axis = plt.subplots(figsize=(6, 3.8))
 sns.lineplot(plane, x="psnr", y="lpips", hue="mixed", style="mixed", markers=True, sort=False, ax=axis)
-for _, point in plane[plane["mixed"] == "weights"].iterrows():
-    axis.annotate(
-        f"α = {point['share']}",
-        (point["psnr"], point["lpips"]),
-        textcoords="offset points",
-        xytext=(4, 6),
-        fontsize="x-small",
-    )
-axis.set(xlabel="PSNR in dB (Y, crop 4): right is nearer", ylabel="LPIPS: down looks more alike")
+for kind, side, place in (("weights", "right", (-7, 5)), ("pictures", "left", (7, -9))):
+    for _, point in plane[(plane["mixed"] == kind) & plane["share"].between(0.1, 0.9)].iterrows():
+        axis.annotate(
+            f"α = {point['share']}",
+            (point["psnr"], point["lpips"]),
+            textcoords="offset points",
+            xytext=place,
+            ha=side,
+            fontsize="x-small",
+        )
+axis.set(xlabel="PSNR in dB (luminance): right is nearer", ylabel="LPIPS: down is more alike")
+axis.set_title(f"SRResNet at the right end, SRGAN at the left; mean of {len(tested)} photos", fontsize="small")
 figures.save(figure, output / "plane")
 tables.write(plane, output / "plane")
 
+# %% [markdown]
+# At equal PSNR: for each photo and each mixture of weights, the LPIPS of the mixture of pictures with the same PSNR is
+# read off its line, and subtracted. A positive difference means that mixing *pictures* looks more alike.
+
 # %%
-half = points[points["share"] == 0.5].pivot(index="photo", columns="mixed", values=["psnr", "lpips"])
-spread = {m: half[m]["weights"] - half[m]["pictures"] for m in ("psnr", "lpips")}
-for m, difference in spread.items():
-    print(
-        f"α = 0.5, weights less pictures: {m} {difference.mean():+.4f} ± {difference.std():.4f} over {len(half)} photos"
-    )
-names = means[means["label"].isin([best])].set_index(["set", "method"])
-cost = {s: names.loc[s, "srgan"][column] - names.loc[s, "srresnet"][column] for s in test_sets}
-perceived = names["lpips_alex_rgb_crop0"]
-gain = {s: perceived[s, "srgan"] / perceived[s, "srresnet"] - 1 for s in test_sets}
-tables.write_json({"psnr_db": cost, "lpips_relative": gain}, output / "summary.json")
+at_equal_psnr = []
+for _, part in points.groupby("photo"):
+    lines = {kind: each.sort_values("psnr") for kind, each in part.groupby("mixed")}
+    inner = lines["weights"][lines["weights"]["share"].between(0.1, 0.9)]
+    beside = np.interp(inner["psnr"], lines["pictures"]["psnr"], lines["pictures"]["lpips"])
+    at_equal_psnr.append((inner["lpips"] - beside).mean())
+mixing = mean_interval(at_equal_psnr)
+answer = "cannot be told apart" if not mixing.decided else "pictures" if mixing.mean > 0 else "weights"
+verdicts = {
+    "pictures": "mixing the pictures is better here; ESRGAN's preference for weights is not confirmed",
+    "weights": "mixing the weights is better here, as ESRGAN has it",
+    "cannot be told apart": "the two cannot be told apart on these photos",
+}
+print(f"LPIPS at equal PSNR, weights less pictures: {mixing.text(4)}: {verdicts[answer]}")
+
+# %%
+changed = {name: {"psnr_db": cost[name].mean, "lpips": gain[name].mean} for name in cost}
+tables.write_json({"game": changed, "mixing_lpips_at_equal_psnr": mixing.mean}, output / "summary.json")
 
 # %% [markdown]
 # ## Takeaways
 
 # %%
-for name in test_sets:
-    print(f"{name}: the game changed PSNR by {cost[name]:+.2f} dB and LPIPS by {100 * gain[name]:+.1f} % ({best})")
+for name in cost:
+    print(
+        f"{name}: the game changed PSNR by {cost[name].mean:+.2f} dB, LPIPS by {gain[name].mean:+.4f} ({best}, one seed)"
+    )
+print(f"mixing weights or pictures: {verdicts[answer]}")
 print(f"the discriminator has {sizes['discriminator'] / sizes['generator']:.1f} times the generator's parameters")
 
 # %% [markdown]
 # - Squared error asks for the mean of all likely photos; the game asks for one of them.
-# - Every term sees something else: pixels, features, a verdict, smoothness. The last one hardly counts.
-# - What a GAN draws is plausible, not true. Do not read number plates off it.
+# - Every term of the loss sees something else: pixels, features, a verdict, smoothness. The last one hardly counts.
+# - What is called SRResNet in a table may have BatchNorm or not. The released weights have none (MSRResNet).
+#
+# **What can go wrong in practice.** What a GAN draws is plausible, not true: do not read number plates or faces off
+# it. The discriminator can win too early, and the generator then learns nothing; watch the dashed line. The result
+# depends on when the game is stopped, so a PSNR of a GAN says little without its steps. And BatchNorm in the generator
+# makes stains on photos that differ from the training patches.
 #
 # ## Try it
 #
-# 1. Leave the content term out of `objectives.PerceptualAdversarial`. What does the discriminator alone make of a photo?
-# 2. Start the game from a fresh generator (`start=rvlib.create("srgan", **small)`) and watch the discriminator's loss.
-# 3. Find the mixture with the best LPIPS whose PSNR is at most 0.1 dB below SRResNet's, and check it:
+# **1.** Show that the mean minimises the expected squared error: derive
+# $\arg\min_{\hat y} \mathbb{E}\,\lVert\hat y - y\rVert^2$. What minimises $\mathbb{E}\,|\hat y - y|$?
+#
+# <details><summary>Solution</summary>
+#
+# The derivative with respect to $\hat y$ is $2(\hat y - \mathbb{E}[y])$, which is zero at the mean. The derivative of
+# the absolute error is $P(y < \hat y) - P(y > \hat y)$, which is zero at the *median*. For two edges that are equally
+# likely, every value between the two is a median: absolute error does not insist on the mean, but does not ask for a
+# sharp edge either.
+#
+# </details>
+#
+# **2.** Find the mixture of weights with the best LPIPS whose PSNR is at most 0.1 dB below SRResNet's, and check it
+# below.
+#
+# <details><summary>Solution</summary>
+#
+# `plane_of_weights[plane_of_weights["psnr"] >= plane_of_weights.loc[0.0, "psnr"] - 0.1]["lpips"].idxmin()` finds it
+# among the five; for a finer answer, add values of α to the loop above.
+#
+# </details>
 
 # %%
 your_alpha = 0.0  # change me
@@ -406,5 +557,14 @@ plane_of_weights = plane[plane["mixed"] == "weights"].set_index("share")
 lost = plane_of_weights.loc[0.0, "psnr"] - plane_of_weights.loc[your_alpha, "psnr"]
 assert lost <= 0.1, "too far below SRResNet's PSNR"
 
+# %% [markdown]
+# **Further reading**
+#
+# - Ledig et al. 2017, *SRGAN*, [doi:10.1109/CVPR.2017.19](https://doi.org/10.1109/CVPR.2017.19)
+# - Goodfellow et al. 2014, *Generative Adversarial Nets*, [doi:10.48550/arXiv.1406.2661](https://doi.org/10.48550/arXiv.1406.2661)
+# - Blau and Michaeli 2018, *The Perception-Distortion Tradeoff*, [doi:10.1109/CVPR.2018.00652](https://doi.org/10.1109/CVPR.2018.00652)
+# - Wang et al. 2018, *ESRGAN*, [doi:10.1007/978-3-030-11021-5_5](https://doi.org/10.1007/978-3-030-11021-5_5)
+# - Odena et al. 2016, *Deconvolution and Checkerboard Artifacts*, [doi:10.23915/distill.00003](https://doi.org/10.23915/distill.00003)
+#
 # %% [markdown]
 # Next: `06_swinir`, which changes the network instead of the loss.

@@ -9,18 +9,24 @@
 # %% [markdown]
 # # 06 · SwinIR: attention that a photo can afford
 #
-# **What does attention add to convolutions, and what does it cost?** A convolution mixes neighbours with weights that are
-# the same everywhere; attention computes the weights from the picture itself. Over a whole photo that would cost the
-# square of its pixels. SwinIR attends inside windows of 8 × 8 and shifts them in every second layer, so that
-# information crosses the borders: cost grows with the pixels, and reach with the depth.
+# **What does attention add to convolutions, and what does it cost?** A convolution mixes neighbours with weights that
+# are the same everywhere. Attention computes its weights from the picture itself. Over a whole photo its cost would
+# grow with the square of the number of pixels. SwinIR therefore attends inside windows of 8 × 8 pixels, and shifts the
+# windows in every second layer, so information crosses their borders. The cost then grows with the number of pixels.
 #
 # **You will see**
+# - attention on a picture of 4 × 4 pixels with windows of 2 × 2, number by number,
 # - windows, their shift and the mask that the shift needs, drawn on a photo,
-# - what the network learns about position, as a picture,
-# - which input pixels one output pixel depends on, against a convolutional network.
+# - diagrams of the layer, the block and the network, each next to its equation,
+# - where the released network attends, and which input pixels an output pixel depends on.
 #
 # Papers: Liang et al. 2021, *SwinIR: Image Restoration Using Swin Transformer*; Liu et al. 2021, *Swin Transformer*.
 # Needs: `04_fsrcnn`. Time: under a minute with the demo parameters on two CPU cores.
+#
+# **Where it comes from.** SRCNN and EDSR made super-resolution a matter of convolutions. The Vision Transformer
+# brought attention to pictures, but cut them into fixed patches that it processed one by one: pixels at the border of
+# a patch do not see their neighbours in the next one, and the borders can become visible. Patches that overlap soften
+# this and cost more. Swin's windows shift instead, and SwinIR puts convolutions around them.
 
 # %% tags=["training"]
 import torch
@@ -34,9 +40,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from einops import rearrange
 
-from rvlib import complexity, evaluate, measures, metrics, objectives
-from rvlib.study import figures, tables
+from rvlib import complexity, evaluate, measures, metrics
+from rvlib.study import diagrams, figures, tables
+from rvlib.study.statistics import differences, paired_difference
 from rvlib.degrade import Bicubic
 from rvlib.pairs import photo_pairs
 from rvlib.restore import to_array, to_tensor
@@ -58,6 +66,80 @@ seed = 0
 processes = 1  # that share the training: one for each GPU of this machine
 
 # %% [markdown]
+# ## Attention by hand: 4 × 4 pixels, windows of 2 × 2
+#
+# A picture with an edge: dark on the left (0), bright on the right (1). Each pixel is a *token*, a vector of two
+# numbers that says "how dark, how bright". The picture is cut into four windows of four tokens.
+
+# %% tags=["nbval-check-output"]
+tiny = torch.tensor([[0.0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]])
+features = 3 * torch.stack([1 - tiny, tiny], dim=-1)  # (4, 4, 2)
+
+
+def cut(picture: torch.Tensor) -> torch.Tensor:
+    """4 x 4 -> 4 windows of 4 tokens, row by row."""
+    return picture.view(2, 2, 2, 2, -1).transpose(1, 2).reshape(4, 4, -1)
+
+
+tokens = cut(features)
+print("picture\n", tiny.int().numpy(), "\nwindows of four tokens (brightness)\n", cut(tiny)[..., 0].int().numpy())
+
+# %% [markdown]
+# Take the second window, at the top right: dark, bright, bright, bright. Each token is compared with each token of its
+# window by a dot product, the *score*. A softmax turns a row of scores into weights that sum to 1. The new token is the
+# mean of the old ones with these weights: bright pixels average bright pixels, and the dark one keeps to itself. A
+# blur would have mixed them all.
+
+# %%
+window = tokens[1]
+scores = window @ window.T / window.shape[-1] ** 0.5
+weights = scores.softmax(dim=-1)
+print("scores\n", scores.numpy().round(2), "\nweights\n", weights.numpy().round(2))
+print("brightness before", (window[:, 1] / 3).tolist(), "after", (weights @ window[:, 1] / 3).numpy().round(2))
+assert torch.allclose(weights.sum(dim=-1), torch.ones(4))
+
+# %% [markdown]
+# With fixed windows, no information ever crosses their borders. So every second layer *rolls* the picture first, here
+# by one pixel, and cuts it at the same places. What leaves at the top comes back at the bottom. The numbers of the
+# pixels show what has come together:
+
+# %% tags=["nbval-check-output"]
+numbers = torch.arange(16.0).view(4, 4)
+print("rolled by one\n", numbers.roll((-1, -1), dims=(0, 1)).int().numpy())
+print("its windows\n", cut(numbers.roll((-1, -1), dims=(0, 1)))[..., 0].int().numpy())
+
+# %% [markdown]
+# The first window now holds the centre of the picture (5, 6, 9, 10), which the cuts had separated. The last one holds
+# the four corners (15, 12, 3, 0), which are not neighbours at all. They must not see each other, so the layer adds a
+# *mask* to the scores: 0 where two tokens belong together, -∞ where they do not. The softmax makes a weight of 0 of
+# -∞.
+#
+# ## Attention, the equation
+#
+# Let $X \in \mathbb{R}^{M^2 \times C}$ be the tokens of one window of $M \times M$ pixels, with $C$ channels each. A
+# token does not enter the comparison as it is. Three learned matrices, the same for every window, make three vectors of
+# it: a *query* (what it looks for), a *key* (what it is found by) and a *value* (what it hands over):
+#
+# $$Q = X P_Q, \quad K = X P_K, \quad V = X P_V, \qquad Q, K, V \in \mathbb{R}^{M^2 \times d} \tag{1}$$
+#
+# $$\mathrm{Attention}(Q, K, V) = \mathrm{SoftMax}\!\left(\frac{Q K^\top}{\sqrt d} + B\right) V \tag{2}$$
+#
+# (The audited report, a course report, see `12_report`, prints (2) without the last $V$, without which it would be the
+# weights alone.) The division by $\sqrt d$ keeps the scores at the same size whatever $d$ is: a dot product of $d$
+# independent numbers of variance 1 has the variance $d$. $B$ is a learned number per *relative* position of two tokens;
+# without it, attention would not know where a token is. *Multi-head* attention does all this $h$ times with its own
+# matrices of $d = C / h$ channels, and joins the results. The library's few lines are this equation:
+
+# %%
+figures.show_source(swinir.attention)
+
+# %%
+with torch.no_grad():
+    as_heads = tokens[None, :, None]  # (photo, windows, heads, tokens, channels): one photo, one head
+    library = swinir.attention(as_heads, as_heads, as_heads, None, bias=torch.zeros(1, 4, 4))
+assert torch.allclose(library[0, 1, 0], weights @ window), "the library computes what we computed by hand"
+
+# %% [markdown]
 # ## What attention over a whole photo would cost
 #
 # Every token compares itself with every other: $n^2$ products for n tokens. With windows of M × M it is $n M^2$. The
@@ -65,10 +147,10 @@ processes = 1  # that share the training: one for each GPU of this machine
 
 # %%
 sides = np.array([32, 64, 128, 256, 512])
-tokens = sides**2
+count = sides**2
 figure, axis = plt.subplots(figsize=(5.5, 3))
-axis.loglog(sides, 2 * 60 * tokens**2, marker="o", label="all pixels with all")
-axis.loglog(sides, 2 * 60 * tokens * 8**2, marker="s", label="windows of 8 × 8")
+axis.loglog(sides, 2 * 60 * count**2, marker="o", label="all pixels with all")
+axis.loglog(sides, 2 * 60 * count * 8**2, marker="s", label="windows of 8 × 8")
 axis.set(xlabel="side of the photo in pixels", ylabel="multiply-adds of one layer")
 axis.set_xticks(sides, sides, minor=False)
 axis.minorticks_off()
@@ -76,8 +158,8 @@ axis.legend()
 plt.show()
 
 # %% [markdown]
-# Counting while the library's model runs shows that the whole network keeps the promise: four times the pixels, four
-# times the work.
+# The whole network keeps the promise. Counted while the library's model runs: four times the pixels, four times the
+# work.
 
 # %%
 model = rvlib.create("swinir", scale=scale, **small)
@@ -86,86 +168,50 @@ print({f"{side} × {side}": f"{count / 1e6:.0f} million multiply-adds" for side,
 assert abs(counted[64] / counted[32] - 4) < 0.01
 
 # %% [markdown]
-# ## Windows
+# ## Windows on a photo
 #
-# The photo is cut into windows, each becomes a sequence of 64 tokens, and every window is attended to by itself. All that
-# takes is an order: which of the photo's tokens, numbered row by row, stand in which window. Put in their places again,
-# they are the photo:
-
-# %%
-figures.show_source(swinir.window_order)
+# Cutting and rolling only change the order of tokens. The library computes that order once per photo (the number of
+# each window's tokens, and their places for the way back), and every layer uses it.
 
 # %%
 photo = photos.sample("chelsea")[40:104, 100:196]
 image = to_tensor(photo)
-tokens = image.flatten(2).transpose(1, 2)
+flat = image.flatten(2).transpose(1, 2)
 windows = swinir.window_order(image, 8, 0)
-assert torch.equal(tokens[:, windows.order].flatten(1, 2)[:, windows.place], tokens)
-print(f"{tuple(tokens.shape)} -> {tuple(tokens[:, windows.order].shape)}: (photo, windows, tokens, channels)")
+assert torch.equal(flat[:, windows.order].flatten(1, 2)[:, windows.place], flat), "there and back"
+print(f"{tuple(flat.shape)} -> {tuple(flat[:, windows.order].shape)}: (photo, windows, tokens, channels)")
 
 # %% [markdown]
-# ### The shift, and why it needs a mask
-#
-# With fixed windows no information would ever cross their borders. Every second layer therefore rolls the image by half a
-# window first. Rolling brings the top next to the bottom: windows at the seam hold pixels that are no neighbours, and
-# these must not see each other. The colours mark the regions that may.
+# The photo, cut; the photo rolled by half a window and cut at the same places; and the masks of two of its windows.
 
 # %%
 rolled = torch.from_numpy(photo.copy()).roll((-4, -4), dims=(0, 1)).numpy()
 mask = swinir.window_order(image, 8, 4).mask[:, 0]
-figure, axes = plt.subplots(1, 4, figsize=(12, 2.9), width_ratios=[1.5, 1.5, 1, 1])
+figure, axes = plt.subplots(1, 4, figsize=(11.5, 2.9), width_ratios=[1.5, 1.5, 1, 1])
 for axis, picture, title in zip(axes, (photo, rolled), ("windows", "rolled by 4, cut again"), strict=False):
     axis.imshow(picture)
     axis.set(xticks=np.arange(0, 97, 8) - 0.5, yticks=np.arange(0, 65, 8) - 0.5, title=title)
     axis.grid(color="yellow", linewidth=0.7)
     axis.tick_params(labelbottom=False, labelleft=False)
-for axis, index, title in ((axes[2], 0, "mask of the first window"), (axes[3], -1, "mask of the last window")):
+for axis, index, title in ((axes[2], 11, "mask at the right border"), (axes[3], -1, "mask at the corner")):
     axis.imshow(mask[index] == 0, cmap="gray", vmin=0, vmax=1)
     axis.set(title=title, xlabel="token that is seen", ylabel="token that looks")
     axis.grid(visible=False)
 plt.show()
+assert (mask[0] == 0).all(), "inside the photo a window sees all of itself"
 
 # %% [markdown]
-# White means "may see"; the rest gets -∞ on its score, and so a weight of 0 (`11_cost` tells what the official -100
-# costs). Inside the photo a window sees all of itself; the last one, at the corner, consists of four
-# regions that come from four corners of the photo.
+# White: allowed. All other scores get -∞, hence weight 0. (`11_cost` shows what the official -100 costs.) Inside the
+# photo the whole mask is white. At the right border a window consists of two regions that are not neighbours, at the
+# corner of four.
 #
-# ## Attention inside a window
+# ### Position
 #
-# With $X \in \mathbb{R}^{M^2 \times C}$ the tokens of a window (the report's equations 1 and 2):
-#
-# $$Q = X P_Q, \quad K = X P_K, \quad V = X P_V, \qquad
-#   \mathrm{Attention}(Q, K, V) = \mathrm{SoftMax}\!\left(\frac{Q K^\top}{\sqrt d} + B\right) V$$
-
-# %%
-figures.show_source(swinir.attention)
-
-# %%
-figures.show_source(swinir.WindowAttention)
-
-# %% [markdown]
-# On a CPU, `forward` calls `attention` for a few windows at a time, so their intermediate results stay in the cache. Written
-# out for all windows of a photo, it gives the same numbers:
+# For a window of 8 × 8 there are 15 × 15 relative positions, so $B$ is a table of 225 numbers per head. Each of the
+# 64 × 64 pairs of tokens looks its number up. The same step to the right always meets the same entry:
 
 # %%
 attention = model.layers[0].residual_group.blocks[0].attn
-x = torch.randn(1, 5, 64, small["embed"])
-with torch.no_grad():
-    q, k, v = attention.qkv(x[0]).view(5, 64, 3, attention.heads, -1).permute(2, 0, 3, 1, 4)
-    bias = attention.relative_position_bias_table[attention.relative_position_index].permute(2, 0, 1)
-    weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5 + bias).softmax(dim=-1)
-    written_out = attention.proj((weights @ v).transpose(1, 2).reshape(5, 64, -1))
-    difference = (written_out - attention(x, None)[0]).abs().max().item()
-assert difference < 1e-5
-assert torch.allclose(weights.sum(dim=-1), torch.ones(5, attention.heads, 64))
-
-# %% [markdown]
-# ### Position
-#
-# Attention by itself does not know where a token stands. B gives each head one learned number per *relative* position:
-# 15 × 15 of them for a window of 8 × 8, looked up for each of the 64 × 64 pairs.
-
-# %%
 index = attention.relative_position_index.view(64, 64)
 figure, axes = plt.subplots(1, 3, figsize=(9, 2.9))
 for axis, token in zip(axes, (0, 27, 63), strict=True):
@@ -176,49 +222,89 @@ figure.colorbar(shown, ax=axes.tolist(), label="entry of the table")
 plt.show()
 
 # %% [markdown]
-# ## Layers, blocks, network
+# ## Layer, block, network
 #
-# A Swin Transformer layer (STL) puts attention and a small network in front of shortcuts, each behind a LayerNorm (report,
-# equations 3 and 4); a residual block (RSTB) is a few layers and a convolution behind one more shortcut (5 and 6):
+# **The Swin Transformer layer (STL)** has two parts, each behind a LayerNorm and inside a shortcut: multi-head
+# self-attention (MSA), which mixes tokens, and a multi-layer perceptron (MLP, two linear layers with GELU between
+# them), which mixes the channels of each token.
 #
-# $$X = \mathrm{MSA}(\mathrm{LN}(X)) + X, \qquad X = \mathrm{MLP}(\mathrm{LN}(X)) + X$$
-# $$F_{i,j} = \mathrm{STL}_{i,j}(F_{i,j-1}), \qquad F_{i,\mathrm{out}} = \mathrm{Conv}_i(F_{i,L}) + F_{i,0}$$
+# $$X = \mathrm{MSA}(\mathrm{LN}(X)) + X \tag{3}$$
+#
+# $$X = \mathrm{MLP}(\mathrm{LN}(X)) + X \tag{4}$$
 
 # %%
-figures.show_source(swinir.SwinLayer)
+figure = diagrams.draw(
+    [["X", "LayerNorm|1", "MSA", "+|1", "LayerNorm|2", "MLP", "+|2", "X "]],
+    skips=[("X", "+|1"), ("+|1", "+|2")],
+    shaded=["MSA"],
+    notes={"X": "windows × 64 × C", "MSA": "in each window", "MLP": "on each token", "X ": "windows × 64 × C"},
+)
 
 # %%
-figures.show_source(swinir.RSTB)
+figures.show_source(swinir.SwinLayer.forward)
 
 # %% [markdown]
-# The whole: shallow features $F_0 = H_{SF}(x)$, deep features $F_{DF} = H_{DF}(F_0)$, and a reconstruction
-# $\hat y = H_{REC}(F_0 + F_{DF})$ (7 to 9). The lightweight variant reconstructs with one convolution and one pixel
-# shuffle. The convolution at the end of each block is the part that works the same at every place; the paper adds it
-# because windows do not.
+# **The residual Swin Transformer block (RSTB)** is $L$ such layers, windows shifted in every second one, and a
+# convolution, inside one more shortcut. The convolution works the same at every place, which windows do not; and the
+# shortcut hands features of every level on to the end.
+#
+# $$F_{i,j} = H_{\mathrm{STL}_{i,j}}(F_{i,j-1}), \qquad j = 1, 2, \dots, L \tag{5}$$
+#
+# $$F_{i,\mathrm{out}} = H_{\mathrm{CONV}_i}(F_{i,L}) + F_{i,0} \tag{6}$$
 
 # %%
-count = len(model.layers)
-parts = {"x": "3 × h × w", "conv": "$F_0$: " + f"{small['embed']} channels"}
-parts |= {f"RSTB {i + 1}": f"{small['depths'][i]} STL + conv" for i in range(count)}
-parts |= {"norm, conv": "$F_{DF}$", "shuffle": f"3 × {scale}h × {scale}w"}
-figure = figures.flow(parts, shortcuts=[("conv", "norm, conv")])
+figure = diagrams.draw(
+    [["F₀", "STL|1", "STL, shifted|1", "STL|2", "STL, shifted|2", "conv 3 × 3", "+", "F out"]],
+    skips=[("F₀", "+")],
+    shaded=["STL|1", "STL, shifted|1", "STL|2", "STL, shifted|2"],
+    notes={"STL|1": "L layers, two by two"},
+)
 
 # %% [markdown]
+# **The network.** One convolution makes shallow features, $K$ blocks and a convolution make deep ones, and the
+# reconstruction reads their sum. So low frequencies pass straight through, and the blocks can work on what is missing:
+#
+# $$F_0 = H_{SF}(I_{LQ}) \tag{7}$$
+#
+# $$F_{DF} = H_{DF}(F_0) \tag{8}$$
+#
+# $$I_{RHQ} = H_{REC}(F_0 + F_{DF}) \tag{9}$$
+
+# %%
+parts = ["photo", "conv 3 × 3|sf", *(f"RSTB {i + 1}" for i in range(len(model.layers))), "conv 3 × 3|df", "+"]
+figure = diagrams.draw(
+    [[*parts, "conv,\nshuffle", "restored"]],
+    skips=[("conv 3 × 3|sf", "+")],
+    shaded=[part for part in parts if part.startswith("RSTB")],
+    notes={
+        "photo": "3 × h × w",
+        "conv 3 × 3|sf": f"F₀: {small['embed']} × h × w",
+        "conv 3 × 3|df": "F of the deep part",
+        "restored": f"3 × {scale}h × {scale}w",
+    },
+)
+
+# %% [markdown]
+# The diagram shows the demo's network. The official light one has four blocks of six layers and 60 channels, the
+# classical one six blocks of six layers and 180 channels, and a larger reconstruction. The light variant reconstructs
+# with a single convolution to $3 \cdot 4^2$ channels and one pixel shuffle, which lays them out as 4 × 4 pixels.
+#
 # ## Training
 #
-# SwinIR minimises $\mathcal{L} = \lVert \hat y - y \rVert_1$ (equation 10). Absolute error punishes large errors less than
-# squared error does, so that a few hard pixels do not rule the gradient.
-
-# %%
-figures.show_source(objectives.Pixelwise)
-
-# %% [markdown]
-# SwinIR has no path around the network, so that the official code spends its first steps on learning to interpolate.
-# Half a million steps don't notice; a short training does. Here the first channels of $F_0$ start as the image, and the
-# last convolution starts as bilinear interpolation, to which the rest adds nothing yet:
-
-# %%
-figures.show_source(swinir.start_as_interpolation_)
+# SwinIR minimises the mean absolute error between the restored photo $I_{RHQ}$ and the reference $I_{HQ}$:
+#
+# $$\mathcal{L} = \lVert I_{RHQ} - I_{HQ} \rVert_1 \tag{10}$$
+#
+# Its gradient has the same size for a small error as for a large one, so a few hard pixels do not dominate a step, as
+# they do with squared error.
+#
+# SwinIR has no path around the network, so the official code spends its first steps on learning to interpolate. In
+# half a million steps that does not matter; in a short training it does. So this study starts from interpolation
+# (`swinir.start_as_interpolation_`): the first channels of $F_0$ are the photo, and the last convolution interpolates
+# it bilinearly; everything else adds nothing yet.
+#
+# Training patches are cut at random places; each is mirrored and turned by a quarter with equal chances, which makes
+# eight patches of one and costs nothing. Every method of this study is trained with these augmentations.
 
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
@@ -234,38 +320,104 @@ trained, history = recipes.train(
 # %%
 output, column = study.output(profile, "methods/swinir"), f"psnr_y_crop{scale}"
 degradation, data = Bicubic(scale), study.data(profile)
-checked = photo_pairs(validation, degradation)
-baseline = np.mean([metrics.psnr(evaluate.bicubic(scale)(low), high, crop=scale) for low, high in checked.values()])
-figure = figures.curves(history, columns=["loss", column], baseline={column: baseline})
+model, label = study.best(profile, f"swinir-small-x{scale}", trained)
+curve, whose = study.learning_curve(profile, f"swinir-small-x{scale}", history)
+figure = figures.curves(curve, columns=["loss", column])
+figure.suptitle(f"{whose}: {int(curve['step'].iloc[-1]):,} steps, one seed", fontsize="small")
 figures.save(figure, output / "training")
+if profile == "demo":
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0], "the training of this notebook learns"
+print(f"shown from here on: {label}, {complexity.parameters(model):,} parameters")
 
 # %% [markdown]
 # ### What it learned about position
 #
-# The learned table of one layer, one picture per head: the centre is a token's own place. After a short training it is
-# still mostly the noise that it began with; after a long one, heads have divided the labour by distance and direction.
+# The learned table $B$ of the first layer, one picture per head. The centre is the token's own place; a red entry
+# raises the weight of the token at that place, a blue one lowers it.
 
 # %%
-model, label = study.best(profile, f"swinir-small-x{scale}", trained)
 table = model.layers[0].residual_group.blocks[0].attn.relative_position_bias_table.detach()
 side = int(len(table) ** 0.5)
 limit = table.abs().max()
-figure, axes = plt.subplots(1, table.shape[1], figsize=(2.6 * table.shape[1], 2.6), squeeze=False)
+figure, axes = plt.subplots(1, table.shape[1], figsize=(2.5 * table.shape[1] + 0.8, 2.6), squeeze=False)
 for head, axis in enumerate(axes[0]):
-    axis.imshow(table[:, head].view(side, side), cmap="RdBu_r", vmin=-limit, vmax=limit)
-    axis.set_title(f"head {head + 1}")
-    axis.set_axis_off()
-figure.suptitle(f"relative position bias, first layer ({label}): red attracts, blue repels")
+    drawn = axis.imshow(
+        table[:, head].view(side, side), cmap="RdBu_r", vmin=-limit, vmax=limit, extent=[-7.5, 7.5, 7.5, -7.5]
+    )
+    axis.set(title=f"head {head + 1}", xlabel="pixels to the right")
+    axis.grid(visible=False)
+axes[0, 0].set_ylabel("pixels down")
+figure.colorbar(drawn, ax=axes[0].tolist(), label="added to the score")
 plt.show()
 
 # %% [markdown]
+# ### Where it attends
+#
+# The weights $\mathrm{SoftMax}(QK^\top / \sqrt d + B)$ of one token, in one layer, while the network restores a photo:
+# in the window with the strongest contrast, and in one with less. The cross marks the token that looks; the pictures
+# show how much it takes from each of the 64 tokens of its window.
+
+
+# %%
+def attention_weights(network, image: torch.Tensor, block: int, layer: int) -> torch.Tensor:
+    """Softmax weights of one layer while a photo passes: (windows, heads, 64, 64)."""
+    caught = []
+    attention = network.layers[block].residual_group.blocks[layer].attn
+    hook = attention.register_forward_pre_hook(lambda _, inputs: caught.append(inputs))
+    with torch.no_grad():
+        network(image)
+        hook.remove()
+        tokens, mask = caught[0]
+        three = "b w n (three k d) -> three b w k n d"
+        q, k, _ = rearrange(attention.qkv(tokens), three, three=3, k=attention.heads)
+        bias = attention.relative_position_bias_table.T[:, attention.relative_position_index]
+        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5 + bias + (0 if mask is None else mask)
+    return scores.softmax(dim=-1)[0]
+
+
+# %%
+low_photo, truth = photo_pairs({"coffee": photos.sample("coffee")}, degradation)["coffee"]
+low_photo = np.ascontiguousarray(low_photo[:96, :144])
+last = len(model.layers) - 1
+weights = attention_weights(model, to_tensor(low_photo), last, 0)
+heads = weights.shape[1]
+figure, axes = plt.subplots(2, heads + 1, figsize=(2.1 * heads + 2.6, 4.4), squeeze=False)
+grid = low_photo.astype(float).mean(axis=2).reshape(12, 8, 18, 8).transpose(0, 2, 1, 3).reshape(-1, 64)
+steepest = grid.std(axis=1).argsort()  # windows by their contrast
+for row, place in enumerate((steepest[-1], steepest[-len(steepest) // 8])):
+    (down, across), token = divmod(int(place), 18), 27
+    crop = low_photo[8 * down : 8 * down + 8, 8 * across : 8 * across + 8]
+    shown = [crop, *weights[place, :, token].view(heads, 8, 8)]
+    for column_of, (axis, picture) in enumerate(zip(axes[row], shown, strict=True)):
+        drawn = axis.imshow(picture, **({} if column_of == 0 else {"cmap": "magma", "vmin": 0, "vmax": 0.1}))
+        axis.plot(token % 8, token // 8, "x", color="cyan", markersize=9, markeredgewidth=2)
+        axis.set(xticks=[], yticks=[], title="window" if column_of == 0 else f"head {column_of}")
+figure.colorbar(drawn, ax=axes.ravel().tolist(), label="weight (1/64 = 0.016 is an average)", shrink=0.8)
+figure.suptitle(f"attention in block {last + 1}, layer 1 ({label})", fontsize="small")
+figures.save(figure, output / "attention")
+
+# %% [markdown]
+# How selective is it? The *perplexity* of a row of weights says over how many tokens it is spread: 64 if all count the
+# same, 1 if only one counts.
+
+# %%
+spread = torch.exp(-torch.special.xlogy(weights, weights).sum(dim=-1)).mean(dim=(0, 2))
+print("tokens that a query listens to, by head:", [f"{value:.0f} of 64" for value in spread.tolist()])
+assert ((spread >= 1) & (spread <= 64)).all()
+
+# %% [markdown]
 # ## Results
+#
+# PSNR and SSIM on luminance with the border cropped, LPIPS on RGB (`03_metrics` explains them). One training, one seed.
+# The audited report also says that SwinIR is better than convolutional networks with fewer parameters:
+# `09_compare_super_resolution` puts both on the same photos, with what each of them was trained for.
 
 # %%
 chosen = measures.for_task("super-resolution", scale, perceptual=True)
 restorers = evaluate.baseline("super-resolution", scale)
-restorers["swinir", "this run"] = evaluate.with_model(trained)
 restorers["swinir", label] = evaluate.with_model(model)
+measured = label if profile == "demo" else "this run"  # the demo trains for seconds: that is checked, not shown
+restorers["swinir", measured] = evaluate.with_model(model if measured == label else trained)
 rows = evaluate.sets(restorers, data, test_sets, degradation, chosen)
 means = tables.means(rows)
 tables.write(rows, output / "rows")
@@ -273,9 +425,13 @@ tables.write(means, output / "means", tables.rank(means))
 means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
 
 # %%
-reference = photos.sample("coffee")
-degraded, reference = photo_pairs({"coffee": reference}, degradation)["coffee"]
-shown = {"bicubic": evaluate.bicubic(scale)(degraded), "SwinIR": rvlib.restore(model, degraded)}
+gain = differences(rows, column, ("swinir", measured), ("bicubic", "bicubic input"))
+for name, difference in gain.items():
+    print(f"{name}: SwinIR ({measured}) less bicubic {difference.text(2, 'dB')}")
+
+# %%
+degraded, reference = photo_pairs({"coffee": photos.sample("coffee")}, degradation)["coffee"]
+shown = {"bicubic": evaluate.bicubic(scale)(degraded), f"SwinIR, {label}": rvlib.restore(model, degraded)}
 notes = {name: f"{metrics.psnr(picture, reference, crop=scale):.2f} dB" for name, picture in shown.items()}
 figure = figures.zoom_strip({**shown, "reference": reference}, box=(120, 250, 110, 150), context=reference, notes=notes)
 figures.save(figure, output / "strip")
@@ -283,57 +439,92 @@ figures.save(figure, output / "strip")
 # %% [markdown]
 # ## Which input pixels does an output pixel depend on?
 #
-# The gradient of one output pixel with respect to the input answers it. SRResNet's grows by one pixel per convolution and
-# is the same everywhere; SwinIR's ends at windows and reaches further in fewer layers. Both at fresh weights, so that
-# only the architecture speaks, on a logarithmic scale.
+# The audited report says that the shifted windows let SwinIR "model long-range dependencies". The gradient of one
+# output pixel with respect to the input is a way to look: where it is large, a change of the input changes the output.
+# The cyan square holds 99 % of it. The other network is SRResNet (`05_srgan`), a chain of convolutions.
 
 # %%
-sources = {"SwinIR": rvlib.create("swinir", scale=scale, **small)}
-sources["SRResNet, 4 blocks"] = rvlib.create("srgan", scale=scale, blocks=4, features=24)
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.6))
-low = to_tensor(degraded[20:84, 40:104])
-for axis, (name, network) in zip(axes, sources.items(), strict=True):
+other, other_label = study.best(profile, f"srresnet-x{scale}", rvlib.create("srgan", scale=scale))
+if other_label == "this run":  # no weights of it are released: this notebook does not train it
+    other_label = "untrained"
+low = to_tensor(degraded[:72, 40:112])
+distance = np.maximum(*np.abs(np.mgrid[:72, :72] - 36)).ravel()
+reach, strong = {}, {}
+figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.8))
+for axis, (name, network) in zip(axes, (("SwinIR", model), ("SRResNet", other)), strict=True):
     x = low.clone().requires_grad_()
-    network(x)[0, :, 30 * scale, 30 * scale].sum().backward()
-    reached = x.grad.abs().sum(dim=1)[0]
-    shown_map = axis.imshow((reached / reached.max() + 1e-9).log10(), cmap="magma", vmin=-6, vmax=0)
-    axis.set_title(f"{name}\n{100 * (reached > 0).float().mean():.0f} % of the input", fontsize="small")
-    axis.set(xlabel="input pixels", xticks=range(0, 65, 8), yticks=range(0, 65, 8))
-figure.colorbar(shown_map, ax=axes.tolist(), label="log₁₀ of the relative gradient")
+    network.eval()(x)[0, :, 36 * scale, 36 * scale].sum().backward()
+    felt = x.grad.abs().sum(dim=1)[0]
+    order = distance.argsort(kind="stable")
+    within = felt.flatten().numpy()[order].cumsum() / felt.sum().item()
+    reach[name] = int(distance[order][np.searchsorted(within, 0.99)])
+    strong[name] = 100 * (felt > felt.max() / 1000).float().mean().item()
+    drawn = axis.imshow((felt / felt.max() + 1e-9).log10(), cmap="magma", vmin=-6, vmax=0)
+    corner = 36 - reach[name] - 0.5
+    axis.add_patch(plt.Rectangle((corner, corner), 2 * reach[name] + 1, 2 * reach[name] + 1, fill=False, color="cyan"))
+    axis.set(title=f"{name}, {other_label if name == 'SRResNet' else label}", xlabel="input pixels")
+    axis.grid(visible=False)
+figure.colorbar(drawn, ax=axes.tolist(), label="log₁₀ of the relative gradient")
 figures.save(figure, output / "reach")
+for name in reach:
+    which = other_label if name == "SRResNet" else label
+    print(f"{name} ({which}): 99 % of the gradient lies within {reach[name]} pixels", end="; ")
+    print(f"{strong[name]:.1f} % of the input counts at least a thousandth of the strongest pixel")
 
 # %% [markdown]
+# How far a network *can* look follows from its layers; how far it *does* look is this: compare the squares with the 72
+# × 72 pixels of the input. This is one pixel of one photo, and the two networks differ in size and training, so it says
+# little on attention as such. On larger networks, Chen et al. 2023 (HAT) find by attribution maps that SwinIR uses no
+# wider a region than the convolutional RCAN, and is still better: what attention adds is weights that depend on the
+# content.
+#
 # ## What the paper does not show: windows have a grid
 #
-# Move a photo by one pixel and a convolutional network's output moves with it, exactly. SwinIR's windows stay where they
-# are and cut the photo elsewhere. How much does the restored photo change, away from the borders?
+# Move a photo by one pixel, and the output of a convolutional network moves with it, exactly, except near the border.
+# SwinIR's windows stay at their places and cut the photo elsewhere. How much does the restored photo change, in the
+# middle?
 
 # %%
 whole = degraded[:88, :120]
 changes = []
-srresnet = rvlib.create("srgan", scale=scale, blocks=4, features=24)
-for name, network in (("SwinIR", model), ("SRResNet", srresnet)):
+for name, network in (("SwinIR", model), ("SRResNet", other)):
     before = rvlib.restore(network, whole).astype(float)
-    for shift in range(1, 9):
+    for shift in (1, 2, 4, 6, 8):
         after = rvlib.restore(network, np.ascontiguousarray(whole[shift:, shift:])).astype(float)
-        cut = slice(40 * scale, 56 * scale)
+        cut_out = slice(40 * scale, 56 * scale)
         moved = slice((40 - shift) * scale, (56 - shift) * scale)
-        change = np.abs(before[cut, cut] - after[moved, moved]).max()
-        changes.append({"network": name, "shift in pixels": shift, "largest change in grey levels": change})
+        change = np.abs(before[cut_out, cut_out] - after[moved, moved])
+        for kind, value in (("mean", change.mean()), ("largest", change.max())):
+            changes.append({"network": name, "shift in pixels": shift, "of the crop": kind, "grey levels": value})
 changes = pd.DataFrame(changes)
-figure, axis = plt.subplots(figsize=(5.5, 2.8))
-sns.lineplot(changes, x="shift in pixels", y="largest change in grey levels", hue="network", marker="o", ax=axis)
+figure, axis = plt.subplots(figsize=(6.5, 3))
+colours = {"SwinIR": figures.COLORS["swinir"], "SRResNet": figures.COLORS["srresnet"]}
+sns.lineplot(
+    changes,
+    x="shift in pixels",
+    y="grey levels",
+    hue="network",
+    style="of the crop",
+    palette=colours,
+    marker="o",
+    ax=axis,
+)
+axis.set(ylabel="change in grey levels", xlabel="shift of the input in pixels")
+sns.move_legend(axis, "center left", bbox_to_anchor=(1, 0.5))
 figures.save(figure, output / "failure")
 
 # %% [markdown]
-# A shift by a whole window puts the grid back in its place, and the change with it (what remains comes from the borders,
-# which reach far through many layers). That is a failure worth knowing where frames of a video are restored one by one:
-# static texture can flicker as the camera moves.
+# A shift by a whole window of 8 pixels puts the grid back in its place, and SwinIR's change becomes small again (what
+# remains comes from the borders). Such a failure is worth knowing when frames of a video are restored one by one:
+# static texture can flicker while the camera moves.
 #
 # ## Experiment: does a larger window pay?
 #
-# **Question:** the window of 8 × 8 makes attention four times as expensive as one of 4 × 4. Does the same short training
-# get further with it? Two seeds give an idea of the spread.
+# **Question:** with windows of 8 × 8, attention is four times as expensive as with windows of 4 × 4. Does the same
+# short training get further with it? Unlike the training above, these runs start from fresh weights, as the official
+# code does, and they are far shorter. The table says how far each got, and where bicubic interpolation is on the same
+# photos: below it, a network is still learning to interpolate, and what is compared is the speed of learning, not the
+# quality in the end.
 
 # %% tags=["training"]
 experiment = {}
@@ -345,78 +536,135 @@ for window in (4, 8):
         experiment[window, number] = recipes.train("swinir", train_photos, run=run / name, **settings, **common)
 
 # %%
+checked = photo_pairs(validation, degradation)
+baseline = np.mean(
+    [metrics.psnr(evaluate.bicubic(scale)(low_one), high, crop=scale) for low_one, high in checked.values()]
+)
+facts = {"steps": experiment_steps, "validation photos": len(checked), "bicubic": baseline}
 found = pd.DataFrame(
     [
-        {
-            "window": window,
-            "seed": number,
-            column: log[column].iloc[-1],
-            "multiply-adds": complexity.multiply_adds(network, low),
-        }
+        {"window": window, "seed": number, column: log[column].iloc[-1]}
+        | {"multiply-adds": complexity.multiply_adds(network, low)}
+        | facts
         for (window, number), (network, log) in experiment.items()
     ]
 )
-summary = found.groupby("window").agg({column: ["mean", "std"], "multiply-adds": "first"})
-summary.columns = ["mean PSNR in dB", "spread", "multiply-adds"]
+tables.write(found, output / "window-rows")
+found = found if (stored := study.experiment(profile, "methods/swinir/window-rows")) is None else stored
+summary = found.groupby("window").agg({"seed": "count", column: ["mean", "min", "max"], "multiply-adds": "first"})
+summary.columns = ["seeds", "mean PSNR in dB", "lowest", "highest", "multiply-adds"]
 tables.write(summary.reset_index(), output / "window")
-summary.style.format({"mean PSNR in dB": "{:.2f}", "spread": "{:.2f}", "multiply-adds": "{:,.0f}"})
+summary.style.format("{:.2f}", subset=["mean PSNR in dB", "lowest", "highest"]).format(
+    "{:,.0f}", subset="multiply-adds"
+)
 
 # %%
-difference = found.pivot(index="seed", columns="window", values=column).eval("`8` - `4`")
+by_window = found.pivot(index="seed", columns="window", values=column)
+per_seed = by_window[8] - by_window[4]
+run_steps, run_photos, bicubic_there = found[["steps", "validation photos", "bicubic"]].iloc[0]
+ahead = summary["mean PSNR in dB"].min() - bicubic_there
+decided = np.sign(per_seed).nunique() == 1 and len(per_seed) > 2 and ahead > 0.5
 print(
-    f"window 8 less window 4: {difference.mean():+.2f} dB, from {difference.min():+.2f} to {difference.max():+.2f} over seeds"
+    f"after {run_steps:.0f} steps, on {run_photos:.0f} validation photo(s), the weaker one is {ahead:+.2f} dB from bicubic"
 )
+print(
+    f"window 8 less window 4: {per_seed.mean():+.2f} dB, from {per_seed.min():+.2f} to {per_seed.max():+.2f} over seeds"
+)
+print("every seed agrees" if decided else "no measurement yet: too short, or too few seeds, to tell the two apart")
 
 # %% [markdown]
 # ## Self-ensemble: eight looks at the same photo
 #
-# A network is not quite symmetric: restoring the mirrored photo and mirroring back gives a slightly different picture.
-# Averaging the eight versions of the square removes what is arbitrary (EDSR's trick; SwinIR+ in the paper). It costs
-# eight forwards and no training.
+# A network is not quite symmetric: restoring the mirrored photo and mirroring the result back gives a slightly
+# different picture. The mean of all eight versions (four turns, each mirrored or not) removes what is arbitrary about
+# each of them. The trick comes from EDSR; "SwinIR+" in the paper is SwinIR with it. It costs eight restorations and no
+# training.
 
 # %%
 names = ("astronaut", "chelsea", "coffee", "flower")
 tested = photo_pairs({name: photos.sample(name) for name in names}, degradation)
-gains = {}
-for name, (low_photo, truth) in tested.items():
-    once, eight = (rvlib.restore(model, low_photo, self_ensemble=flag) for flag in (False, True))
-    gains[name] = metrics.psnr(eight, truth, crop=scale) - metrics.psnr(once, truth, crop=scale)
-pd.Series(gains, name="gain of the ensemble in dB").round(3).to_frame()
+once, eight = (
+    {
+        name: metrics.psnr(rvlib.restore(model, small_one, self_ensemble=flag), truth, crop=scale)
+        for name, (small_one, truth) in tested.items()
+    }
+    for flag in (False, True)
+)
+ensemble = paired_difference(list(eight.values()), list(once.values()))
+print(f"the ensemble less one look: {ensemble.text(2, 'dB')}")
+pd.DataFrame({"one look: PSNR in dB": once, "eight looks: PSNR in dB": eight}).style.format(precision=2)
 
 # %% [markdown]
 # ## Takeaways
 
 # %%
-gain = (
-    means[means["label"] == label].set_index("set")[column]
-    - means[means["method"] == "bicubic"].set_index("set")[column]
+facts = {"gain_db": {name: each.mean for name, each in gain.items()}, "window_db": per_seed.mean()}
+tables.write_json({**facts, "ensemble_db": ensemble.mean, "reach_pixels": reach}, output / "summary.json")
+for name, difference in gain.items():
+    print(f"{name}: SwinIR ({measured}, one seed) is {difference.text(2, 'dB')} from bicubic")
+print(
+    f"99 % of an output pixel's gradient lies within {reach['SwinIR']} input pixels ({other_label} SRResNet: {reach['SRResNet']})"
 )
-facts = {"gain_db": gain.to_dict(), "ensemble_db": float(np.mean(list(gains.values()))), "window_db": difference.mean()}
-tables.write_json(facts, output / "summary.json")
-print(f"SwinIR ({label}, {complexity.parameters(model):,} parameters) is {gain.round(2).to_dict()} dB above bicubic;")
-print(f"the self-ensemble adds {facts['ensemble_db']:.2f} dB for eight times the work")
+print(f"the self-ensemble adds {ensemble.text(2, 'dB')} for eight times the work")
 
 # %% [markdown]
-# - Attention makes the weights of the mixture depend on the content; windows make it affordable; shifts let it travel.
-# - The mask is what makes rolling legal, the bias table is all the network knows about position.
-# - It trains slowly: where a convolutional network begins with "look at your neighbours", attention has to learn it.
+# - Attention computes the weights of a mean from the content. Windows make that affordable, shifts let it travel, and
+#   the mask keeps strangers apart that rolling has brought together.
+# - Without the table $B$ the network would not know where in a window a pixel is.
+# - How far a network *can* look and how far it *does* look are two questions; the second one has to be measured.
+#
+# **What can go wrong in practice.** A photo whose sides are not multiples of 8 is padded by reflection and cropped.
+# Frames of a video flicker with the grid. Checkpoints hold masks and indices for the size of the training patch; a
+# loader has to leave them out and compute its own (`rvlib.load` does). And published numbers come in four kinds (DIV2K
+# or DF2K, with or without self-ensemble): compare like with like.
 #
 # ## Try it
 #
-# 1. Set the table of position biases to zero in a trained model. How many decibels is position worth?
-# 2. Draw the gradient map for the trained model. Does it use what it can reach?
-# 3. Set `from_interpolation` to False. After how many steps does the curve reach where the other one begins?
-# 4. Which of the eight symmetries helps most? Average two of them, and check that two are better than one:
+# **1.** Set the position tables $B$ of the released network to zero. How many decibels is position worth on `coffee`?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# import copy
+#
+# blind = copy.deepcopy(model)
+# for name, weight in blind.named_parameters():
+#     if name.endswith("relative_position_bias_table"):
+#         weight.data.zero_()
+# metrics.psnr(rvlib.restore(blind, degraded), reference, crop=4)
+# ```
+#
+# Subtract the result from the value under the strip above. The network was trained with the tables, so this measures
+# how much it relies on them, not how good a network without them could become.
+#
+# </details>
+#
+# **2.** Average two of the eight looks, the photo and its mirror image. Must the mean be better than the mean of the
+# two?
+#
+# <details><summary>Solution</summary>
+#
+# Its *squared error* is never larger than the mean of the two squared errors (the square is convex), so its PSNR is at
+# least that of the mean error. It can still be worse than the better one of the two. The next cell checks it.
+#
+# </details>
 
 # %%
-low_photo, truth = tested["coffee"]
-pair = [
-    rvlib.restore(model, low_photo),
-    np.ascontiguousarray(rvlib.restore(model, np.ascontiguousarray(low_photo[:, ::-1]))[:, ::-1]),
-]
-both = to_array(to_tensor(pair[0]) / 2 + to_tensor(pair[1]) / 2)
-alone = [metrics.psnr(picture, truth, crop=scale) for picture in pair]
+small_one, truth = tested["coffee"]
+mirrored = rvlib.restore(model, np.ascontiguousarray(small_one[:, ::-1]))[:, ::-1]
+looks = [rvlib.restore(model, small_one), np.ascontiguousarray(mirrored)]
+both = to_array(to_tensor(looks[0]) / 2 + to_tensor(looks[1]) / 2)
+alone = [metrics.psnr(picture, truth, crop=scale) for picture in looks]
 assert metrics.psnr(both, truth, crop=scale) > np.mean(alone), "an average of two guesses beats the mean guess"
 
 # %% [markdown]
+# **Further reading**
+#
+# - Liang et al. 2021, *SwinIR*, [doi:10.1109/ICCVW54120.2021.00210](https://doi.org/10.1109/ICCVW54120.2021.00210)
+# - Liu et al. 2021, *Swin Transformer*, [doi:10.1109/ICCV48922.2021.00986](https://doi.org/10.1109/ICCV48922.2021.00986)
+# - Vaswani et al. 2017, *Attention Is All You Need*, [doi:10.48550/arXiv.1706.03762](https://doi.org/10.48550/arXiv.1706.03762)
+# - Chen et al. 2023, *Activating More Pixels in Image Super-Resolution Transformer* (HAT),
+#   [doi:10.1109/CVPR52729.2023.02142](https://doi.org/10.1109/CVPR52729.2023.02142)
+# - Lim et al. 2017, *EDSR*, [doi:10.1109/CVPRW.2017.151](https://doi.org/10.1109/CVPRW.2017.151)
+#
 # Next: `07_nafnet`, which leaves super-resolution for deblurring, and attention for something simpler.

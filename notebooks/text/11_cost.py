@@ -10,21 +10,21 @@
 # # 11 · Cost: what a decibel is paid with
 #
 # **Which network fits your machine?** Parameters say how large the file is, multiply-adds how much work a photo is, peak
-# memory which photo still fits, and the runtime what all of that means on this computer. They agree in order more than
-# in proportion, and how far they do is measured here.
+# memory which photo still fits, and the runtime what all of that means on this computer. How far they agree is measured here.
 #
 # **You will see**
 # - the four measures for every method in its official size, taken the same way,
-# - how time and memory grow with the photo and with the batch, with the fitted exponents,
-# - where the time goes, what the official code takes, and quality against cost for what this profile trained.
+# - why papers print other multiply-adds than a counter does,
+# - decibels against multiply-adds: the networks of this study next to today's efficient ones,
+# - how time and memory grow with the photo, and which network keeps up with a video on this machine.
 #
-# Needs: nothing; quality needs `09`. Time: a minute on two CPU cores.
+# Needs: nothing. Time: a minute on two CPU cores.
 
 # %%
 import re
 import time
 from collections.abc import Callable
-from unittest import mock
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -39,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import rvlib
 from rvlib import complexity, study
 from rvlib.study import figures, tables
-from rvlib.models import MODELS, swinir
+from rvlib.models import MODELS
 
 figures.theme()
 
@@ -52,8 +52,9 @@ sides = [16, 32, 48, 64]  # for the growth with the photo
 # %% [markdown]
 # ## The networks, in their official sizes
 #
-# Weights do not matter here, so fresh ones do. Super-resolution is by 4; `create` builds an official size where it is told
-# no other (SwinIR's light one, NAFNet's of width 32). PlainNet and Baseline are the two steps before NAFNet.
+# Weights do not matter here, so the networks have fresh ones. Super-resolution is by 4. `create` builds the official size if
+# it is told no other. Two choices: SwinIR is the *light* one, and NAFNet has width 32. PlainNet and Baseline are the two steps
+# before NAFNet.
 
 # %%
 torch.manual_seed(0)
@@ -72,8 +73,8 @@ def photo(model: torch.nn.Module, length: int) -> torch.Tensor:
 # - **Parameters** are counted.
 # - **Multiply-adds** are counted while the network runs, per pixel of the restored photo.
 # - **Peak memory** is the most that a forward holds at a time beside its weights, followed tensor by tensor, per pixel.
-# - **Runtime** is measured: the median of several runs after one that does not count. It belongs to this machine, and the
-#   table names its number of threads; ratios carry over better than seconds.
+# - **Runtime** is measured: the median of several runs after one that does not count. It belongs to this machine, and
+#   the line above the table names its number of threads; ratios carry over better than seconds.
 
 
 # %%
@@ -102,20 +103,23 @@ cost = pd.DataFrame(measured)
 output = study.output(profile, "cost")
 tables.write(cost, output / "cost")
 print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-Markdown(tables.markdown(cost))
+NAMES = tables.NAMES
+Markdown(tables.markdown(cost.assign(method=cost["method"].map(NAMES))))
 
 # %% [markdown]
 # ### Does size tell the cost?
 
 # %%
+order = cost.sort_values("microseconds per pixel")
 figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.2), sharey=True)
 for axis, column in zip(axes, ["parameters", "multiply-adds per pixel", "microseconds per pixel"], strict=True):
-    sns.barplot(cost, x=column, y="method", hue="method", palette=figures.COLORS, ax=axis, legend=False)
-    axis.set(xscale="log", ylabel="")
+    sns.barplot(order, x=column, y="method", hue="method", palette=figures.COLORS, ax=axis, legend=False)
+    axis.set(xscale="log", ylabel="", xlabel=column + (" of the result" if "pixel" in column else ""))
+axes[0].set_yticks(range(len(order)), labels=[NAMES.get(name, name) for name in order["method"]])
 figures.save(figure, output / "cost")
 ranks = cost[["parameters", "multiply-adds per pixel", "microseconds per pixel"]].rank()
 agreement = ranks.corr()["microseconds per pixel"].drop("microseconds per pixel")
-print("rank correlation with the runtime:", agreement.round(2).to_dict())
+print(f"rank correlation with the runtime over {len(cost)} networks:", agreement.round(2).to_dict())
 
 # %% [markdown]
 # **Question:** do multiply-adds predict the time? If they did, the time per multiply-add would be the same for all.
@@ -126,17 +130,122 @@ rate = rate.rename("billion multiply-adds per second").sort_values(ascending=Fal
 print(f"from {rate.min():.1f} to {rate.max():.1f}: a factor of {rate.max() / rate.min():.1f} between the extremes")
 matrix = torch.rand(1536, 1536)
 rate["a product of large matrices"] = 1536**3 / seconds(torch.mm, matrix, matrix) / 1e9  # what the machine can do
-rate.round(1).to_frame()
+rate.rename(index=NAMES).round(1).to_frame()
 
 # %% [markdown]
-# They do so only roughly. Large dense convolutions run near the machine's rate; depthwise convolutions, normalisation,
-# softmax and everything that moves memory without multiplying much do not.
+# They do so only roughly, as the factor says. Depthwise convolutions, normalisation, softmax and everything that moves memory
+# multiply little for what they read. "Where the time goes", below, shows it.
+#
+# ## What papers count
+#
+# Tables of super-resolution give multiply-adds for a result of 1280 × 720 pixels, tables of deblurring for 256 × 256. Their
+# numbers and those of a counter can differ by a factor, and both be right. FSRCNN is the clearest case. Its formula has 7,928
+# weights that work on the small photo, and a deconvolution with $9^2 \cdot 56 = 4{,}536$ weights.
+
+# %%
+small, large = 1280 * 720 // 16, 1280 * 720
+before, deconvolution = 5**2 * 56 + 56 * 12 + 4 * 3**2 * 12**2 + 12 * 56, 9**2 * 56
+counts = {
+    "the paper's formula: all on the small photo": (before + deconvolution) * small,
+    "this library: a 3 × 3 convolution and a shuffle": before * small + 9 * 56 * 16 * small,
+    "tables: the deconvolution per large pixel": before * small + deconvolution * large,
+}
+for name, count in counts.items():
+    print(f"{name:48} {count / 1e9:.2f} billion")
+counted = cost.set_index("method")["multiply-adds per pixel"]
+assert abs(counted["fsrcnn"] * large / counts["this library: a 3 × 3 convolution and a shuffle"] - 1) < 0.01
+
+# %% [markdown]
+# A deconvolution of stride 4 multiplies each weight once per *small* pixel. Counted per large pixel it is 16 times as
+# much: so tables say 4.6 billion where the paper's formula gives 0.72. The library is in between: it does the same sum
+# as a convolution whose kernels are partly zero.
+#
+# The next table compares counters with print. SwinIR's number in print leaves out the two products of each attention; a
+# counter sees them.
+
+# %%
+printed = pd.DataFrame(
+    [
+        ("srcnn", "1280 × 720", large, 52.7, "LapSRN's and CARN's tables"),
+        ("fsrcnn", "1280 × 720", large, 4.6, "CARN's table"),
+        ("swinir", "1280 × 720", large, 49.6, "SwinIR, table 3"),
+        ("nafnet", "256 × 256", 256**2, 16.0, "NAFNet, section 5.1"),
+    ],
+    columns=["method", "result in pixels", "pixels", "printed, billions", "where"],
+)
+printed.insert(3, "counted here, billions", printed["method"].map(counted) * printed["pixels"] / 1e9)
+printed["method"] = printed["method"].map(NAMES)
+printed.drop(columns="pixels").style.format(precision=1).hide(axis="index")
+
+# %% [markdown]
+# ## Decibels against multiply-adds
+#
+# The filled dots are the released networks of this study, drawn where the profile measured Urban100: gain over bicubic
+# interpolation as measured in `09_compare_super_resolution` (in the demo: the committed rows of the release profile),
+# and multiply-adds as counted. They were trained in small sizes, for hours at most. The hollow dots are published:
+# today's efficient networks, trained for days on GPUs, with multiply-adds as their tables count them. The published
+# networks saw far more training and data, so compare heights within one group only.
+
+# %%
+peers = pd.read_csv(Path(tables.__file__).parent / "efficient.csv")
+rows = study.experiment(profile, "compare_super_resolution/rows")
+wanted = "Urban100" if rows is not None and "Urban100" in set(rows["set"]) else "samples"
+ours = []
+for name in rvlib.released():
+    model = rvlib.load(name)
+    if model.scale == 1 or rows is None:
+        continue
+    work = complexity.multiply_adds(model, torch.rand(1, model.channels, 32, 32)) / (16 * 32**2) * large / 1e9
+    part = rows[rows["set"] == wanted]
+    psnr = part[part["method"] == name.split("-")[0]]["psnr_y_crop4"].mean()
+    gain = psnr - part[part["method"] == "bicubic"]["psnr_y_crop4"].mean()
+    row = {"network": NAMES[name.split("-")[0]], "parameters": complexity.parameters(model)}
+    ours.append({**row, "giga multiply-adds": work, "gain": gain, "method": name.split("-")[0]})
+ours = pd.DataFrame(ours)
+BICUBIC = 23.14  # on Urban100, by the literature and here
+peers["gain"] = peers["Urban100"] - BICUBIC
+
+# %%
+figure, axis = plt.subplots(figsize=(8.5, 4.2))
+known = peers.dropna(subset="giga multiply-adds")
+axis.scatter(known["giga multiply-adds"], known["gain"], facecolors="none", edgecolors="0.35", s=45)
+for row in known.itertuples():
+    at = {"xytext": (-6, -3), "ha": "right"} if row.network == "OmniSR" else {"xytext": (6, -3)}
+    axis.annotate(f"{row.network} {row.year}", (row[4], row.gain), textcoords="offset points", fontsize=8, **at)
+if len(ours) and wanted == "Urban100":
+    for row in ours.itertuples():
+        axis.scatter(row[3], row.gain, color=figures.COLORS[row.method], s=55)
+        axis.annotate(row.network, (row[3], row.gain), (5, -3), textcoords="offset points", fontsize=9)
+axis.set(xscale="log", xlabel="multiply-adds for 1280 × 720 pixels, billions")
+axis.set(ylabel="gain over bicubic on Urban100 in dB", xlim=(0.5, 1500))
+figures.save(figure, output / "efficiency")
+
+# %%
+together = pd.concat([ours.assign(source="measured here") if len(ours) else ours, peers], ignore_index=True)
+together["dB per billion"] = together["gain"] / together["giga multiply-adds"]
+together["gain on"] = [wanted if source == "measured here" else "Urban100" for source in together["source"]]
+columns = ["network", "year", "parameters", "giga multiply-adds", "gain", "gain on", "dB per billion", "source"]
+together = together.reindex(columns=columns).sort_values("giga multiply-adds").reset_index(drop=True)
+tables.write(together, output / "efficiency")
+shown = {"parameters": "{:,.0f}", "year": "{:.0f}", "giga multiply-adds": "{:.1f}", "gain": "{:+.2f}"}
+together.style.format(shown | {"dB per billion": "{:.3f}"}, na_rep="–").hide(axis="index")
+
+# %% [markdown]
+# A dash means that no number was found in print. The next line says whether decibels get dearer with the size.
+
+# %%
+both = together.dropna(subset="giga multiply-adds")
+agreement = both["giga multiply-adds"].corr(both["dB per billion"], method="spearman")
+print(f"rank correlation of multiply-adds with dB per billion over {len(both)} networks: {agreement:+.2f}")
+
+# %% [markdown]
+# At -1 every larger network would buy its decibels dearer than the one before. So that ratio alone chooses no network; the
+# gain that you need does.
 #
 # ## How it grows with the photo, and with the batch
 #
-# If time is proportional to $\text{pixels}^p$, the exponent $p$ is the slope in the logarithmic plot. A value of 1 is what
-# convolutions and windows promise; attention over all pixels would give 2. The same pixels come once as one photo, once as
-# a batch of small ones.
+# If time is proportional to $\text{pixels}^p$, the exponent $p$ is the slope in the logarithmic plot. Convolutions and windows
+# promise 1, attention over all pixels would give 2. The same pixels come once as one photo, once as a batch of small ones.
 
 # %%
 growth = []
@@ -157,26 +266,37 @@ exponents = {
 tables.write(growth, output / "growth")
 exponents = pd.DataFrame(exponents).T.unstack().reindex(list(networks))
 exponents.columns = [f"{measure}, {by}" for measure, by in exponents.columns]
-exponents.rename_axis("exponent of").style.format(precision=2)
+exponents.rename(index=NAMES).rename_axis("exponent of").style.format(precision=2)
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(10, 3.4))
+figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.6))
+named = growth.assign(network=growth["method"].map(lambda name: NAMES.get(name, name)))
+colours = {NAMES.get(key, key): value for key, value in figures.COLORS.items()}
 for axis, column in zip(axes, ("seconds", "megabytes"), strict=True):
-    lines = {"x": "pixels", "y": column, "hue": "method", "style": "grows by", "markers": True}
-    sns.lineplot(growth, **lines, palette=figures.COLORS, ax=axis)
-    axis.set(xscale="log", yscale="log", xlabel="pixels of the input")
+    lines = {"x": "pixels", "y": column, "hue": "network", "style": "grows by", "markers": True}
+    sns.lineplot(named, **lines, palette=colours, ax=axis)
+    axis.set(
+        xscale="log",
+        yscale="log",
+        xlabel="pixels of the input",
+        ylabel={"megabytes": "peak memory in MiB"}.get(column, column),
+    )
 axes[0].legend().remove()
 axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
 figures.save(figure, output / "growth")
+for column in exponents:
+    values = exponents[column]
+    low, high = (NAMES.get(key, key) for key in (values.idxmin(), values.idxmax()))
+    print(f"exponent of {column}: {values.min():.2f} ({low}) to {values.max():.2f} ({high})")
+assert exponents["megabytes, photo"].max() < 1.2, "no network of the study compares all pixels with all"
 
 # %% [markdown]
-# The exponents of memory are 1, or less where a part of it does not grow with the photo (SwinIR, below); those of time are
-# near 1, and below where small photos do not fill the machine. Nothing in these networks looks from one photo of a batch to
-# another, so that a batch costs what its pixels cost.
+# An exponent below 1 for time means that small photos do not fill the machine: a fixed part comes to each forward. The
+# exponents of memory are counted and hold everywhere. Those of time scatter on a busy machine: run the cell again there.
 #
 # ## Where the time goes
 #
-# Left, the kind of layer that does the counted multiply-adds; right, what the clock says of the same forward.
+# Left, the kind of layer that does the counted multiply-adds; right, what the profiler says of the same forward.
 
 # %%
 KINDS = {
@@ -210,111 +330,20 @@ for name, model in networks.items():
 figure, axes = plt.subplots(1, 2, figsize=(10.5, 3), sharey=True)
 colors = dict(zip((*KINDS, "other"), figures.PALETTE, strict=False))
 for axis, shares, title in zip(axes, (work, clock), ("multiply-adds", "time"), strict=True):
-    table = pd.DataFrame(shares).T.reindex(columns=list(colors)).fillna(0)
+    table = pd.DataFrame(shares).T.rename(index=NAMES).reindex(columns=list(colors)).fillna(0)
     table.plot.barh(stacked=True, color=colors, legend=axis is axes[1], ax=axis)
     axis.set(xlabel=f"share of the {title}", ylabel="")
 axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "shares")
 
-# %% [markdown]
-# What costs no multiply-adds costs time: normalisation, activations, and moving memory between the orders that different
-# layers like.
-#
-# ### A number that is too small
-#
-# No counter shows what comes next. SwinIR's shifted windows join parts of the photo that do not belong together, and the
-# official code keeps them apart by adding -100 to their scores, so that softmax gives them a weight near $e^{-100}$. The
-# smallest normal number of float32 is $2^{-126} \approx e^{-87}$; below it, as far as $2^{-149} \approx e^{-103}$, numbers are
-# *subnormal*, and many CPUs hand them to slow microcode. Here half of the scores get a mask, and the clock times the
-# product of the weights with the values:
-
 # %%
-scores, values = 0.1 * torch.randn(96, 64, 64), torch.rand(96, 64, 30)
-masked = []
-for mask in (-20, -60, -80, -90, -100, -110, -np.inf):
-    weights = torch.cat([scores[..., :32], scores[..., 32:] + mask], dim=-1).softmax(dim=-1)
-    is_subnormal = ((weights > 0) & (weights < torch.finfo(weights.dtype).tiny)).any().item()
-    taken = 1e3 * seconds(torch.bmm, weights, values)
-    masked.append({"mask": f"{mask:.0f}", "milliseconds": taken, "subnormal": is_subnormal})
-masked = pd.DataFrame(masked)
-figure, axis = plt.subplots(figsize=(6, 2.6))
-sns.barplot(masked, x="mask", y="milliseconds", hue="subnormal", palette=figures.PALETTE[:2], legend=False, ax=axis)
-axis.set(xlabel="added to the scores (second colour: weights are subnormal)", yscale="log")
-figures.save(figure, output / "subnormal")
-slower = masked["milliseconds"].max() / masked["milliseconds"].iloc[-1]
-print(f"the slowest mask costs {slower:.0f} times as much as -∞, for the same result")
+parts = pd.DataFrame(clock).fillna(0)
+rest = 100 * parts.drop(index=["convolution", "matrix product"], errors="ignore").sum()
+print("share of the time without multiply-adds, %:", {NAMES.get(n, n): f"{share:.0f}" for n, share in rest.items()})
 
 # %% [markdown]
-# The library masks with $-\infty$: weights of exactly 0, and every restored value as before, since $e^{-100}$ is far below
-# what a sum near 1 can hold in float32. Half of the layers have such windows at two borders of the photo, and this alone was
-# a quarter of the classical network's time. A profile names the slow operation, a plain product of matrices; only its
-# rate, a tenth of what the same product does elsewhere, gives it away.
-#
-# ### A few windows at a time
-#
-# The scores of SwinIR's windows, 64 × 64 numbers for each head, are its largest tensors, and each window's are needed once.
-# On a CPU the library therefore computes 32 windows at a time:
-
-# %%
-swin, x = networks["swinir"], torch.rand(1, 3, 2 * side, 2 * side)
-at_once = [1, 4, 16, 32, 64]
-passes = []
-for number in at_once:
-    with mock.patch.object(swinir, "AT_ONCE", number):
-        point = {"seconds": seconds(swin, x), "megabytes": complexity.peak_memory(swin, x) / 2**20}
-    passes.append({"windows at a time": number, **point})
-passes = pd.DataFrame(passes)
-figure, axes = plt.subplots(1, 2, figsize=(8.5, 2.8))
-for axis, column in zip(axes, ("seconds", "megabytes"), strict=True):
-    sns.lineplot(passes, x="windows at a time", y=column, marker="o", ax=axis)
-    axis.set(xscale="log", ylim=(0, 1.1 * passes[column].max()))
-    axis.set_xticks(at_once, labels=map(str, at_once))
-    axis.minorticks_off()
-figures.save(figure, output / "at_once")
-
-# %% [markdown]
-# One window at a time pays for calling each operation more often; more than needed hold memory for nothing. Memory that is
-# given back and asked for again costs time, too, for the system clears each page before it hands it out. How much depends on
-# what the process did before: with nothing kept, it was a third of a forward's time here. `MALLOC_TRIM_THRESHOLD_` and
-# `MALLOC_MMAP_THRESHOLD_` (in bytes, in the environment) make the usual allocator of Linux keep more.
-#
-# ## Against the official code
-#
-# `make bench` times this library against its peers: the official implementation as the package spandrel carries it, or,
-# where no package has one, the plain form of the same computation. Both take turns in one run, with the same weights and
-# inputs, and must give the same outputs. What it found last, on two CPU cores:
-
-# %%
-ratios = pd.read_csv(rvlib.ROOT / "benchmarks" / "ratios.csv")
-Markdown(tables.markdown(ratios))
-
-# %%
-shown = ratios.sort_values("times faster")
-figure, axis = plt.subplots(figsize=(8, 0.36 * len(shown) + 0.8))
-axis.barh(shown["what"] + ", against " + shown["peer"], shown["times faster"], color=figures.PALETTE[0])
-axis.scatter(shown["target"], shown["what"] + ", against " + shown["peer"], marker="|", s=200, color="black", zorder=3)
-axis.axvline(1, color="0.4", linestyle="--")
-axis.set(xscale="log", xlim=(0.4, 200), xlabel="times faster than the peer (black: what was aimed at)")
-ticks = [0.5, 1, 2, 5, 10, 30, 100]
-axis.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
-axis.minorticks_off()
-figures.save(figure, output / "ratios")
-
-# %% [markdown]
-# The bound is what the multiply-adds alone would take at the rate of a product of large matrices, measured in the same run
-# (a training step has three times those of its forward). Above it lie softmax, normalisation, activations and sums,
-# depthwise convolutions, which multiply little for what they read, and new memory. NAFNet comes nearest: most of its time
-# are 1 × 1 convolutions at four fifths of the bound's rate, which both sides call from the same library, so that hardly
-# more can be gained: its training step, like SwinIR light in half precision, ends above its mark in some runs and a few
-# percent below it in others. The resize reads each pixel once, but multiplies eight in vain for each that counts: it is far ahead
-# of a port that goes value by value, not so far of those that take a line or all at once.
-#
-# What it took: memory ordered by pixels, with all channels of a pixel together, and normalisation in one pass over it
-# (NAFNet, DiffIR); blocks whose first half is freed before the second runs (NAFNet); lengths of queries and keys divided out
-# after their product (DiffIR); the deconvolution as a small convolution and a shuffle (FSRCNN); the last 9 × 9 convolution
-# row by row of its kernel (SRGAN); no subnormal numbers and few windows at a time (SwinIR); the Gaussian window of SSIM one
-# axis after the other; the matrix of the resize in bands. Those of the networks are in `rvlib.fast`, each next to the plain
-# form that defines it.
+# Operations without multiply-adds still take time: normalisation, activations, and moving memory between the orders that
+# different layers need. What this library does about it, and how it compares with official code, is in `docs/performance.md`.
 #
 # ## A photo that does not fit
 #
@@ -323,29 +352,32 @@ figures.save(figure, output / "ratios")
 
 # %%
 beyond = pd.read_csv(rvlib.ROOT / "benchmarks" / "memory.csv")
-figure, axis = plt.subplots(figsize=(7, 3))
+figure, axis = plt.subplots(figsize=(7.5, 3))
 half = beyond.groupby("model")["megapixels"].transform("min") == beyond["megapixels"]
 sns.barplot(beyond.assign(photo=np.where(half, "half", "whole")), x="MiB beyond", y="model", hue="photo", ax=axis)
-axis.axvline(2048, color="0.4", linestyle="--")
+axis.axvline(2048, color="0.4", linestyle="--", label="2 GiB")
+axis.set(xlabel="memory beyond photo and result in MiB", ylabel="")
+axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "tiles")
-Markdown(tables.markdown(beyond))
+largest = beyond.loc[beyond["MiB beyond"].idxmax()]
+print(f"at most {largest['MiB beyond']:.0f} MiB ({largest['model']}, {largest['megapixels']} megapixels)")
 
 # %% [markdown]
-# ## Quality for cost
+# ## Quality for time
 #
-# What a profile trained, against what it costs to run. In the demo nothing is trained, so the picture waits for a pipeline
-# run.
+# The networks of this profile (in the demo: those of the release profile): seconds per photo of the machine that measured
+# them, and PSNR.
 
 # %%
-file = study.output(profile, "compare_super_resolution") / "rows.csv"
-rows = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["method", "seconds", "psnr_y_crop4", "set"])
-quality = rows.groupby(["set", "method"])[["seconds", "psnr_y_crop4"]].mean().reset_index()
-if len(quality):
-    figure, axis = plt.subplots(figsize=(6, 3.6))
-    sns.scatterplot(
-        quality, x="seconds", y="psnr_y_crop4", hue="method", style="set", palette=figures.COLORS, s=70, ax=axis
+if rows is not None:
+    named = rows[rows["label"] != "classical method"].assign(
+        network=lambda t: t["method"].map(lambda m: NAMES.get(m, m))
     )
-    axis.set(xscale="log", xlabel="seconds per photo", ylabel="PSNR in dB (Y, crop 4)")
+    quality = named.groupby(["set", "network"])[["seconds", "psnr_y_crop4"]].mean().dropna().reset_index()
+    figure, axis = plt.subplots(figsize=(6.5, 3.8))
+    places = {"x": "seconds", "y": "psnr_y_crop4", "hue": "network", "style": "set"}
+    sns.scatterplot(quality, **places, palette=colours, s=70, ax=axis)
+    axis.set(xscale="log", xlabel="seconds per photo", ylabel="PSNR in dB (luminance, crop 4)")
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
     figures.save(figure, output / "quality")
 
@@ -353,25 +385,47 @@ if len(quality):
 # ## Takeaways
 
 # %%
-cheapest = cost[cost["task"] == "super-resolution"].set_index("method")["microseconds per pixel"]
-print(f"a pixel of {cheapest.idxmax()} costs as much as {cheapest.max() / cheapest.min():.0f} of {cheapest.idxmin()}")
-tables.write_json(
-    {"microseconds_per_pixel": cost.set_index("method")["microseconds per pixel"].to_dict()}, output / "summary.json"
+time_of = cost.set_index("method")["microseconds per pixel"]
+enlarging = cost[cost["task"] == "super-resolution"].set_index("method")["microseconds per pixel"]
+tables.write_json({"microseconds_per_pixel": time_of.to_dict()}, output / "summary.json")
+choices = pd.DataFrame({"network": [NAMES.get(name, name) for name in time_of.index]})
+choices["frames per second, 1280 × 720"] = (1e6 / (time_of * large)).to_numpy()
+choices["minutes for 48 megapixels"] = (time_of * 48 / 60).to_numpy()
+fluent = choices[choices["frames per second, 1280 × 720"] >= 24]["network"]
+print(
+    f"a pixel of {NAMES[enlarging.idxmax()]} takes as long as {enlarging.max() / enlarging.min():.0f} of {NAMES[enlarging.idxmin()]}"
 )
+print(f"24 frames per second at 1280 × 720 on this machine, {torch.get_num_threads()} threads:", list(fluent) or "none")
+choices.sort_values("minutes for 48 megapixels").style.format(precision=2).hide(axis="index")
 
 # %% [markdown]
-# | you have | take |
-# |---|---|
-# | a video, a phone, no time | FSRCNN: the only one of the study that runs at such rates |
-# | photos and a CPU | a small SwinIR or SRResNet: minutes for a large photo |
-# | photos and a GPU | SwinIR or DiffIR in full size |
-# | a need for texture that looks right | a network trained against a discriminator (`05_srgan`), knowing that it guesses |
+# - Time follows multiply-adds only roughly. Measure on your machine.
+# - Ask how a number was counted, for which size of the result, before you compare it.
+# - The first decibels are the cheapest. Ask which gain you need, then take the smallest network that has it.
+# - The runtimes are those of this machine. No GPU and no phone was measured here; ratios need not carry over to them.
+#
+# **What can go wrong in practice**
+# - A small network can be slow: few multiply-adds per byte that it moves.
+# - Peak memory grows with the pixels. Without tiles a large photo ends the process.
+# - The first forward is slower than the others. Warm up before you time.
 #
 # ## Try it
 #
-# 1. Set the number of threads (`torch.set_num_threads`) to 1 and to all. Which network gains least from the second core?
-# 2. Put a network into `torch.channels_last` memory order and time it again.
-# 3. Predict the memory for a photo of 12 megapixels from the exponents, and check the prediction's order of magnitude:
+# **1.** Set the number of threads (`torch.set_num_threads`) to 1 and to all. Which network gains least from the second core?
+#
+# <details><summary>Solution</summary>
+#
+# The one with the largest share of operations that move memory, or with the smallest layers: look at the right half of "where
+# the time goes". Dense convolutions and matrix products share out best.
+# </details>
+#
+# **2.** Predict the memory for a photo of 12 megapixels from the bytes per pixel, and check the order of magnitude.
+#
+# <details><summary>Solution</summary>
+#
+# The cell below does it for FSRCNN: bytes per pixel of the result, times 16 for scale 4, times 12 million. It comes out in
+# gibibytes, so `rvlib.restore` cuts such a photo into tiles.
+# </details>
 
 # %%
 per_pixel = cost.set_index("method")["peak bytes per pixel"] * 16
@@ -380,4 +434,13 @@ print(f"FSRCNN on 12 megapixels: {predicted:.1f} GiB in one piece; rvlib.restore
 assert 1 < predicted < 100
 
 # %% [markdown]
+# ## Further reading
+#
+# - Williams, Waterman and Patterson 2009, *Roofline*,
+#   [doi:10.1145/1498765.1498785](https://doi.org/10.1145/1498765.1498785): when memory, and when arithmetic limits the speed
+# - Sun et al. 2023, SAFMN, [doi:10.48550/arXiv.2302.13800](https://doi.org/10.48550/arXiv.2302.13800), Wan et al. 2024, SPAN,
+#   [doi:10.48550/arXiv.2311.12770](https://doi.org/10.48550/arXiv.2311.12770), and Lee et al. 2025, ESC,
+#   [doi:10.48550/arXiv.2503.06671](https://doi.org/10.48550/arXiv.2503.06671): efficient networks of today
+# - Dong, Loy and Tang 2016, FSRCNN, [doi:10.48550/arXiv.1608.00367](https://doi.org/10.48550/arXiv.1608.00367)
+#
 # Next: `12_report`, everything on one page.

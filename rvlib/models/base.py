@@ -29,6 +29,9 @@ class RestorationModel(nn.Module):
     reach: int | None = None
     """On how many degraded pixels around it an output pixel depends at most; None if that may be the whole photo."""
 
+    window: int = 1
+    """Side of the windows that it cuts a photo into, as SwinIR does: tiles meet only where two windows do."""
+
     noise_size: int = 0
     """How many normal numbers `forward` draws for a photo, unless they are given as `noise` (b, noise_size)."""
 
@@ -52,6 +55,9 @@ class RestorationModel(nn.Module):
 
     method: str | None = None
     """Key of the method (`rvlib.models.METHODS`) that trained it; None where nothing tells, as in official files."""
+
+    source: dict = {}  # noqa: RUF012
+    """Where its weights come from, as `load` read them: {"file", "sha256", "licence"}; empty for fresh ones."""
 
     def slow_parameters(self) -> list[nn.Parameter]:
         """Parameters that learn at a tenth of the rate."""

@@ -11,6 +11,7 @@ Symbols: z the IPR (b, 256), c the condition that CPEN extracts from the degrade
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from rvlib.models.base import RestorationModel
 from rvlib.models.dirformer import PRIOR, DIRformer
 from rvlib.models.keys import Recognised, children
 from rvlib.models.method import Method
-from rvlib.objectives import JointDiffusion, SeparateDiffusion, WithReference
+from rvlib.objectives import JointDiffusion, Pixelwise, SeparateDiffusion, WithReference
 from rvlib.settings import Loss, Objective, Prepare, Recipe, Settings, alone, take_over
 
 OFFICIAL_SIZES = {  # sizes by task
@@ -149,18 +150,37 @@ class DDPM(nn.Module):
         return steps
 
 
-class DiffIRS1(RestorationModel):
+class Stage(RestorationModel):
+    """What both stages share: G restores with an IPR, and CPEN looks at a quarter of the output's size."""
+
+    def __init__(self, *, task: str, scale: int, **dirformer):
+        super().__init__()
+        self.task = task
+        self.scale = scale
+        self.multiple_of = 8 if task == "deblurring" else 32 // scale  # halved three times after the unshuffling
+        self.unshuffle = 4 if task == "deblurring" else 4 // scale
+        self.G = DIRformer(task=task, scale=scale, **dirformer)
+
+
+class DiffIRConstant(Stage):
+    """The control of the study: the same restoring network, steered by one learned vector for all photos."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.constant = nn.Parameter(torch.full((1, PRIOR), PRIOR**-0.5))  # of length 1
+
+    def forward(self, degraded: Tensor) -> Tensor:
+        """(b 3 h w) in [0, 1] -> (b 3 scale·h scale·w)."""
+        return self.G(degraded, self.constant.expand(len(degraded), -1))
+
+
+class DiffIRS1(Stage):
     """Stage 1: restore with the IPR of degraded and reference photo."""
 
     needs_reference = True
 
     def __init__(self, *, task: str, scale: int, encoder: int, **dirformer):
-        super().__init__()
-        self.task = task
-        self.scale = scale
-        self.multiple_of = _multiple(task, scale)
-        self.unshuffle = _unshuffle(task, scale)
-        self.G = DIRformer(task=task, scale=scale, **dirformer)
+        super().__init__(task=task, scale=scale, **dirformer)
         self.E = CPEN(3 * self.unshuffle**2 + 48, encoder)
 
     def prior(self, degraded: Tensor, reference: Tensor) -> Tensor:
@@ -173,7 +193,7 @@ class DiffIRS1(RestorationModel):
         return self.G(degraded, self.prior(degraded, reference))
 
 
-class DiffIRS2(RestorationModel):
+class DiffIRS2(Stage):
     """Stage 2: restore with an IPR that diffusion guesses from the degraded photo.
 
     `model(degraded, noise)` starts from `noise` (b, 256) as z_T, and draws it if it is not given. In training
@@ -185,12 +205,7 @@ class DiffIRS2(RestorationModel):
     needs_description = True
 
     def __init__(self, *, task: str, scale: int, encoder: int, denoiser: int, betas: Tensor, **dirformer):
-        super().__init__()
-        self.task = task
-        self.scale = scale
-        self.multiple_of = _multiple(task, scale)
-        self.unshuffle = _unshuffle(task, scale)
-        self.G = DIRformer(task=task, scale=scale, **dirformer)
+        super().__init__(task=task, scale=scale, **dirformer)
         self.condition = CPEN(3 * self.unshuffle**2, encoder)
         self.denoise = Denoiser(denoiser, len(betas))
         self.diffusion = DDPM(betas)
@@ -227,16 +242,6 @@ class DiffIRS2(RestorationModel):
         return restored if prior is None else (restored, steps)
 
 
-def _unshuffle(task: str, scale: int) -> int:
-    """CPEN works at a quarter of the output's size."""
-    return 4 if task == "deblurring" else 4 // scale
-
-
-def _multiple(task: str, scale: int) -> int:
-    """Sides that can be halved three times after the unshuffling are multiples of this."""
-    return 8 if task == "deblurring" else 32 // scale
-
-
 def linear_betas(timesteps: int, start: float, end: float) -> Tensor:
     """β_t = linspace(√β_1, √β_T, T)²: (T), float64; "linear" by the name of the official option."""
     if timesteps < 1 or not 0 < start <= end < 1:
@@ -269,8 +274,10 @@ def diffir(
     linear_start: float = 0.1,
     linear_end: float = 0.99,
     betas: tuple[float, ...] | None = None,
-) -> DiffIRS1 | DiffIRS2:
+) -> DiffIRConstant | DiffIRS1 | DiffIRS2:
     """Build stage 1 or 2 of DiffIR; sizes that are None are those of the task's official configuration.
+
+    Stage 0 is this study's control, a learned constant instead of the IPR.
 
     `hidden` gives the DGFN's channels per level instead of ⌊channels · factor⌋, `betas` a noise schedule instead of the
     linear one, `norm_bias` the kind of LayerNorm (None: with bias for deblurring).
@@ -287,12 +294,16 @@ def diffir(
     _check(stage=stage, task=task, scale=scale, heads=heads, hidden=hidden, denoiser=denoiser, **sizes)
     sizes |= {"task": task, "scale": scale, "heads": heads, "hidden": hidden, "bias": bias}
     sizes["norm_bias"] = task == "deblurring" if norm_bias is None else norm_bias
-    model = DiffIRS1(**sizes) if stage == 1 else DiffIRS2(**sizes, denoiser=denoiser, betas=schedule)
+    if stage == 0:
+        del sizes["encoder"]
+        model = DiffIRConstant(**sizes)
+    else:
+        model = DiffIRS1(**sizes) if stage == 1 else DiffIRS2(**sizes, denoiser=denoiser, betas=schedule)
     return model.to(memory_format=torch.channels_last)  # all channels of a pixel together: faster
 
 
 def _check(*, stage, task, scale, dim, blocks, refinement, heads, hidden, encoder, denoiser) -> None:
-    if stage not in (1, 2) or scale not in SCALES[task]:
+    if stage not in (0, 1, 2) or scale not in SCALES[task]:
         raise UserError(
             f"DiffIR has stages 1 and 2 and scales 1, 2, 4 (deblurring: 1), not stage {stage}, scale {scale}"
         )
@@ -320,7 +331,7 @@ def recognise(state: dict[str, Tensor]) -> Recognised | None:
     state = _without_aliases(state)
     dim, planes = shape("G.patch_embed.proj.weight", 4)[:2]
     levels = [f"G.encoder_level{level}." for level in (1, 2, 3)] + ["G.latent."]
-    stage = 2 if "condition.mlp.0.weight" in state else 1
+    stage = 0 if "constant" in state else 2 if "condition.mlp.0.weight" in state else 1
     task = "deblurring" if "G.output.weight" in state else "super-resolution"
     prefix = "condition.E." if stage == 2 else "E.E."
     arguments = {
@@ -389,23 +400,37 @@ def separate_diffusion(loss: Loss, stage_1: DiffIRS1, model: DiffIRS2) -> Object
     return SeparateDiffusion(stage_1, len(model.diffusion.betas))
 
 
-_SETTINGS = Settings(
-    steps=1000, batch_size=8, learning_rate=5e-4, betas=(0.9, 0.99), warmup_steps=200, clip_norm=1.0, channels_last=True
+_RECIPE = Recipe(
+    loss="l1",
+    prepare=after_stage_1(joint_diffusion),
+    settings=Settings(
+        steps=1000,
+        batch_size=8,
+        learning_rate=5e-4,
+        betas=(0.9, 0.99),
+        warmup_steps=200,
+        clip_norm=1.0,
+        channels_last=True,
+    ),
+    patch_size=64,
+    sections=("diffir.super_resolution", "diffir.deblurring", "diffir.ablation"),
 )
 DIFFIR_METHOD = Method(
     key="diffir",
     title="DiffIR",
+    paper="Xia et al. 2023, DiffIR: Efficient Diffusion Model for Image Restoration",
     colour=4,
     tasks=("super-resolution", "deblurring"),
     builder=diffir,
     recognise=recognise,
     recipes={
-        "diffir-s1": Recipe(
-            arguments={"stage": 1}, loss="l1", prepare=alone(WithReference), settings=_SETTINGS, patch_size=64
+        "diffir-constant": replace(
+            _RECIPE, arguments={"stage": 0}, prepare=alone(Pixelwise), sections=("diffir.ablation",)
         ),
-        "diffir-s2": Recipe(loss="l1", prepare=after_stage_1(joint_diffusion), settings=_SETTINGS, patch_size=64),
-        "diffir-s2-separate": Recipe(
-            loss="l1", prepare=after_stage_1(separate_diffusion), settings=_SETTINGS, patch_size=64
+        "diffir-s1": replace(_RECIPE, arguments={"stage": 1}, prepare=alone(WithReference)),
+        "diffir-s2": _RECIPE,
+        "diffir-s2-separate": replace(
+            _RECIPE, prepare=after_stage_1(separate_diffusion), sections=("diffir.ablation",)
         ),
     },
 )

@@ -163,6 +163,7 @@ def recognise(state: dict[str, Tensor], *, scale: int = 4) -> Recognised | None:
 SRCNN_METHOD = Method(
     key="srcnn",
     title="SRCNN",
+    paper="Dong et al. 2014, Learning a Deep Convolutional Network for Image Super-Resolution",
     colour=5,
     tasks=("super-resolution",),
     builder=SRCNN,
@@ -179,6 +180,7 @@ SRCNN_METHOD = Method(
 FSRCNN_METHOD = Method(
     key="fsrcnn",
     title="FSRCNN",
+    paper="Dong et al. 2016, Accelerating the Super-Resolution Convolutional Neural Network",
     colour=0,
     tasks=("super-resolution",),
     builder=FSRCNN,
@@ -190,6 +192,7 @@ FSRCNN_METHOD = Method(
             prepare=alone(Pixelwise),
             settings=Settings(steps=2000, learning_rate=2e-3, warmup_steps=500, clip_norm=0.5, channels_last=True),
             patch_size=48,
+            sections=("fsrcnn",),
         )
     },
 )

@@ -19,6 +19,9 @@ class Method:
     title: str
     """Its name in tables and figures for reading: "SRResNet"."""
 
+    paper: str
+    """What to cite: "Ledig et al. 2017, Photo-Realistic Single Image Super-Resolution Using a GAN"."""
+
     colour: int
     """Its colour in every figure: an index into seaborn's palette "colorblind"."""
 

@@ -10,6 +10,7 @@ Symbols: c channels of a level, `width` those of the first, x ⊙ y the product 
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -178,10 +179,13 @@ class PlainBlock(Block):
     """Convolutions, ReLU and shortcuts alone (NAFNet, Fig. 3a): y = x + β · W₃ max(0, D W₁ x), z likewise.
 
     No official code exists: this is the Baseline block without normalisation and attention, with ReLU for GELU.
+    `norm` and `gelu` put these two back: the two steps between it and the Baseline in the paper's ablation.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, norm: bool = False, gelu: bool = False):
         super().__init__(channels)
+        self.activation = nn.GELU() if gelu else nn.ReLU()
+        self.norm1, self.norm2 = (LayerNorm2d(channels) if norm else nn.Identity() for _ in range(2))
         self.conv1 = nn.Conv2d(channels, channels, 1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.conv3 = nn.Conv2d(channels, channels, 1)
@@ -190,11 +194,11 @@ class PlainBlock(Block):
 
     def mix_space(self, x: Tensor) -> Tensor:
         """(b c h w) -> (b c h w)."""
-        return self.conv3(self.conv2(self.conv1(x)).relu())
+        return self.conv3(self.activation(self.conv2(self.conv1(self.norm1(x)))))
 
     def mix_channels(self, y: Tensor) -> Tensor:
         """(b c h w) -> (b c h w)."""
-        return self.conv5(self.conv4(y).relu())
+        return self.conv5(self.activation(self.conv4(self.norm2(y))))
 
 
 class UNet(RestorationModel):
@@ -297,10 +301,10 @@ class Baseline(UNet):
 
 
 class PlainNet(UNet):
-    """The plain network that the paper's ablation starts from."""
+    """The plain network that the paper's ablation starts from; `norm` and then `gelu` are its next two steps."""
 
-    def __init__(self, **sizes):
-        super().__init__(PlainBlock, **sizes)
+    def __init__(self, *, norm: bool = False, gelu: bool = False, **sizes):
+        super().__init__(partial(PlainBlock, norm=norm, gelu=gelu), **sizes)
 
 
 def recognise(
@@ -323,6 +327,8 @@ def recognise(
     if any(".se." in key for key in state):
         first = next(value for key, value in state.items() if key.endswith(".conv1.weight"))
         return Recognised("baseline", arguments | {"expand": first.shape[0] // first.shape[1]} | hints, state)
+    if any(".norm1." in key for key in state):
+        arguments["norm"] = True
     return Recognised("plainnet", arguments, state)
 
 
@@ -342,10 +348,12 @@ _RECIPE = Recipe(
         channels_last=True,
     ),
     patch_size=96,
+    sections=("nafnet.ablation",),
 )
 PLAINNET_METHOD = Method(
     key="plainnet",
     title="PlainNet",
+    paper="Chen et al. 2022, Simple Baselines for Image Restoration",
     colour=6,
     tasks=("deblurring",),
     builder=PlainNet,
@@ -355,6 +363,7 @@ PLAINNET_METHOD = Method(
 BASELINE_METHOD = Method(
     key="baseline",
     title="Baseline",
+    paper="Chen et al. 2022, Simple Baselines for Image Restoration",
     colour=8,
     tasks=("deblurring",),
     builder=Baseline,
@@ -370,6 +379,7 @@ BASELINE_METHOD = Method(
 NAFNET_METHOD = Method(
     key="nafnet",
     title="NAFNet",
+    paper="Chen et al. 2022, Simple Baselines for Image Restoration",
     colour=1,
     tasks=("deblurring",),
     builder=NAFNet,
@@ -380,5 +390,5 @@ NAFNET_METHOD = Method(
         "sidd-w64": {"width": 64, **_SIDD},
     },
     recognise=recognise,
-    recipes={"nafnet": _RECIPE},
+    recipes={"nafnet": replace(_RECIPE, sections=("nafnet.training", "nafnet.ablation"))},
 )

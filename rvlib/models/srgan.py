@@ -346,6 +346,7 @@ _NOTES = {"msrresnet": "this is the generator without BatchNorm, as BasicSR trai
 SRRESNET_METHOD = Method(
     key="srresnet",
     title="SRResNet",
+    paper="Ledig et al. 2017, Photo-Realistic Single Image Super-Resolution Using a GAN",
     colour=9,
     tasks=("super-resolution",),
     network="srgan",
@@ -359,12 +360,14 @@ SRRESNET_METHOD = Method(
             prepare=alone(Pixelwise),
             settings=Settings(steps=2000, learning_rate=5e-4, warmup_steps=200, bf16=True, channels_last=True),
             patch_size=96,
+            sections=("srgan.pixel_training",),
         )
     },
 )
 SRGAN_METHOD = Method(
     key="srgan",
     title="SRGAN",
+    paper="Ledig et al. 2017, Photo-Realistic Single Image Super-Resolution Using a GAN",
     colour=3,
     tasks=("super-resolution",),
     builder=srgan,
@@ -377,6 +380,7 @@ SRGAN_METHOD = Method(
             prepare=against_discriminator,
             settings=Settings(steps=500, learning_rate=1e-4, ema=0.99, bf16=True, channels_last=True),
             patch_size=96,
+            sections=("srgan.adversarial_training",),
         )
     },
 )

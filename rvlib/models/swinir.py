@@ -4,12 +4,11 @@ Liang et al. 2021, "SwinIR: Image Restoration Using Swin Transformer", Fig. 2: a
 Transformer blocks (RSTB) of six layers each, a convolution with a shortcut around them, and an upsampler. Windows make
 attention's cost linear in the image; shifting them by half a window lets information cross their borders.
 
-Symbols: ws side of a window, n = ws² its tokens, d channels of a head, `embed` all channels.
+Symbols: n tokens of a window, d channels of a head, `embed` all channels.
 """
 
 from functools import partial
 from math import sqrt
-from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -21,6 +20,7 @@ from rvlib.errors import UserError
 from rvlib.models.base import RestorationModel
 from rvlib.models.keys import Recognised, children
 from rvlib.models.method import Method
+from rvlib.models.windows import Windows, attention, relative_positions, window_order
 from rvlib.objectives import Pixelwise
 from rvlib.settings import Recipe, Settings, alone
 
@@ -34,63 +34,6 @@ SCALES = {  # by upsampler
     "nearest+conv": (2, 4),
     "none": (1,),
 }
-
-
-def split_windows(x: Tensor, side: int) -> Tensor:
-    """Cut into windows: (b h w c) -> (b·windows, n, c)."""
-    return rearrange(x, "b (h p) (w q) c -> (b h w) (p q) c", p=side, q=side)
-
-
-def relative_positions(side: int) -> Tensor:
-    """Index into the bias table for each pair of tokens: (n, n); (Δy + ws - 1)(2 ws - 1) + Δx + ws - 1."""
-    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    y, x = y.flatten(), x.flatten()
-    down = y[:, None] - y[None, :] + side - 1
-    across = x[:, None] - x[None, :] + side - 1
-    return down * (2 * side - 1) + across
-
-
-def shift_mask(height: int, width: int, side: int, shift: int) -> Tensor:
-    """What a shifted window may not attend to: (windows, n, n), 0 or -∞.
-
-    Rolling the image joins its opposite borders in one window. Tokens of different regions get -∞ before softmax, where
-    the official code has -100: e⁻¹⁰⁰ is subnormal in float32, and CPUs multiply subnormal numbers about eighty times
-    slower. Its share of a softmax is zero either way.
-    """
-    regions = torch.zeros(1, height, width, 1)  # nine of them, numbered
-    parts = (slice(0, -side), slice(-side, -shift), slice(-shift, None))
-    for row, down in enumerate(parts):
-        for column, across in enumerate(parts):
-            regions[:, down, across] = 3 * row + column
-    regions = split_windows(regions, side).squeeze(-1)  # (windows n)
-    apart = regions[:, :, None] != regions[:, None, :]  # (windows n n)
-    return torch.zeros(apart.shape).masked_fill(apart, -torch.inf)
-
-
-class Windows(NamedTuple):
-    """How the tokens of an image are cut into windows."""
-
-    order: Tensor  # (windows, n): the numbers of each window's tokens, row by row through the image
-    place: Tensor  # (tokens): the place of each token in `order`, which puts the image together again
-    mask: Tensor | None  # (windows, 1, n, n), the same for each head; None for windows that are not shifted
-
-
-def window_order(image: Tensor, side: int, shift: int) -> Windows:
-    """Window layout for an image (b c h w) rolled up and left by `shift`; `side` must divide its height and width."""
-    height, width = image.shape[-2:]
-    numbers = torch.arange(height * width, device=image.device).view(1, height, width, 1)
-    order = split_windows(numbers.roll((-shift, -shift), dims=(1, 2)), side).squeeze(-1)
-    mask = shift_mask(height, width, side, shift)[:, None].to(image) if shift else None
-    return Windows(order, order.flatten().argsort(), mask)
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, bias: Tensor) -> Tensor:
-    """softmax(Q Kᵀ / √d + B) V (SwinIR eq. 4): q, k, v (b windows heads n d), bias (heads n n) -> like v."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (b windows heads n n)
-    scores += bias  # in place: fresh memory costs more than the sums
-    if mask is not None:
-        scores += mask
-    return scores.softmax(dim=-1) @ v
 
 
 class WindowAttention(nn.Module):
@@ -456,6 +399,7 @@ _JPEG = {**_DENOISE, "task": "jpeg", "window": JPEG_WINDOW, "img_range": 255.0}
 SWINIR_METHOD = Method(
     key="swinir",
     title="SwinIR",
+    paper="Liang et al. 2021, SwinIR: Image Restoration Using Swin Transformer",
     colour=2,
     tasks=("super-resolution", "denoising", "jpeg"),
     builder=SwinIR,
@@ -476,6 +420,7 @@ SWINIR_METHOD = Method(
             prepare=alone(Pixelwise),
             settings=Settings(steps=1000, learning_rate=1e-3, warmup_steps=200, clip_norm=1.0),
             patch_size=64,
+            sections=("swinir.training",),
         )
     },
 )

@@ -1,12 +1,14 @@
 """Where a profile of the study reads and writes: `data/<profile>/` and `reports/<profile>/<notebook>/`."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from torch import nn
 
 import rvlib
-from rvlib import photos
+from rvlib import checkpoint, photos
 from rvlib.errors import UserError
 
 
@@ -49,3 +51,30 @@ def best(profile: str, name: str, trained: nn.Module) -> tuple[nn.Module, str]:
     if name in released_beside(profile):
         return rvlib.load(name), "released weights"
     return trained, "this run"
+
+
+def own(profile: str) -> str:
+    """The label of what a profile trained itself: the release profile's runs are the weights that ship."""
+    return "released weights" if profile == "release" else "this run"
+
+
+def learning_curve(profile: str, name: str, history: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The learning curve that a notebook shows and whose it is: `history`, in the demo that of the released weights.
+
+    Records from before losses were kept have other columns: then the demo shows its own.
+    """
+    record = checkpoint.WEIGHTS / f"{name}.json"
+    log = pd.DataFrame(json.loads(record.read_text())["log"]) if profile == "demo" and record.is_file() else history[:0]
+    if len(log) and set(history.columns) <= set(log.columns):
+        return log, "released weights"
+    return history, "this run"
+
+
+def experiment(profile: str, name: str) -> pd.DataFrame | None:
+    """The rows of an experiment that a notebook shows: `reports/<profile>/<name>.csv`, as the run has just written it.
+
+    The demo trains for seconds, which shows nothing of a method: it takes the committed rows of the release profile,
+    and None where there are none.
+    """
+    file = rvlib.ROOT / "reports" / ("release" if profile == "demo" else profile) / f"{name}.csv"
+    return pd.read_csv(file) if file.is_file() else None

@@ -6,7 +6,6 @@ notebook's prose, a figure, a colour or a docstring: DVC and `rvlib.runs` agree 
 
 import ast
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import rvlib
@@ -15,6 +14,7 @@ from rvlib.files import write_atomically
 from rvlib.losses import PIXEL_LOSSES
 from rvlib.pairs import Patches
 from rvlib.recipes import METHOD_OF, RECIPES, degradation
+from rvlib.settings import stated
 from rvlib.study import notebooks
 from rvlib.train import Training
 
@@ -56,5 +56,5 @@ def recipe(method: str, losses: set[str]) -> dict:
     roots = [type(module) for module in model.modules() if type(module).__module__.startswith("rvlib")]
     roots += [PIXEL_LOSSES[each] for each in {chosen.loss, *losses}]
     roots += [Training, Patches, chosen.prepare, type(degradation(model.task, model.scale, training=True))]
-    settings = {"settings": asdict(chosen.settings), "loss": chosen.loss, "patch_size": chosen.patch_size}
+    settings = {"settings": stated(chosen.settings), "loss": chosen.loss, "patch_size": chosen.patch_size}
     return settings | {"arguments": chosen.arguments, "code": fingerprint.code(*roots)}

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,17 +9,22 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from IPython import get_ipython
+from IPython.core.pylabtools import print_figure
 from IPython.display import Code
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import Rectangle
 
-from rvlib import color
+from rvlib import color, measures
 from rvlib.models import METHODS
 
 PALETTE = sns.color_palette("colorblind")
 COLORS = {
     "bicubic": "0.55",
     "blurry": "0.55",
+    "back-projection": "0.7",
+    "wiener": "#a6761d",
+    "richardson-lucy": "#5c4210",
     **{key: PALETTE[method.colour] for key, method in METHODS.items()},
 }
 """A method has one colour in every figure; inputs are grey."""
@@ -31,7 +35,7 @@ def theme() -> None:
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     plt.rcParams.update(
         {
-            "figure.dpi": 72,
+            "figure.dpi": 88,  # ten inches are the width of a laptop's notebook
             "savefig.dpi": 200,
             "savefig.bbox": "tight",
             "svg.hashsalt": "rvlib",  # the same figure gives the same file
@@ -40,6 +44,30 @@ def theme() -> None:
             "figure.constrained_layout.use": True,
         }
     )
+    _store_photos_as_jpeg()
+
+
+def _store_photos_as_jpeg() -> None:
+    """In a notebook, figures with photos become JPEG of quality 90, a fifth of their PNG; drawings stay PNG."""
+    shell = get_ipython()
+    if shell is None:
+        return
+    plt.switch_backend(plt.get_backend())  # starts the notebook's backend, which would reset the formats later
+    formatters = shell.display_formatter.formatters
+
+    def stored(kind: str, wanted: bool, **options) -> None:
+        def draw(figure: Figure) -> bytes | None:
+            wants = _has_photo(figure) == wanted
+            return print_figure(figure, kind, bbox_inches="tight", **options) if wants else None
+
+        formatters[f"image/{kind}"].for_type(Figure, draw)
+
+    stored("png", wanted=False)
+    stored("jpeg", wanted=True, pil_kwargs={"quality": 90})
+
+
+def _has_photo(figure: Figure) -> bool:
+    return any(image.get_array().size > 10_000 for axis in figure.axes for image in axis.images)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -107,39 +135,22 @@ def zoom_strip(
     return figure
 
 
-def flow(parts: dict[str, str], *, shortcuts: list[tuple[str, str]] = ()) -> Figure:
-    """An architecture from left to right: a box per part with what goes out of it beneath, arcs for shortcuts."""
-    width = 1.55
-    figure, axis = plt.subplots(figsize=(min(width * len(parts), 12), 2.3 if shortcuts else 1.7))
-    places = {name: index * width for index, name in enumerate(parts)}
-    for name, note in parts.items():
-        box = FancyBboxPatch((places[name] - 0.6, -0.3), 1.2, 0.6, boxstyle="round,pad=0.02", facecolor="0.93")
-        axis.add_patch(box)
-        axis.text(places[name], 0, name, ha="center", va="center", fontsize="small")
-        axis.text(places[name], -0.42, note, ha="center", va="top", fontsize="x-small", color="0.35")
-    arrow = {"arrowstyle": "->", "color": "0.3"}
-    for first, second in pairwise(places.values()):
-        axis.annotate("", (second - 0.62, 0), (first + 0.62, 0), arrowprops=arrow)
-    for first, second in shortcuts:
-        ends = (places[second], 0.33), (places[first], 0.33)
-        bend = 0.4 / ((places[second] - places[first]) / width) ** 0.5  # long arcs rise higher, but stay in the picture
-        axis.annotate("", *ends, arrowprops=arrow | {"connectionstyle": f"arc3,rad=-{bend}", "color": PALETTE[0]})
-    axis.set(xlim=(-0.8, width * len(parts) - 0.7), ylim=(-1.0, 1.6 if shortcuts else 0.5))
-    axis.set_axis_off()
-    return figure
-
-
 def curves(history: pd.DataFrame, *, columns: list[str], baseline: dict[str, float] | None = None) -> Figure:
-    """Training curves, one panel per column of the log; `baseline` draws a dashed line of that height."""
+    """Training curves, one panel per column of the log; `baseline` draws a dashed line of that height.
+
+    A column that holds a measure is titled by it, others by their names.
+    """
     figure, axes = plt.subplots(1, len(columns), figsize=(4.6 * len(columns), 3.2), squeeze=False)
     for axis, column in zip(axes[0], columns, strict=True):
         sns.lineplot(history, x="step", y=column, ax=axis, marker="o", markersize=4)
+        measure = measures.find(column)
+        axis.set(xlabel="step of training", ylabel=f"{measure.title} in {measure.unit}" if measure else column)
         if column == "loss" and history[column].min() > 0:  # minus a PSNR is negative
             axis.set_yscale("log")
         if baseline and column in baseline:
             axis.axhline(baseline[column], color=COLORS["bicubic"], linestyle="--", label="bicubic")
             axis.legend()
-        axis.set_title(column)
+        axis.set_title(f"validation photos: {measure.protocol}" if measure else f"training {column}", fontsize="small")
     return figure
 
 

@@ -1,9 +1,11 @@
-"""The report page: every table and figure of a profile in one HTML file that opens by double-click."""
+"""The report page: every table and figure of a profile in one HTML file that opens by double-click.
+
+The page's frame is `report.html` with `report.css` and `report.js`. It needs no other file and no script: scripts sort
+tables, move sliders and enlarge them; without them the two versions of a photo stand one below the other.
+"""
 
 import base64
 import html
-import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,63 +13,124 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
-from rvlib import runs
+import rvlib
+from rvlib.compare import data_url
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
 from rvlib.measures import find
-from rvlib.study.tables import (
-    AUDITED,
-    NOT_MEASURED,
-    audited,
-    claims,
-    emphasise,
-    format_cells,
-    is_number,
-    markdown,
-    measured,
-    one_line,
-    put_right,
-)
+from rvlib.study import published, tables
+from rvlib.study.tables import BEST, LEVEL, NOT_MEASURED, SECOND, WORSE, emphasise, format_cells, is_number, one_line
 
-RESULTS = ("<!-- results -->", "<!-- /results -->")
-"""Between these two lines the README shows what was measured."""
-README_TABLES = {
-    "table 3": ("compare_super_resolution", ["Set5"], "Super-resolution by 4: {}."),
-    "table 4": (
-        "compare_deblurring",
-        ["Set14", "GoPro-sample"],
-        "Deblurring: {}. The axes of the report's table 4 are put right.",
-    ),
-}
-"""The README's tables: who measured them, the sets after the report's own, a sentence for the protocol."""
 SCREEN = 110
 """Layout resolution in pixels per inch; the embedded image is finer, for sharp screens and print."""
+QUALITY = 85  # of photos as WebP, which the page has many of
+WIDEST = 1600  # pixels of an embedded photo
+LARGEST_DRAWING = 250_000  # bytes: a drawing with thousands of points is smaller as a picture
+MARKS = {
+    BEST: "<b>{}</b>",
+    SECOND: "<u>{}</u>",
+    WORSE: '{} <span class="worse" title="worse than the input">▼</span>',
+    LEVEL: '{} <span title="cannot be told apart from the best">≈</span>',
+}
 
 
-def table_html(source: Path | pd.DataFrame, places: pd.DataFrame | None = None, *, caption: str = "") -> str:
-    """A table of the study or its CSV as HTML, in a box that scrolls, with the formats of the Markdown tables.
+def rows_beside(profile: str, comparison: str) -> pd.DataFrame:
+    """The rows of a profile's comparison, and on sets that it has not measured those that other profiles did.
 
-    `places` (`tables.rank`) says which numbers are the best and the second. Raises UserError for a file that is not a
-    table.
+    These are the released weights (the committed rows of the release profile) and official weights, where the official
+    profile has run here.
+    """
+    own = tables.measured_rows(rvlib.ROOT / "reports" / profile / comparison)
+    parts = [own]
+    for other, label in (("release", "released weights"), ("official", published.LABEL)):
+        rows = tables.measured_rows(rvlib.ROOT / "reports" / other / comparison)
+        is_theirs = rows["label"].str.startswith(label) | rows["label"].str.endswith("input")
+        if other != profile and is_theirs.any():
+            theirs, known = rows[is_theirs], set(zip(*(pd.concat(parts)[key] for key in ("set", "label")), strict=True))
+            parts.append(theirs[[key not in known for key in zip(theirs["set"], theirs["label"], strict=True)]])
+    return pd.concat(parts, ignore_index=True)
+
+
+def table_html(
+    source: Path | pd.DataFrame,
+    places: pd.DataFrame | None = None,
+    *,
+    caption: str = "",
+    origin: str = "",
+    folded: bool = False,
+) -> str:
+    """A table of the study or its CSV as HTML in a box that scrolls and folds, formatted as the Markdown tables are.
+
+    `places` (`tables.rank`) says which cells are marked, `origin` (HTML, `origin_html`) where the numbers come from; a
+    `folded` one is opened by a click.
+    Raises UserError for a file that is not a table.
     """
     try:
         table = source if isinstance(source, pd.DataFrame) else pd.read_csv(source)
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
         raise UserError(f"{source} is no readable table ({error}): run the notebook that writes it again") from None
-    cells = format_cells(table).map(html.escape)
-    kinds = ["number" if is_number(table[column]) else _kind([column, *cells[column]]) for column in cells]
-    cells = emphasise(cells, places, "<b>{}</b>", "<u>{}</u>")
+    words = format_cells(table)
+    cells = words.map(cited)
+    kinds = ["number" if is_number(table[column]) else _kind([column, *words[column]]) for column in words]
     head = "".join(
-        f'<th scope="col" class="{kind}">{_heading(column)}</th>' for kind, column in zip(kinds, table, strict=True)
+        f'<th scope="col" class="{kind}">{_heading(column)}</th>' for kind, column in zip(kinds, cells, strict=True)
     )
+    cells = emphasise(cells, places, MARKS)
     rows = "\n".join(
         "<tr>" + "".join(map(_cell_html, kinds, row)) + "</tr>" for row in cells.itertuples(index=False, name=None)
     )
     text = html.escape(caption)
+    name = text.split(". ")[0].rstrip(".") or "table"
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{text.split(".")[0] or "table"}"><table>'
-        f"<caption>{text}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
+        f'<details class="table"{"" if folded else " open"}><summary>{name}</summary>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{name}"><table>'
+        f"<caption>{text}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table></div>{origin}</details>"
     )
+
+
+def origin_html(rows: pd.DataFrame, *, file: str, notebook: str, profile: str) -> str:
+    """The way from a table to its run, as HTML: CSV, notebook, profile, commits, dates, photos, weights with hashes.
+
+    rows: measured rows with the facts of `provenance.stamp`; links go from reports/<profile>/index.html.
+    """
+    parts = [f'<a href="{file}">{Path(file).name}</a>', f'<a href="../../notebooks/{notebook}.ipynb">{notebook}</a>']
+    parts.append(html.escape(f"profile {profile}, {commits(rows)}; photos: {photo_counts(rows)}; one seed"))
+    weights = rows.reindex(columns=["weights", "label", "sha256"]).replace("", None).dropna().drop_duplicates()
+    texts = weights.astype(str).map(html.escape)
+    named = [
+        f'{name} ({label}) <code title="{sha256}">{sha256[:12]}</code>' for name, label, sha256 in texts.to_numpy()
+    ]
+    if named:
+        parts.append(f'weights (<a href="../../weights/README.md">cards</a>) by SHA-256: {", ".join(named)}')
+    return f'<p class="origin">Source: {"; ".join(parts)}.</p>'
+
+
+def commits(rows: pd.DataFrame) -> str:
+    """Commits and dates of measured rows in words."""
+    known = rows.reindex(columns=["commit", "date"]).dropna().drop_duplicates()
+    return "commit " + (", ".join(f"{each.commit} of {each.date}" for each in known.itertuples()) or "not kept")
+
+
+def photo_counts(rows: pd.DataFrame) -> str:
+    """How many photos each set has: "Set5 5, Set14 14"."""
+    return ", ".join(f"{name} {count}" for name, count in rows.groupby("set", sort=False)["photo"].nunique().items())
+
+
+def cited(text: str) -> str:
+    """A cell's text, escaped; a key or the label of a published value links to the page's bibliography."""
+    key = tables.sources().get(text)
+    return f'<a href="#{key}">{html.escape(text)}</a>' if key else html.escape(text)
+
+
+def bibliography_html() -> str:
+    """The references of the audited report, with its numbers, and those of this study."""
+    entries = []
+    for key, each in tables.references().iterrows():
+        number = f" [audited report: {each['number']}]" if each["number"] else ""
+        link = f' <a href="{each["link"]}">{each["link"].removeprefix("https://")}</a>' if each["link"] else ""
+        text = html.escape(f"{each['authors']}: {each['title']}. {each['venue']} {each['year']}.")
+        entries.append(f'<li id="{key}"><code>{key}</code>{number} {text}{link}</li>')
+    return f'<ul class="bibliography">{"".join(entries)}</ul>'
 
 
 def _kind(texts: list[str]) -> str:
@@ -89,57 +152,77 @@ def _cell_html(kind: str, text: str) -> str:
 
 
 def figure_html(file: Path, caption: str) -> str:
-    """A PNG inside the page, with its caption; a wide one scrolls on a narrow screen, so that one can read it."""
-    data, text = base64.b64encode(file.read_bytes()).decode(), html.escape(caption)
+    """A figure inside the page, with its caption; a wide one scrolls on a narrow screen, so that one can read it.
+
+    file: its PNG. A drawing is embedded as the SVG beside it, a photo as WebP.
+    """
+    text, drawing = html.escape(caption), file.with_suffix(".svg")
     with Image.open(file) as image:
         dots = image.info.get("dpi", (SCREEN, SCREEN))[0]
         width, height = (round(side * SCREEN / dots) for side in image.size)
+        if drawing.exists() and drawing.stat().st_size < LARGEST_DRAWING:
+            source = _data("svg+xml", drawing.read_bytes())
+        else:
+            image = image.convert("RGB")
+            image.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+            source = data_url(np.asarray(image), quality=QUALITY)
     scroll = f' class="scroll" tabindex="0" role="region" aria-label="{text}"' if width > 2 * height else ""
-    image = f'<img alt="{text}" width="{width}" height="{height}" src="data:image/png;base64,{data}">'
+    image = f'<img alt="{text}" width="{width}" height="{height}" src="{source}">'
     return f"<figure><div{scroll}>{image}</div><figcaption>{text}</figcaption></figure>"
 
 
-def slider_html(before: np.ndarray, after: np.ndarray, caption: str) -> str:
-    """Two versions of a photo on top of each other and a line between them; needs no network and no kernel.
+def pairs_html(pictures: list[tuple[np.ndarray, str, str]]) -> str:
+    """Pictures in a row for the first screen, each (uint8 H x W x 3, what it shows, the values under it)."""
+    figures = [
+        f'<figure><img alt="{html.escape(alt)}" src="{data_url(picture, quality=QUALITY)}">'
+        f"<figcaption>{html.escape(text)}</figcaption></figure>"
+        for picture, alt, text in pictures
+    ]
+    return f'<div class="pictures">{"".join(figures)}</div>'
 
-    The line follows the browser's own range input, which lies over the photo unseen: mouse, touch and keyboard move it,
-    in JupyterLab too, which is asked to leave it the arrow keys. uint8 H x W x 3 of one size.
+
+def best_crops(
+    photos: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], *, side: int, count: int
+) -> list[tuple[str, tuple[slice, slice]]]:
+    """Where restoring helped most: `count` squares of `side` pixels, at most two of a photo, the best first.
+
+    photos: (before, after, reference) by name, uint8 H x W x 3 of one size. What counts is the share of pixels that
+    came nearer to the reference by at least 4 grey levels, less the share that went away from it as far: a sharper
+    texture shows more than one hard edge.
     """
-    lower, upper = (_image_html(image) for image in (before, after))
-    text = html.escape(caption)
-    move = (
-        "this.parentNode.querySelector('.after').style.clipPath='inset(0 0 0 '+this.value+'%)';"
-        "this.parentNode.querySelector('.line').style.left=this.value+'%'"
-    )
-    layer = "position:absolute;left:0;top:0;width:100%;height:100%"
-    return (
-        f'<figure class="slider" style="margin:1em 0;max-width:{before.shape[1]}px">'
-        f'<div style="position:relative;line-height:0;overflow:hidden"><img class="before" alt="before: {text}" '
-        f'src="{lower}" style="width:100%"><img class="after" alt="after: {text}" src="{upper}" '
-        f'style="{layer};clip-path:inset(0 0 0 50%)">'
-        '<div class="line" style="position:absolute;left:50%;top:0;width:4px;height:100%;margin-left:-2px;'
-        'background:#fff;box-shadow:0 0 3px #000"></div>'
-        f'<input type="range" min="0" max="100" value="50" aria-label="before and after: {text}" oninput="{move}" '
-        'data-lm-suppress-shortcuts="true" '
-        f'style="{layer};margin:0;opacity:0;cursor:ew-resize;touch-action:pan-y"></div>'
-        f"<figcaption>{text}: left before, right after; drag the line or use the arrow keys</figcaption></figure>"
-    )
+    found = []
+    for name, (before, after, reference) in photos.items():
+        before, after = (np.abs(each.astype(int) - reference).mean(2) for each in (before, after))
+        nearer = np.sign(np.trunc((before - after) / 4))
+        for top in range(0, reference.shape[0] - side + 1, side // 4):
+            for left in range(0, reference.shape[1] - side + 1, side // 4):
+                box = slice(top, top + side), slice(left, left + side)
+                found.append((nearer[box].mean(), name, box))
+    chosen = []
+    for _, name, box in sorted(found, key=lambda each: -each[0]):
+        others = [taken for known, taken in chosen if known == name]
+        apart = all(max(abs(a.start - b.start) for a, b in zip(box, each, strict=True)) >= side for each in others)
+        if len(others) < 2 and apart:
+            chosen.append((name, box))
+    return chosen[:count]
 
 
-def _image_html(image: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=90)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def side_by_side(pictures: list[np.ndarray], *, enlarge: int = 1) -> np.ndarray:
+    """Pictures of one height beside each other, a white line between them, each pixel `enlarge` pixels wide."""
+    line = np.full((pictures[0].shape[0], 2, 3), 255, np.uint8)
+    parts = [part for picture in pictures for part in (line, picture)][1:]
+    return np.concatenate(parts, 1).repeat(enlarge, 0).repeat(enlarge, 1)
 
 
-def commit() -> str:
-    """The commit that the working tree is at, with a plus sign where files differ from it."""
-    head, _, changes = runs.commit().partition(" ")
-    return "no git repository" if head == "unknown" else head[:12] + ("+" if changes else "")
+def _data(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def render(sections: list[dict], target: Path, **texts: str) -> None:
-    """Write the page: `sections` have a title, a text and parts (HTML of tables and figures); `texts` fill the head."""
+def render(sections: list[dict], target: Path, **texts: object) -> None:
+    """Write the page: `sections` have a title, a text and parts (HTML of tables and figures); `texts` fill the head.
+
+    The head takes `profile`, `commit`, `summary` (sentences), `numbers` (value, what it is) and `pictures` (HTML).
+    """
     environment = Environment(loader=PackageLoader("rvlib.study", "."), autoescape=select_autoescape())
     page = environment.get_template("report.html").render(sections=sections, **texts)
     write_atomically(target, lambda path: Path(path).write_text(page))
@@ -147,34 +230,4 @@ def render(sections: list[dict], target: Path, **texts: str) -> None:
 
 def protocol(name: str) -> str:
     """The protocol of one of the audited report's tables (`tables.AUDITED`), in words."""
-    return "; ".join(find(column).protocol for column in AUDITED[name][2] if find(column).function)
-
-
-def write_results(readme: Path, folder: Path) -> None:
-    """Put what a profile measured, from the rows in its reports `folder`, between the markers of a README."""
-    text = readme.read_text()
-    if any(text.count(marker) != 1 for marker in RESULTS):
-        raise UserError(f"{readme} has no place for the results: it needs one line {RESULTS[0]} and one {RESULTS[1]}")
-    known = put_right(claims(["Set5", "Set14", "Urban100", "GoPro"]))
-    lines = [
-        "Bold and underlined: best and second of the values measured here. "
-        "Claims were measured under other or unknown protocols, so they are shown but not ranked.\n"
-    ]
-    for name, (notebook, sets, sentence) in README_TABLES.items():
-        layout, places = audited(name, measured(folder / notebook), known, sets=sets)
-        lines.append(_source(readme, folder, notebook, sentence.format(protocol(name))))
-        # the runs of the profile that writes the README are the weights that ship
-        lines.append(markdown(layout.replace("this run", "released weights"), places) + "\n")
-    inside = "\n".join(lines)
-    before, after = text.split(RESULTS[0])[0], text.split(RESULTS[1])[1]
-    content = f"{before}{RESULTS[0]}\n\n{inside}\n{RESULTS[1]}{after}"
-    write_atomically(readme, lambda path: Path(path).write_text(content))
-
-
-def _source(readme: Path, folder: Path, notebook: str, protocol: str) -> str:
-    """A table's protocol and the way from its numbers to the rows and to the notebook that measured them."""
-    rows = Path(os.path.relpath(folder / notebook / "rows.csv", readme.parent)).as_posix()
-    return (
-        f'{protocol} Means of [rows.csv]({rows}), where the released weights are "this run", '
-        f"measured by [{notebook}](notebooks/{notebook}.ipynb).\n"
-    )
+    return "; ".join(find(column).protocol for column in tables.AUDITED[name][2] if find(column).function)

@@ -1,7 +1,12 @@
-"""From measured rows to the tables of the report, as CSV for machines and as Markdown and LaTeX for people."""
+"""From measured rows to the tables of the report, as CSV for machines and as Markdown and LaTeX for people.
+
+A mean comes with its 95 % interval over the photos. Rows of one set are ranked among each other, the input too; a cell
+says where it is worse than the input, and where it cannot be told apart from the best of its set.
+"""
 
 import json
-from itertools import product
+from functools import cache
+from itertools import pairwise, product
 from pathlib import Path
 
 import pandas as pd
@@ -9,23 +14,27 @@ import pandas as pd
 from rvlib import measures
 from rvlib.files import write_atomically
 from rvlib.models import METHODS
+from rvlib.study.statistics import Interval, mean_interval, paired
 
 LABELS = (
     "bicubic input",
     "blurry input",
+    "noisy input",
+    "compressed input",
+    "classical method",
     "this run",
     "released weights",
     "report's claim, table 1",
     "report's claim, table 3",
     "report's claim, table 4",
-    "published value",
 )
 """What the rows of the notebooks' tables can be, in the order in which they are shown.
 
-`audited` writes the source of a published value behind it ("published: SwinIR table 3").
+Official weights ("official weights: swinir-light-x4") and published values ("published: SwinIR, table 3") follow.
 """
 
 CLAIMS = Path(__file__).parent / "claims.csv"
+REFERENCES = Path(__file__).parent / "references.csv"
 
 AUDITED = {
     "table 1": (["fsrcnn"], ["Set5", "Set12", "Set14"], ["psnr_y_crop4", "ssim_y_crop4", "seconds"]),
@@ -43,39 +52,154 @@ NAMES = {key: method.title for key, method in METHODS.items()}
 
 MEASURED = ("released weights", "this run")
 NOT_MEASURED = "not measured"
+HALF, TIED = " ±", " ≈"
+"""Columns beside a measure's: half of the interval of its mean, and whether it is as good as the set's best."""
+BEST, SECOND, WORSE, LEVEL = 1, 2, 3, 4
+"""Places of `rank`: the best and the second of a set, a cell worse than the set's input, one level with the best."""
+PLUS_MINUS = (
+    "± is half of the 95 % bootstrap interval of the mean over the photos, for one training run (one seed). Bold: best "
+    "of its set; underlined: second; ≈: cannot be told apart from the best (95 % interval of the paired difference); "
+    "▼: worse than the input. Only rows measured here are ranked."
+)
+"""What the marks of all tables mean; said once wherever there are tables."""
+
+
+def references() -> pd.DataFrame:
+    """The bibliography by key: number in the audited report, short name, authors, title, venue, year, link."""
+    return pd.read_csv(REFERENCES, dtype=str, keep_default_na=False).set_index("key")
 
 
 def claims(sets: list[str]) -> pd.DataFrame:
-    """Numbers that the audited report claims and that papers or official repositories publish, for these sets."""
-    table = pd.read_csv(CLAIMS)
+    """Numbers that the audited report claims and that papers or official repositories publish, for these sets.
+
+    `source` is a key of `references`, `place` where in it the number stands, `mark` what sets it apart (GAN, TLC); the
+    label of a published value says all three: "published: SwinIR, table 3 (light)".
+    """
+    table, names = pd.read_csv(CLAIMS), references()["short"]
+    marks = table["mark"].fillna("").map(lambda mark: f" ({mark})" if mark else "")
+    sourced = "published: " + table["source"].map(names) + ", " + table["place"] + marks
+    table["label"] = table["label"].mask(table["label"] == "published value", sourced)
     return table[table["set"].isin(sets)]
 
 
+@cache
+def sources() -> dict[str, str]:
+    """The key in the bibliography of what cites it: the label of a published value, or a key itself."""
+    known = pd.read_csv(CLAIMS)["set"].unique()
+    table = claims(list(known)).query("label.str.startswith('published')")
+    return {key: key for key in references().index} | dict(zip(table["label"], table["source"], strict=True))
+
+
 def means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean of every measured column over the photos of a set: one row per set, method and label."""
+    """Mean of every measure over the photos of a set, with its interval: one row per set, method and label.
+
+    Beside a measure's column: half of the mean's 95 % interval (`HALF`), and whether the photos cannot tell it apart
+    from the best of its set (`TIED`). Inputs come first.
+    """
     keys = ["set", "method", "label"]
-    columns = [column for column in rows.columns if column not in (*keys, "photo", "weights", "protocol", "source")]
-    table = rows.groupby(keys, sort=False)[columns].mean().reset_index()
-    table["photos"] = rows.groupby(keys, sort=False)["photo"].nunique().to_numpy()
-    order = table["label"].map({label: index for index, label in enumerate(LABELS)})
+    columns = [column for column in rows if measures.find(column)]
+    groups = rows.groupby(keys, sort=False)
+    table = groups[columns].mean().reset_index()
+    for column in (column for column in columns if measures.find(column).function):
+        table[column + HALF] = [_half(part[column].dropna()) for _, part in groups]
+        best = _best_of_sets(table, column)
+        table[column + TIED] = [_is_level(rows, row, best.get(row["set"]), column) for _, row in table.iterrows()]
+    table["photos"] = groups["photo"].nunique().to_numpy()
+    order = table["label"].map({label: index for index, label in enumerate(LABELS)}).fillna(len(LABELS))
     return table.assign(order=order).sort_values(["set", "order", "method"], kind="stable").drop(columns="order")
 
 
-def rank(table: pd.DataFrame) -> pd.DataFrame:
-    """The places of measured numbers among those of their set: 1 for the best, 2 for the second, 0 for all others.
+def _half(values: pd.Series) -> float:
+    if len(values) < 2:
+        return float("nan")
+    interval = mean_interval(values)
+    return (interval.high - interval.low) / 2
 
-    Only rows that were measured here (labels "this run" and "released weights") are ranked, and only where a set has
-    several of them: other rows have other protocols. A column per measure of `table`, whose record says which way is
-    better; the index is that of `table`.
+
+def _is_measured(table: pd.DataFrame) -> pd.Series:
+    """Rows that were measured here, by one protocol: all but claims and published values."""
+    return ~table["label"].str.contains("claim|published")
+
+
+def _best_of_sets(table: pd.DataFrame, column: str) -> dict[str, pd.Series]:
+    """The best measured row of each set by one measure."""
+    groups = table[_is_measured(table)].groupby("set")[column]
+    orders = {name: measures.find(column).ordered(values) for name, values in groups}
+    return {name: table.loc[values.index[0]] for name, values in orders.items() if len(values)}
+
+
+def _is_level(rows: pd.DataFrame, row: pd.Series, best: pd.Series | None, column: str) -> bool:
+    """Whether a row cannot be told apart from its set's best, which itself is not asked."""
+    if best is None or row.name == best.name or pd.isna(row[column]):
+        return False
+    part = rows[rows["set"] == row["set"]]
+    difference = paired(part, column, (row["method"], row["label"]), (best["method"], best["label"]))
+    return difference is not None and not difference.decided
+
+
+def differences(rows: pd.DataFrame) -> pd.DataFrame:
+    """What can be told apart: per set and measure each measured row against the next better one, the input among them.
+
+    Columns: set, measure, better, than, difference with its 95 % interval, photos, won (on how many), verdict.
+    """
+    found = []
+    for name, part in rows[_is_measured(rows)].groupby("set", sort=False):
+        for column in (column for column in rows if measures.find(column) and measures.find(column).function):
+            values = part.groupby(["method", "label"], sort=False)[column].mean()
+            for better, than in pairwise(measures.find(column).ordered(values).index):
+                interval = paired(part, column, better, than)
+                if interval is not None:
+                    found.append(_difference(part, name, better, than, column, interval))
+    columns = ["set", "measure", "better", "than", "difference", "photos", "won", "verdict"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def _difference(part: pd.DataFrame, name: str, better: tuple, than: tuple, column: str, interval: Interval) -> dict:
+    measure = measures.find(column)
+    wide = part.pivot_table(index="photo", columns=["method", "label"], values=column)
+    mean, low, high = (f"{value:+.{measure.digits}f}" for value in interval[:3])
+    return {
+        "set": name,
+        "measure": measure.title,
+        "better": _named(*better),
+        "than": _named(*than),
+        "difference": f"{mean} ({low} to {high})",
+        "photos": len(wide),
+        "won": int((wide[better] > wide[than] if measure.better == "high" else wide[better] < wide[than]).sum()),
+        "verdict": "told apart" if interval.decided else "cannot be told apart",
+    }
+
+
+def _named(method: str, label: str) -> str:
+    return label if label.endswith("input") else f"{NAMES.get(method, method)}, {label}"
+
+
+def rank(table: pd.DataFrame) -> pd.DataFrame:
+    """The places of measured numbers among those of their set: `BEST`, `SECOND`, `WORSE`, `LEVEL`, 0 for all others.
+
+    Rows measured here are ranked, the input among them, where a set has several: claims and published values have other
+    protocols. A column per measure of `table`, whose record says which way is better; the index is that of `table`.
     """
     columns = [column for column in table if measures.find(column)]
     places = pd.DataFrame(0, index=table.index, columns=columns)
-    ours = table[table["label"].isin(MEASURED)]
+    ours = table[_is_measured(table)]
+    is_input = ours["label"].str.endswith("input")
     for column in columns:
-        for _, values in ours.groupby("set")[column]:
-            ordered = measures.find(column).ordered(values)
+        for _, part in ours.groupby("set"):
+            measure = measures.find(column)
+            ordered = measure.ordered(part[column])
             if len(ordered) > 1:
-                places.loc[ordered.index[:2], column] = (1, 2)
+                if column + TIED in part:
+                    level = part.index[part[column + TIED].fillna(False).astype(bool)]
+                    places.loc[level, column] = LEVEL
+                worse = measure.ordered(part.loc[~is_input[part.index], column])
+                limit = part.loc[is_input[part.index], column].dropna()
+                if len(limit) and measure.function:
+                    sign = 1 if measure.better == "high" else -1
+                    places.loc[worse.index[sign * worse < sign * limit.iloc[0]], column] = WORSE
+                places.loc[ordered.index[0], column] = BEST
+                if places.loc[ordered.index[1], column] == 0:
+                    places.loc[ordered.index[1], column] = SECOND
     return places
 
 
@@ -85,15 +209,38 @@ def winners(table: pd.DataFrame, column: str) -> dict[str, str]:
     return {name: table.loc[values.index[0], "method"] for name, values in groups.items() if len(values)}
 
 
+def gains(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """What the best method of each set and label brings against the input by one measure, with its paired interval.
+
+    Columns: set, label, method, value, gain (`Interval`, more is better whichever way the measure points), photos.
+    """
+    measure, found = measures.find(column), []
+    ours = rows[_is_measured(rows)]
+    for (name, label), part in ours[~ours["label"].str.endswith("input")].groupby(["set", "label"], sort=False):
+        same = ours[ours["set"] == name]
+        given = same[same["label"].str.endswith("input")]
+        values = measure.ordered(part.groupby("method")[column].mean())
+        if values.empty or given.empty:
+            continue
+        keys = (values.index[0], label), tuple(given[["method", "label"]].iloc[0])
+        gain = paired(same, column, *(keys if measure.better == "high" else keys[::-1]))
+        if gain is not None:
+            entry = {"set": name, "label": label, "method": values.index[0], "value": values.iloc[0], "gain": gain}
+            found.append({**entry, "photos": part["photo"].nunique()})
+    return pd.DataFrame(found, columns=["set", "label", "method", "value", "gain", "photos"])
+
+
 def compare(table: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The report's layout, a row per method and label with the columns of each set, and the places of its numbers.
 
-    Both have the same rows; `rank` says what the places are.
+    Both have the same rows; `rank` says what the places are. Half of an interval stands behind its mean's column.
     """
     keys = ["method", "label"]
     rows = table.drop_duplicates([*keys, "set"]).reset_index(drop=True)
-    layout = _beside(rows[["set", *keys, *columns]]).dropna(axis=1, how="all")
-    places = _beside(rows[["set", *keys]].join(rank(rows)[columns]))[layout.columns].fillna(0).astype(int)
+    shown = [each for column in columns for each in (column, column + HALF) if each in rows]
+    layout = _beside(rows[["set", *keys, *shown]]).dropna(axis=1, how="all")
+    places = _beside(rows[["set", *keys]].join(rank(rows)[columns]))
+    places = places[[column for column in layout if column in places]].fillna(0).astype(int)
     return layout.reset_index(), places.reset_index(drop=True)
 
 
@@ -107,11 +254,16 @@ def _beside(rows: pd.DataFrame) -> pd.DataFrame:
     return wide.set_axis([" ".join(names) for names in wide], axis=1)
 
 
-def measured(folder: Path) -> pd.DataFrame:
-    """Means of the rows of a comparison's folder as they stand now, without a row where it has not run."""
-    file = folder / "rows.csv"
-    rows = pd.read_csv(file) if file.exists() else pd.DataFrame()
-    return means(rows) if len(rows) else pd.DataFrame({"set": [], "method": [], "label": []}, dtype=str)
+def measured_rows(*folders: Path) -> pd.DataFrame:
+    """The rows of comparisons' folders as they stand now, without those of a folder that has none."""
+    parts = [pd.read_csv(folder / "rows.csv") for folder in folders if (folder / "rows.csv").exists()]
+    empty = pd.DataFrame({"set": [], "photo": [], "method": [], "label": []}, dtype=str)
+    return pd.concat(parts, ignore_index=True) if parts else empty
+
+
+def measured(*folders: Path) -> pd.DataFrame:
+    """Means of the rows of comparisons' folders as they stand now."""
+    return means(measured_rows(*folders))
 
 
 def put_right(claims: pd.DataFrame) -> pd.DataFrame:
@@ -128,20 +280,21 @@ def audited(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A table of the audited report in its layout, as text, and the places of its numbers (`rank`).
 
-    For each method it has the claimed, the published and the measured values. `sets` are shown after the report's own,
-    by default all that were measured. What was not measured says so.
+    For each method it has the claimed, the published and the measured values. By default the audited
+    report's `sets` are shown first, then all others that were measured. What was not measured says so.
     """
     methods, own_sets, columns = AUDITED[name]
     if name == "table 1":
         means = means[means["method"].isin([*methods, "bicubic"])]
-    sets = list(dict.fromkeys([*own_sets, *(means["set"] if sets is None else sets)]))
+    sets = list(dict.fromkeys([*own_sets, *means["set"]])) if sets is None else sets
     rows = _audited_rows(name, means, claims)
     layout, places = compare(rows[rows["set"].isin(sets)], columns)
     numbers = [f"{each} {column}" for each in sets for column in columns]
-    layout = layout.reindex(columns=["method", "label", *numbers])
+    halves = [number + HALF for number in numbers if number + HALF in layout]
+    layout = layout.reindex(columns=["method", "label", *numbers, *halves])
     places = places.reindex(columns=numbers, fill_value=0)
     text = format_cells(layout)
-    ours = ~layout["label"].str.contains("claim|published")
+    ours = _is_measured(layout)
     text.loc[ours, numbers] = text.loc[ours, numbers].where(layout.loc[ours, numbers].notna(), NOT_MEASURED)
     if name == "table 1":  # the report's rows are the sets
         places = _below(places.set_index(pd.MultiIndex.from_frame(text[["method", "label"]])), sets, columns)
@@ -169,10 +322,12 @@ def _audited_rows(name: str, means: pd.DataFrame, claims: pd.DataFrame) -> pd.Da
     others = [] if name == "table 1" else [key for key in METHODS if key not in methods]  # table 1 is about one method
     labels = [label for label in MEASURED if label in set(means["label"])] or ["this run"]
     expected = pd.DataFrame(product(own_sets, methods, labels), columns=["set", "method", "label"])
-    published = claims[(claims["label"] == "published value") & claims["method"].isin([*methods, *others])]
-    published = published.assign(label="published: " + published["source"].astype(str))
-    parts = [claims[claims["label"] == f"report's claim, {name}"], published, means, expected]
-    rows = pd.concat(parts, ignore_index=True).reindex(columns=["set", "method", "label", *columns])
+    known = claims[claims["label"].str.startswith("published") & claims["method"].isin([*methods, *others])]
+    halves = [column + HALF for column in columns if column + HALF in means]
+    ties = [column + TIED for column in columns if column + TIED in means]
+    parts = [claims[claims["label"] == f"report's claim, {name}"], known, means, expected]
+    rows = pd.concat(parts, ignore_index=True)
+    rows = rows.reindex(columns=["set", "method", "label", *columns, *halves, *ties])
     rows = rows[rows[columns].notna().any(axis=1) | rows["label"].isin(labels)]
     order = {method: index for index, method in enumerate(["bicubic", "blurry", *methods, *others])}
     return rows.sort_values("method", key=lambda names: names.map(order).fillna(len(order)), kind="stable")
@@ -184,70 +339,20 @@ def _below(wide: pd.DataFrame, sets: list[str], columns: list[str]) -> pd.DataFr
     return pd.concat(parts, names=["set"])
 
 
-def verdicts(means: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
-    """The audit: every number that the report claims, the measured value, a verdict and its reason."""
-    keys = ["set", "method", "measure"]
-    ours = _long(means[means["label"].isin(MEASURED)]).sort_values("label", ascending=False).drop_duplicates(keys)
-    audit = _long(claims[claims["label"].str.startswith("report")]).sort_values("row", kind="stable")
-    audit = audit.merge(ours[[*keys, "value"]].rename(columns={"value": "here"}), "left", keys)
-    published = set(map(tuple, _long(claims[claims["label"] == "published value"])[[*keys, "value"]].to_numpy()))
-    audit["published"] = [tuple(number) in published for number in audit[[*keys, "value"]].to_numpy()]
-    records = [_audit(claim) for claim in audit.itertuples()]
-    columns = ["source", "set", "method", "measure", "claimed", "measured here", "verdict", "reason"]
-    return pd.DataFrame(records, columns=columns)
-
-
-def _audit(claim) -> dict[str, str]:
-    """The row of the audit for one claimed number."""
-    measure = measures.find(claim.measure)
-    # table 4 has its numbers in the wrong columns: above 2 they can only be a PSNR
-    digits = 2 if claim.value > 2 or measure == measures.SECONDS else 4
-    conclusion, reason = verdict(claim)
-    return {
-        "source": claim.source,
-        "set": claim.set,
-        "method": NAMES.get(claim.method, claim.method),
-        "measure": measure.title,
-        "claimed": f"{claim.value:.{digits}f}",
-        "measured here": NOT_MEASURED if pd.isna(claim.here) else measure.text(claim.here),
-        "verdict": conclusion,
-        "reason": reason,
-    }
-
-
-def verdict(claim) -> tuple[str, str]:
-    """The verdict on one claimed number, and its reason.
-
-    claim: `measure` (a column's name), `value` (claimed), `here` (measured, or NaN), `published` (whether a paper has
-    the same number for the same method, set and measure), and `verdict` and `reason` of its row in claims.csv.
-    """
-    measure = measures.find(claim.measure)
-    if measure.tolerance is not None and abs(claim.here - claim.value) <= measure.tolerance:
-        return "reproduced", f"no further from this project's own value than {measure.tolerance}"
-    if claim.published:
-        return "published elsewhere", claim.reason
-    if measure == measures.SECONDS:
-        return "cannot be checked here", "neither the machine nor the size of the photos is named"
-    if measure.title != "PSNR" and claim.verdict == "published elsewhere":
-        # a row's verdict is about its PSNR; the numbers next to it may be in no source
-        return "cannot be checked here", claim.reason
-    return claim.verdict, claim.reason
-
-
-def _long(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per number of the measures that the report uses, with the row it comes from."""
-    columns = list(dict.fromkeys(c for _, _, columns in AUDITED.values() for c in columns if c in table))
-    keys = [*(column for column in table if column not in columns), "row"]
-    return table.assign(row=range(len(table))).melt(keys, columns, "measure").dropna(subset="value")
-
-
 def format_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """Every cell as one line of text: numbers with the digits of their measure, a dash for what is missing."""
-    return pd.DataFrame(
-        {name: [_cell(value, measures.find(name)) for value in column] for name, column in table.items()},
-        index=table.index,
-        dtype=object,
-    )
+    """Every cell as one line of text: numbers with the digits of their measure, a dash for what is missing.
+
+    Half of an interval goes behind its mean: "28.22 ± 0.91". Its own column, and that of the ties, are not shown.
+    """
+    cells = {name: [_cell(value, measures.find(name)) for value in column] for name, column in table.items()}
+    for name in [name for name in cells if str(name).endswith((HALF, TIED))]:
+        column, is_half = name[: -len(HALF)], name.endswith(HALF)
+        del cells[name]
+        if is_half and column in cells:
+            measure = measures.find(column)
+            halves = ["" if pd.isna(half) else f" ± {measure.text(half)}" for half in table[name]]
+            cells[column] = [text + half for text, half in zip(cells[column], halves, strict=True)]
+    return pd.DataFrame(cells, index=table.index, dtype=object)
 
 
 def _cell(value, measure: measures.Measure | None) -> str:
@@ -270,20 +375,23 @@ def is_number(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
-def emphasise(cells: pd.DataFrame, places: pd.DataFrame | None, best: str, second: str) -> pd.DataFrame:
-    """Put the best and the second (`places` of `rank`) into the templates of a writer, such as "**{}**"."""
+def emphasise(cells: pd.DataFrame, places: pd.DataFrame | None, marks: dict[int, str]) -> pd.DataFrame:
+    """Put the cells with a place of `rank` into the templates of a writer, such as {BEST: "**{}**"}."""
     if places is None:
         return cells
     places = places.reindex(index=cells.index, columns=cells.columns, fill_value=0)
-    return cells.mask(places == 1, cells.map(best.format)).mask(places == 2, cells.map(second.format))
+    for place, mark in marks.items():
+        cells = cells.mask(places == place, cells.map(mark.format))
+    return cells
 
 
 def markdown(table: pd.DataFrame, places: pd.DataFrame | None = None) -> str:
-    """A Markdown table; the best of `places` (`rank`) is bold, the second underlined."""
+    """A Markdown table; `PLUS_MINUS` says what its marks mean (`places` of `rank`)."""
     cells = format_cells(table).map(lambda text: text.replace("|", "\\|"))
-    cells = emphasise(cells, places, "**{}**", "<ins>{}</ins>")  # GitHub shows no <u>
-    cells.columns = [one_line(column).replace("|", "\\|") for column in table]
-    alignment = ["right" if is_number(column) else "left" for _, column in table.items()]
+    alignment = ["right" if is_number(table[column]) else "left" for column in cells]
+    marks = {BEST: "**{}**", SECOND: "<ins>{}</ins>", WORSE: "{} ▼", LEVEL: "{} ≈"}  # GitHub shows no <u>
+    cells = emphasise(cells, places, marks)
+    cells.columns = [one_line(column).replace("|", "\\|") for column in cells]
     return cells.to_markdown(index=False, disable_numparse=True, colalign=alignment)
 
 
@@ -293,27 +401,36 @@ LATEX = {
     "^": r"\textasciicircum{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "–": "--",
+    "±": r"$\pm$",
+    "≈": r"$\approx$",
+    "▼": r"$\downarrow$",
 }
 """Characters that LaTeX would read as commands."""
 
 
 def latex(table: pd.DataFrame, places: pd.DataFrame | None = None) -> str:
-    """A tabular for LaTeX with the package booktabs; the best of `places` is bold, the second underlined."""
+    """A tabular for LaTeX with the package booktabs, marked as the Markdown tables are."""
     escapes = str.maketrans(LATEX)
     cells = format_cells(table).map(lambda text: text.translate(escapes))
-    cells = emphasise(cells, places, r"\textbf{{{}}}", r"\underline{{{}}}")
-    cells.columns = [one_line(column).translate(escapes) for column in table]
-    alignment = "".join("r" if is_number(column) else "l" for _, column in table.items())
+    alignment = "".join("r" if is_number(table[column]) else "l" for column in cells)
+    marks = {BEST: r"\textbf{{{}}}", SECOND: r"\underline{{{}}}", WORSE: r"{} $\downarrow$", LEVEL: r"{} $\approx$"}
+    cells = emphasise(cells, places, marks)
+    cells.columns = [one_line(column).translate(escapes) for column in cells]
     return cells.to_latex(index=False, escape=False, column_format=alignment)
 
 
 def write(table: pd.DataFrame, path: Path, places: pd.DataFrame | None = None) -> None:
     """Write `path`.csv with the numbers as they are, `path`.md and `path`.tex for reading."""
-    write_atomically(path.with_suffix(".csv"), lambda file: table.to_csv(file, index=False))
+    write_rows(table, path)
     text = markdown(table, places) + "\n"
     write_atomically(path.with_suffix(".md"), lambda file: Path(file).write_text(text))
     tabular = latex(table, places)
     write_atomically(path.with_suffix(".tex"), lambda file: Path(file).write_text(tabular))
+
+
+def write_rows(rows: pd.DataFrame, path: Path) -> None:
+    """Write `path`.csv alone: for rows, a photo each, which nobody reads from top to bottom."""
+    write_atomically(path.with_suffix(".csv"), lambda file: rows.to_csv(file, index=False))
 
 
 def write_json(values: dict, path: Path) -> None:

@@ -1,5 +1,6 @@
-"""In a notebook: choose a photo and a model, move the line between before and after."""
+"""In a notebook: choose or drop a photo, choose models, move the line between before and after, take the result."""
 
+import base64
 import html
 import tempfile
 from pathlib import Path
@@ -8,50 +9,89 @@ import ipywidgets
 import numpy as np
 
 import rvlib
-from rvlib import photos
+from rvlib import compare, photos
 from rvlib.errors import UserError
-from rvlib.study import report
 
 LARGEST_SIDE = 384  # pixels of the side that is restored: a few seconds with the slowest model
 
+# the browser hands a dropped file to an unseen text field of the panel, which the kernel reads
+DROP = """<div style="border:2px dashed #888;border-radius:6px;padding:.4em 1em;line-height:1.4" tabindex="0"
+ ondragover="event.preventDefault()"
+ ondrop="event.preventDefault();event.stopPropagation();var file=event.dataTransfer.files[0];if(!file)return;
+ var field=this.closest('.rvlib-panel').querySelector('.rvlib-dropped textarea'),reader=new FileReader();
+ reader.onload=function(){field.value=file.name+'\\n'+reader.result;
+ field.dispatchEvent(new Event('change',{bubbles:true}))};reader.readAsDataURL(file)">or drop a photo here</div>"""
+
 
 def panel() -> ipywidgets.VBox:
-    """A field for a photo, the released models, and what comes out: the photo's middle, before and after.
+    """Fields for a photo and for models, and what comes out: the photo's middle, before and after, to look at and save.
 
-    What cannot be read is said in the place of the result. Needs a kernel; whole photos are `rvlib restore`'s.
+    What cannot be read is said in the place of the result. Needs a kernel; whole folders are `rvlib restore`'s.
     """
     photo = ipywidgets.FileUpload(accept="image/*", description="photo")
-    model = ipywidgets.Dropdown(options=rvlib.released(), description="model")
+    names = rvlib.released()
+    model = ipywidgets.SelectMultiple(options=names, value=names[:1], rows=4, description="models")
+    whole = ipywidgets.Checkbox(value=False, description="whole photo (slow)")
+    dropped = ipywidgets.Textarea(layout={"display": "none"}).add_class("rvlib-dropped")
     result = ipywidgets.HTML("Choose a photo of yours; its middle is restored.")
 
     def show(_: dict) -> None:
-        if not photo.value or model.value is None:
+        given = _given(photo, dropped)
+        if given is None or not model.value:
             return
-        result.value = f"{html.escape(model.value)} is at work ..."
-        try:
-            middle = _middle(photo.value[0]["name"], photo.value[0]["content"])
-            result.value = compare(rvlib.load(model.value), middle, model.value)
-        except UserError as error:
-            result.value = html.escape(str(error))
+        shown = []
+        for name in model.value:
+            result.value = "".join([*shown, f"<p>{html.escape(name)} is at work ...</p>"])
+            try:
+                image = _read(*given)
+                shown.append(restored_html(rvlib.load(name), image if whole.value else _middle(image), name))
+            except UserError as error:
+                shown = [html.escape(str(error))]
+                break
+        result.value = "".join(shown)
 
-    for control in (photo, model):
+    def take(change: dict) -> None:
+        other = dropped if change["owner"] is photo else photo
+        if change["new"]:  # the newer of the two counts
+            other.value = "" if other is dropped else ()
+            show(change)
+
+    for control in (photo, dropped):
+        control.observe(take, names="value")
+    for control in (model, whole):
         control.observe(show, names="value")
-    return ipywidgets.VBox([ipywidgets.HBox([photo, model]), result])
+    controls = ipywidgets.HBox([photo, model, whole, ipywidgets.HTML(DROP), dropped], layout={"flex_flow": "row wrap"})
+    return ipywidgets.VBox([controls, result]).add_class("rvlib-panel")
 
 
-def compare(model, image: np.ndarray, name: str) -> str:
-    """The slider between an image, enlarged by bicubic interpolation where the model enlarges, and what it makes."""
-    before = image if model.scale == 1 else rvlib.degrade.imresize(image, model.scale)
-    return report.slider_html(before, rvlib.restore(model, image), name)
+def restored_html(model, image: np.ndarray, name: str) -> str:
+    """The slider between an image, enlarged where the model enlarges, and what it makes, and a link that saves that."""
+    restored = rvlib.restore(model, image)
+    text = html.escape(name)
+    link = f'<a download="{text}.png" href="{compare.data_url(restored, "PNG")}">download what {text} made</a>'
+    return compare.slider_html(rvlib.degrade.resize_photo(image, model.scale), restored, name) + link
 
 
-def _middle(name: str, content: bytes) -> np.ndarray:
+def _given(photo: ipywidgets.FileUpload, dropped: ipywidgets.Textarea) -> tuple[str, bytes] | None:
+    """Name and content of the file that was chosen or dropped."""
+    if photo.value:
+        return photo.value[0]["name"], bytes(photo.value[0]["content"])
+    if dropped.value:
+        name, _, address = dropped.value.partition("\n")
+        return name, base64.b64decode(address.partition(",")[2])
+    return None
+
+
+def _read(name: str, content: bytes) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "photo"
         file.write_bytes(content)
         try:
-            image = photos.read(file)
+            return photos.read(file)
         except UserError as error:
             raise UserError(str(error).replace(str(file), name)) from None
+
+
+def _middle(image: np.ndarray) -> np.ndarray:
     top, left = (max(0, (side - LARGEST_SIDE) // 2) for side in image.shape[:2])
-    return image[top : top + LARGEST_SIDE, left : left + LARGEST_SIDE]
+    return np.ascontiguousarray(image[top : top + LARGEST_SIDE, left : left + LARGEST_SIDE])

@@ -271,6 +271,7 @@ def test_a_damaged_photo_that_nobody_hashed_is_refused_or_still_a_photo(tmp_path
 TEXT = (notebooks.rvlib.ROOT / "params.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_flipped_bits_of_the_parameters_are_refused_or_another_valid_study(tmp_path, tally, times):
     """A digit that became another one is a valid study: git, `dvc params diff` and the report's commit show it."""
     file = tmp_path / "params.yaml"

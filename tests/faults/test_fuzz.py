@@ -13,7 +13,7 @@ import tifffile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms, ImageOps, features
 from safetensors.torch import save_file
 
 import rvlib
@@ -279,3 +279,107 @@ def test_photos_that_are_read_are_written(tmp_path, target, content, tally):
         assert again.image.shape == original.image.shape
         if target == "out.tif":
             assert np.array_equal(again.image, original.image)
+
+
+# What cameras and programs write: formats x depths x channels x layouts x turns x what belongs to a photo -------------
+
+WRITERS = {
+    "PNG": [{}, {"optimize": True}, {"dpi": (300, 300)}],
+    "JPEG": [{"quality": 98}, {"quality": 98, "progressive": True}, {"quality": 98, "restart_marker_blocks": 1}],
+    "TIFF": [{"compression": name} for name in (None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd", "lzma")],
+    "WEBP": [{"lossless": True, "exact": True}, {"quality": 98}],
+    "AVIF": [{"quality": 98}],
+    "JPEG2000": [{}, {"irreversible": True}],
+    "BMP": [{}],
+    "GIF": [{}],
+    "PPM": [{}],
+    "TGA": [{}, {"compression": "tga_rle"}],
+}
+HOLD = {"JPEG": ("L", "RGB", "CMYK"), "BMP": ("1", "L", "P", "RGB"), "GIF": ("L", "P"), "PPM": ("1", "L", "RGB")}
+HOLD |= {
+    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
+    "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"),
+}
+LARGE = np.ascontiguousarray(photos.sample("coffee")[100:124, 100:132])
+
+
+def shown(image):
+    """What Pillow shows of an image, upright: uint8 H x W x 3."""
+    image = ImageOps.exif_transpose(image)
+    return np.asarray((image.point(lambda v: v / 257, "L") if image.mode == "I;16" else image).convert("RGB")).astype(
+        int
+    )
+
+
+@given(data=st.data())
+def test_photos_that_programs_write(tmp_path, data, tally):
+    """A photo that Pillow writes comes in as Pillow shows it, with its depth, greyness, transparency and turn."""
+    kind = data.draw(st.sampled_from([each for each in WRITERS if each != "AVIF" or features.check("avif")]))
+    mode = data.draw(st.sampled_from(HOLD.get(kind, ("L", "RGB", "RGBA") if kind == "TGA" else ("RGB", "RGBA"))))
+    options = dict(data.draw(st.sampled_from(WRITERS[kind])))
+    turn = data.draw(st.integers(1, 8)) if kind in ("PNG", "JPEG", "TIFF", "WEBP", "AVIF") else 1
+    height, width = data.draw(st.tuples(st.integers(1, 24), st.integers(1, 32)))
+    image = Image.fromarray(LARGE[:height, :width])
+    if mode in ("LA", "RGBA"):
+        image.putalpha(image.getchannel("R"))
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    image = image.convert(mode)
+    if turn > 1:
+        options["exif"] = Image.Exif()
+        options["exif"][metadata.ORIENTATION] = turn
+    if kind in ("PNG", "JPEG", "TIFF", "WEBP") and data.draw(st.booleans()):
+        options["icc_profile"] = b"an ICC profile that no program understands"
+    path = tmp_path / data.draw(st.sampled_from(["photo.png", "photo.tif", "photo"]))  # content counts, not the name
+    try:
+        image.save(path, kind, **options)
+    except (OSError, ValueError, SystemError):  # this Pillow does not write that
+        return
+    original = only_user_errors(tally, f"photos as {kind}", lambda: originals.read(path))
+    assert original is not None, (kind, mode, options)
+    with Image.open(path) as again:
+        expected = shown(again)
+        has_alpha = again.has_transparency_data
+    found = originals.eight_bits(originals.Original(original.image)).astype(int)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 1
+    assert original.image.dtype == (np.uint16 if mode == "I;16" else np.uint8)
+    assert (original.alpha is not None) == has_alpha
+    if kind in ("PNG", "TIFF") and mode != "P":
+        assert original.is_grey == (mode in ("1", "L", "LA", "I;16"))
+
+
+@given(data=st.data())
+def test_deep_photos_that_programs_write(tmp_path, data, tally):
+    """TIFFs: kind of number x channels x photometric x planes x tiles x byte order x BigTIFF x compression."""
+    dtype = data.draw(st.sampled_from([np.uint8, np.uint16, np.float16, np.float32]))
+    channels = data.draw(st.integers(1, 4))
+    options = {"bigtiff": data.draw(st.booleans()), "byteorder": data.draw(st.sampled_from("<>")), "metadata": None}
+    options["compression"] = data.draw(st.sampled_from([None, "zlib", "lzma"]))
+    options["tile"] = data.draw(st.sampled_from([None, (16, 16)]))
+    options["photometric"] = data.draw(st.sampled_from(["minisblack", "miniswhite"])) if channels < 3 else "rgb"
+    if channels in (2, 4):
+        options["extrasamples"] = ["unassalpha"]
+    turn = data.draw(st.integers(1, 8))
+    options["extratags"] = [(metadata.ORIENTATION, 3, 1, turn, True)]
+    values = np.dstack([LARGE, LARGE[::-1, :, 0]])[..., : 2 if channels == 2 else channels]
+    white = {np.uint8: 255, np.uint16: 65_535}.get(dtype, 1)
+    pixels = (values.astype(np.float64) / 255 * white).astype(dtype)
+    if channels == 1:
+        pixels = pixels[..., 0]
+    elif data.draw(st.booleans()):
+        pixels, options["planarconfig"] = pixels.transpose(2, 0, 1).copy(), "separate"
+    else:
+        options["planarconfig"] = "contig"
+    tifffile.imwrite(tmp_path / "in.tif", pixels, **options)
+    original = only_user_errors(tally, "photos as deep TIFF", lambda: originals.read(tmp_path / "in.tif"))
+    assert original is not None, options
+    expected = values[..., :1] if channels < 3 else values[..., :3]
+    if options["photometric"] == "miniswhite":
+        expected = 255 - expected
+    expected = originals.turned(np.broadcast_to(expected, LARGE.shape), turn).astype(int)
+    found = originals.eight_bits(originals.Original(original.image)).astype(int)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 1
+    assert original.image.dtype == (np.uint8 if dtype is np.uint8 else np.uint16)
+    assert (original.alpha is not None) == (channels in (2, 4))

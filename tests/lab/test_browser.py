@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing: `make test-lab` installs it")
@@ -24,6 +25,7 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 import rvlib  # noqa: E402
+from rvlib import compare, photos  # noqa: E402
 from rvlib.study.notebooks import names  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -45,13 +47,20 @@ def page(tmp_path_factory):
     """The demo's report page, rendered from what its notebooks wrote; missing comparisons are made first."""
     parameters = tmp_path_factory.mktemp("page") / "params.yaml"
     folder = rvlib.ROOT / "reports" / "demo"
-    names = ["09_compare_super_resolution", "10_compare_deblurring", "12_report"]
+    names = ["compare_super_resolution", "compare_deblurring", "report"]
     parameters.write_text("profile: demo\n" + "".join(f"{name}: {{}}\n" for name in names))
-    for name in (name for name in names if name == "12_report" or not (folder / name / "rows.csv").exists()):
+    for name in (name for name in names if name == "report" or not (folder / name / "rows.csv").exists()):
         command = [sys.executable, "-m", "rvlib", "notebook", name, "--params", str(parameters)]
         done = subprocess.run(command, cwd=rvlib.ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
     return folder / "index.html"
+
+
+AXE = """
+const done = arguments[arguments.length - 1];
+const told = (violation) => [violation.impact, violation.id, violation.nodes.map((node) => node.html.slice(0, 120))];
+axe.run().then((found) => done(found.violations.map(told)), (error) => done([["error", String(error), []]]));
+"""
 
 
 @pytest.fixture
@@ -172,23 +181,77 @@ def test_slider_by_touch(page, browser):
 
 
 @pytest.mark.parametrize("look", ["light", "dark"])
-@pytest.mark.parametrize("device", ["desktop", "phone"])
+@pytest.mark.parametrize("device", ["desktop", "tablet", "phone"])
 def test_legible(page, browser, look, device):
     if device == "phone":
         phone(browser)
+    if device == "tablet":
+        browser.set_window_size(900, 1200)
     scheme(browser, look)
     browser.get(page.as_uri())
     wide = (
         "return [document.documentElement.scrollWidth, document.body.scrollWidth, document.documentElement.clientWidth]"
     )
     html, body, window = browser.execute_script(wide)
-    assert window == (390 if device == "phone" else 1280)
+    assert window == {"phone": 390, "tablet": 900, "desktop": 1280}[device]
     assert max(html, body) <= window, "the page must not scroll sideways"
     for selector in ("body", "figcaption", "caption", ".facts", "nav a", ".summary"):
         assert contrast(browser, selector) >= 4.5, selector
     sizes = "[...document.querySelectorAll('main :not(input)')].map(e => parseFloat(getComputedStyle(e).fontSize))"
     assert browser.execute_script(f"return Math.min(...{sizes})") >= 14
     screenshot(browser, f"{device}-{look}")
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_axe_finds_nothing_serious(page, browser, look):
+    """axe-core, from its Python package: WCAG's rules as far as a program can check them."""
+    axe_core_python = pytest.importorskip("axe_core_python", reason="axe-core is missing: `make test-lab` installs it")
+    scheme(browser, look)
+    browser.get(page.as_uri())
+    browser.execute_script((Path(axe_core_python.__file__).parent / "axe.min.js").read_text())
+    found = browser.execute_async_script(AXE)
+    assert [each for each in found if each[0] not in ("minor", "moderate")] == []
+
+
+def test_tables_sort_and_sliders_zoom(page, browser):
+    browser.get(page.as_uri())
+    table = browser.find_element(By.CSS_SELECTOR, "table")
+    read = "return [...arguments[0].tBodies[0].rows].map(row => row.cells[arguments[1]].textContent.trim())"
+    heads = table.find_elements(By.CSS_SELECTOR, "th")
+    column = next(index for index, head in enumerate(heads) if "PSNR" in head.text)
+    button = heads[column].find_element(By.CSS_SELECTOR, "button")
+    for falls in (True, False):
+        browser.execute_script("arguments[0].click()", button)
+        texts = browser.execute_script(read, table, column)
+        values = [float(text.split()[0]) for text in texts if text[:1].isdigit()]
+        assert values == sorted(values, reverse=falls) and len(values) > 2
+        assert texts[len(values) :] == [text for text in texts if not text[:1].isdigit()], "what has no number is last"
+    figure = browser.find_element(By.CSS_SELECTOR, "figure.slider")
+    width = "return arguments[0].querySelector('img').getBoundingClientRect().width"
+    before = browser.execute_script(width, figure)
+    browser.execute_script("arguments[0].querySelector('button.zoom').click()", figure)
+    assert browser.execute_script(width, figure) == pytest.approx(3 * before, rel=0.05)
+    html, window = browser.execute_script("const e = document.documentElement; return [e.scrollWidth, e.clientWidth]")
+    assert html <= window, "the photo scrolls in its frame"
+    reach = "return [...arguments[0].querySelectorAll('.frame, img.before')].map(each => each.scrollHeight)"
+    scrolled, photo = browser.execute_script(reach, figure)
+    assert scrolled >= photo, "its lower end can be reached"
+
+
+def test_without_scripts_all_is_there(page, browser):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.get(page.as_uri())
+
+    def evaluate(expression):
+        """What the debugger sees, which may look where the page's own scripts may not run."""
+        asked = {"expression": expression, "returnByValue": True}
+        return browser.execute_cdp_cmd("Runtime.evaluate", asked)["result"]["value"]
+
+    assert evaluate("document.querySelectorAll('th button, button.zoom').length") == 0, "scripts did not run"
+    assert evaluate("document.querySelector('details.table table').getBoundingClientRect().height") > 50
+    box = "(r => [r.top, r.bottom, r.height])(document.querySelector('.slider .{}').getBoundingClientRect())"
+    before, after = (evaluate(box.format(kind)) for kind in ("before", "after"))
+    assert min(before[2], after[2]) > 50 and after[0] >= before[1], "both versions can be seen, one below the other"
 
 
 def contrast(browser, selector):
@@ -211,10 +274,12 @@ def test_structure_for_a_screen_reader(page, browser):
     find = lambda selector: browser.find_elements(By.CSS_SELECTOR, selector)  # noqa: E731
     assert len(find("h1")) == 1
     assert len(find("h2")) == len(find("nav a")) >= 6
+    assert len(find(".numbers div")) == 3 and len(find(".pictures figure")) == 5
     assert all(browser.find_elements(By.CSS_SELECTOR, link.get_dom_attribute("href")) for link in find("nav a"))
     assert all(image.get_dom_attribute("alt") for image in find("img"))
     assert all(figure.find_element(By.CSS_SELECTOR, "figcaption").text for figure in find("figure"))
-    assert all(table.find_element(By.CSS_SELECTOR, "caption").text for table in find("table"))
+    captions = [table.find_element(By.CSS_SELECTOR, "caption").get_property("textContent") for table in find("table")]
+    assert all(captions) and len(set(captions)) == len(captions)
     assert all(control.get_dom_attribute("aria-label") for control in find("input"))
     assert find("html")[0].get_dom_attribute("lang") == "en"
 
@@ -225,6 +290,8 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     for name in names():
         shutil.copy(rvlib.ROOT / "notebooks" / f"{name}.ipynb", folder)
+    panel = nbformat.v4.new_code_cell("from rvlib.study import widget\nwidget.panel()")
+    nbformat.write(nbformat.v4.new_notebook(cells=[panel]), folder / "panel.ipynb")
     settings = folder / ".settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
     settings.write_text('{"windowingMode": "none"}')  # so that all cells are there to be looked at
@@ -322,3 +389,56 @@ def test_notebook_runs_in_jupyterlab(lab, browser, name):
         assert_moved(state(), 60)
         assert browser.find_elements(By.CSS_SELECTOR, "button.jupyter-widgets.widget-upload")
     assert look(browser, name) == [], "an output is wider than the page of a laptop"
+
+
+DROP = """
+const [content, zone] = arguments, files = new DataTransfer();
+const bytes = Uint8Array.from(atob(content), each => each.charCodeAt(0));
+files.items.add(new File([bytes], 'mine.png', {type: 'image/png'}));
+for (const kind of ['dragover', 'drop'])
+  zone.dispatchEvent(new DragEvent(kind, {dataTransfer: files, bubbles: true, cancelable: true}));
+"""
+
+
+@pytest.mark.timeout(900)
+def test_a_photo_dropped_on_the_panel_is_restored(lab, browser, tmp_path):
+    photos.write(tmp_path / "mine.png", photos.sample("coffee")[:20, :30])
+    browser.get(f"{lab}/lab/tree/panel.ipynb?reset")
+    WebDriverWait(browser, 300).until(lambda driver: driver.execute_script(READY))
+    assert browser.execute_async_script(RUN) == "ran"
+    wait = WebDriverWait(browser, 300)
+    zone = wait.until(lambda driver: driver.find_element(By.CSS_SELECTOR, ".rvlib-panel [ondrop]"))
+    browser.execute_script(DROP, base64.b64encode((tmp_path / "mine.png").read_bytes()).decode(), zone)
+    wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, ".rvlib-panel a[download]"))
+    control, state = slider(browser)
+    control.send_keys(Keys.ARROW_RIGHT * 10)
+    assert_moved(state(), 60)
+    screenshot(browser, "panel")
+
+
+def test_the_page_that_compares_models_is_usable_on_a_phone_and_without_scripts(browser, tmp_path):
+    part = compare.part(photos.sample("coffee"), 32)
+    chains = {"sharp": rvlib.create("nafnet", width=4, encoder=(1,), middle=1, decoder=(1,))}
+    chains["large"] = rvlib.create("fsrcnn", d=4, s=2, m=1, scale=2)
+    page = tmp_path / "page.html"
+    compare.write(page, {"coffee.png": (part, compare.trials(chains, part))})
+    browser.get(page.as_uri())
+    control, state = slider(browser)
+    control.send_keys(Keys.ARROW_RIGHT * 10)
+    assert_moved(state(), 60)
+    assert [url for url in requested(browser) if not url.startswith("data:")] == [page.as_uri()]
+    assert errors(browser) == []
+    widths = "return [...document.querySelectorAll('.frame')].map(each => each.clientWidth)"
+    assert len(set(browser.execute_script(widths))) == 1, "models of two scales are shown at one size"
+    browser.find_element(By.ID, "zoom").send_keys(Keys.ARROW_RIGHT * 2)
+    scrolled = "const frames = document.querySelectorAll('.frame'); frames[0].scrollLeft = 40; return new Promise("
+    scrolled += "done => setTimeout(() => done([...frames].map(each => each.scrollLeft)), 300))"
+    assert browser.execute_script(scrolled) == [40, 40], "zoomed pictures of a photo scroll together"
+    phone(browser)
+    scheme(browser, "dark")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.get(page.as_uri())
+    shown = browser.find_elements(By.CSS_SELECTOR, ".slider img")
+    assert len({image.rect["y"] for image in shown}) == 4, "before and after one above the other"
+    assert not browser.find_element(By.ID, "zoom").is_displayed()

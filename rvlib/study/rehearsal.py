@@ -6,22 +6,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from rvlib import complexity, photos, profiles, recipes
+from rvlib import complexity, photos, recipes
+from rvlib.study import profiles
 
 STEPS = 3
-MORE = [
-    ("diffir-s1", "diffir.deblurring"),
-    ("diffir-s2", "diffir.deblurring"),
-    ("nafnet", "nafnet.ablation"),
-    ("diffir-s1", "diffir.ablation"),
-    ("diffir-s2", "diffir.ablation"),
-]
-"""What profiles train beside each method's own section (`profiles.SECTIONS`)."""
 
 
 def trainings() -> list[tuple[str, str]]:
     """(method, section) of everything that is trained, each after what it starts from."""
-    found = [*profiles.SECTIONS.items(), *MORE]
+    found = [(name, section) for name, recipe in recipes.RECIPES.items() for section in recipe.sections]
     return sorted(found, key=lambda each: each[0] in ("srgan", "diffir-s2", "diffir-s2-separate"))
 
 
@@ -63,5 +56,5 @@ def rehearse(profile: str, *, only: str = "") -> pd.DataFrame:
 def _start(method: str, section: str) -> tuple[str, str] | None:
     """The training that another one goes on from."""
     if method == "srgan":
-        return "srresnet", profiles.SECTIONS["srresnet"]
+        return "srresnet", recipes.RECIPES["srresnet"].sections[0]
     return ("diffir-s1", section) if method.startswith("diffir-s2") else None

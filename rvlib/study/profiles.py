@@ -11,20 +11,11 @@ import yaml
 import rvlib
 from rvlib import photos, study
 from rvlib.errors import UserError
+from rvlib.recipes import RECIPES
+from rvlib.settings import KINDS
 
-SECTIONS = {
-    "fsrcnn": "fsrcnn",
-    "srresnet": "srgan.pixel_training",
-    "srgan": "srgan.adversarial_training",
-    "swinir": "swinir.training",
-    "nafnet": "nafnet.training",
-    "baseline": "nafnet.ablation",
-    "plainnet": "nafnet.ablation",
-    "diffir-s1": "diffir.super_resolution",
-    "diffir-s2": "diffir.super_resolution",
-    "diffir-s2-separate": "diffir.ablation",
-}
-"""Where each method's settings stand; `--section diffir.deblurring` names another place."""
+CHOICES = {*KINDS, "patch_size", "loss", "scale"}
+"""What a profile and `--set` may say about a training."""
 
 DEFAULT = "laptop"
 """The profile that `rvlib train` takes where none is named."""
@@ -43,11 +34,11 @@ def file(profile: str | None) -> Path:
 def settings(profile: str | None, method: str, section: str | None = None) -> dict:
     """What a profile says about training a method, as `recipes.train` takes it; nothing for a method it has not.
 
-    `section` is "notebook.entry". Without a profile it is the laptop's, where there is a checkout that has it.
+    `section` is "notebook.entry", by default the first that the method's recipe names. Without a profile it is the
+    laptop's, where there is a checkout that has it.
     """
-    from rvlib.train import Settings
-
-    section = section or SECTIONS.get(method)
+    is_named = section is not None
+    section = section or next(iter(RECIPES[method].sections), None)
     if section is None or (profile is None and not (rvlib.ROOT / "params.yaml").is_file()):
         return {}
     notebook, *entries = section.split(".")
@@ -56,18 +47,23 @@ def settings(profile: str | None, method: str, section: str | None = None) -> di
         if not isinstance(found.get(name), dict):
             raise UserError(f"{file(profile)} has no section {section}, which would say how {method} is trained")
         found = found[name]
-    known = {*Settings.__dataclass_fields__, "patch_size", "arguments", "loss", "scale"}
-    return {name: value for name, value in found.items() if name in known}
+    stated = {name: value for name, value in found.items() if name in CHOICES | {"arguments"}}
+    if is_named and not stated:
+        raise UserError(f"section {section} of {file(profile)} does not say how to train: name one of its entries")
+    return stated
 
 
-def training_photos(profile: str | None, method: str) -> dict[str, dict[str, Path]]:
-    """The files that a profile trains a method on, by "set/photo": {"references": ..., "degraded": ...}."""
-    notebook = SECTIONS.get(method, "").partition(".")[0]
+def training_photos(profile: str | None, method: str, section: str | None = None) -> dict[str, dict[str, Path]]:
+    """The files that a profile trains a method on, by "set/photo": {"references": ..., "degraded": ...}.
+
+    A notebook's `train_sets`, or those of the entry alone: `deblurring_train_sets` for "diffir.deblurring".
+    """
+    notebook, _, entry = (section or next(iter(RECIPES[method].sections), "")).partition(".")
     found = _section(profile, notebook) if notebook else {}
     if "train_sets" not in found:
         raise UserError(f"{file(profile)} names no train_sets for {method}: name a folder of photos (--photos)")
     data, files = study.data(profile or DEFAULT), {"references": {}, "degraded": {}}
-    for name in found["train_sets"]:
+    for name in found.get(f"{entry}_train_sets") or found["train_sets"]:
         for role, side in (("reference", files["references"]), ("degraded", files["degraded"])):
             folder = photos.place(data, name, split="train", role=role)
             if role == "reference" or folder.is_dir():
@@ -77,10 +73,10 @@ def training_photos(profile: str | None, method: str) -> dict[str, dict[str, Pat
 
 def _section(profile: str | None, notebook: str) -> dict:
     """What a profile hands to a notebook."""
-    from rvlib.study.notebooks import section  # here, because it brings all of Jupyter
+    from rvlib.study import notebooks  # here, because it brings all of Jupyter
 
     parameters = file(profile)
-    return section(yaml.safe_load(parameters.read_text()), notebook, parameters)
+    return notebooks.section(yaml.safe_load(parameters.read_text()), notebook, parameters)
 
 
 def assignments(words: list[str], option: str) -> dict:

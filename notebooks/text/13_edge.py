@@ -1,0 +1,340 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 13 · Edge: the networks outside of Python
+#
+# **Can these networks run on a phone?** A phone has no Python and no torch. It runs a *graph*: a file that lists the
+# operations of a network with their weights. ONNX is the common format of such files. This notebook exports the released
+# networks, checks that the files compute the same, and measures what smaller numbers (16 or 8 bits) save and what they
+# cost in quality.
+#
+# **You will see**
+# - what is in an exported file, and how far its results are from torch's,
+# - what a frame costs in torch and in onnxruntime, in 32, 16 and 8 bits,
+# - what each precision loses in PSNR and LPIPS, and which layer of FSRCNN 8 bits harm,
+# - an estimate of what a small board and a phone could do.
+#
+# Needs: the extra `edge` (`pip install -e '.[edge]'`); without it the rows of ONNX are missing. Time: a minute on two CPU
+# cores.
+
+# %%
+import importlib.util
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from IPython.display import Markdown
+
+import rvlib
+from rvlib import complexity, metrics, photos, recipes, study
+from rvlib.models import METHODS
+from rvlib.study import figures, tables
+
+figures.theme()
+
+# %% tags=["parameters"]
+profile = "demo"  # where results are written
+precisions = {"fsrcnn-x4": ["fp32", "fp16", "int8"], "swinir-small-x4": ["fp32"], "nafnet-deblur": ["fp32"]}
+frames = {"fsrcnn-x4": [270, 480], "swinir-small-x4": [48, 64], "nafnet-deblur": [96, 128]}  # height and width
+test_photos = ["chelsea", "coffee"]  # sample photos that quality is measured on
+crop = 256  # the side of the part of them that is measured
+repeats = 5  # of each timing
+compiled = False  # whether torch.compile is timed too: it needs a C++ compiler and half a minute for each network
+
+# %%
+has_onnx = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+if not has_onnx:
+    print("The extra `edge` is not installed, so only torch is measured: pip install -e '.[edge]'")
+output = study.output(profile, "edge")
+folder = Path(tempfile.mkdtemp())
+networks = {name: rvlib.load(name) for name in precisions}
+titles = {name: METHODS[network.method].title for name, network in networks.items()}
+
+# %% [markdown]
+# ## What an exported file is
+#
+# `rvlib.export(model, "model.onnx")` follows one forward and writes down each operation. Loops and conditions of the
+# Python code are gone: what they decided is in the graph. The size of the batch, height and width stay free. Before a
+# file is kept, onnxruntime runs it on three sizes, and each result is compared with torch's. A file that is too far off
+# is never written.
+#
+# `fp32` and `fp16` are floating-point numbers of 32 and 16 bits; `bf16` has 16 bits with the range of `fp32` and fewer
+# digits. For `int8`, weights and activations become whole numbers $q$ of 8 bits, each tensor with its own step $s$ and
+# zero point $z$:
+#
+# $$x \approx s\,(q - z), \qquad q = \mathrm{clip}\!\left(\mathrm{round}(x / s) + z,\; -128,\; 127\right)$$
+#
+# The weights are known, so their range is known (a step for each output channel). The range of an activation depends on the
+# photo, so it is measured beforehand on a few *calibration* photos.
+#
+# By hand, on six numbers:
+
+# %%
+values = np.array([-0.62, -0.10, 0.0, 0.03, 0.41, 1.27])
+step = (values.max() - values.min()) / 255
+zero = round(-128 - values.min() / step)
+whole = np.clip(np.round(values / step) + zero, -128, 127).astype(int)
+by_hand = pd.DataFrame({"x": values, "q": whole, "s (q - z)": step * (whole - zero)})
+by_hand["error"] = by_hand["s (q - z)"] - by_hand["x"]
+assert by_hand["error"].abs().max() <= step / 2 + 1e-12
+print(f"step {step:.5f}, zero point {zero}: no error is larger than half a step, {step / 2:.5f}")
+by_hand.round(4)
+
+# %% [markdown]
+# Half a step is 0.4 % of a white pixel if the range is 0 to 2. One large value stretches the range, and then all small
+# values share few steps.
+#
+# ## The same numbers?
+
+# %%
+files, rows = {}, []
+for name, wanted in precisions.items() if has_onnx else ():
+    for precision in wanted:
+        path = folder / f"{name}-{precision}.onnx"
+        difference = rvlib.export(networks[name], path, precision=precision)
+        files[name, precision] = rvlib.load(path)
+        rows.append(
+            {
+                "network": name,
+                "precision": precision,
+                "MB": path.stat().st_size / 1e6,
+                "largest difference from torch": difference,
+            }
+        )
+exported = pd.DataFrame(rows, columns=["network", "precision", "MB", "largest difference from torch"])
+tables.write(exported, output / "exported")
+if has_onnx:
+    plain = exported.query("precision == 'fp32'")["largest difference from torch"]
+    assert (plain < 1e-3).all(), "a file in fp32 computes what torch does"
+exported.style.format({"MB": "{:.2f}", "largest difference from torch": "{:.1e}"}).hide(axis="index")
+
+# %% [markdown]
+# Differences are of values from 0 to 1: a grey level of 255 is 0.0039. In fp32 only the order of the sums differs.
+#
+# ## What a frame costs
+#
+# Every engine restores the same frame, in turns, so that a slow moment of the machine hits all of them. The table gives the
+# median and the range of the runs.
+
+
+# %%
+def engines(name: str) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+    """The ways to run a network that are here, by name."""
+    network = networks[name]
+
+    def half(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return network(x)
+
+    found = {"torch fp32": network, "torch bf16": half}
+    if compiled:
+        found["torch compiled"] = torch.compile(network)
+    return found | {f"onnxruntime {precision}": file for (of, precision), file in files.items() if of == name}
+
+
+# %%
+taken = []
+for name, (height, width) in frames.items():
+    frame = torch.rand(1, networks[name].channels, height, width)
+    ways = engines(name)
+    for turn in range(repeats + 1):
+        for engine, run in ways.items():
+            started = time.perf_counter()
+            with torch.inference_mode():
+                run(frame)
+            if turn:  # the first run of each only warms it up
+                taken.append({"network": name, "engine": engine, "seconds": time.perf_counter() - started})
+taken = pd.DataFrame(taken)
+speed = taken.groupby(["network", "engine"], sort=False)["seconds"].agg(["median", "min", "max"]).reset_index()
+first = speed.groupby("network", sort=False)["median"].transform("first")
+speed["times faster than torch fp32"] = first / speed["median"]
+speed["frames per second"] = 1 / speed["median"]
+tables.write(speed, output / "speed")
+threads = torch.get_num_threads()
+print(f"{threads} thread{'s' if threads > 1 else ''}; frames (height, width):", frames)
+speed.round(3).style.format(precision=3).hide(axis="index")
+
+# %%
+figure, axis = plt.subplots(figsize=(8, 0.9 + 0.5 * taken["engine"].nunique()))
+relative = taken.assign(relative=taken["seconds"] / taken["network"].map(speed.groupby("network")["median"].first()))
+relative["network"] = relative["network"].map(titles)
+palette = {title: figures.COLORS[networks[name].method] for name, title in titles.items()}
+sns.stripplot(relative, x="relative", y="engine", hue="network", palette=palette, dodge=True, ax=axis)
+axis.axvline(1, color="0.5", linestyle="--")
+axis.set(xlabel="time of a frame, as a share of torch in fp32 (each dot is a run)", ylabel="", xlim=(0, None))
+axis.legend(title="")
+figures.save(figure, output / "speed")
+
+# %% [markdown]
+# ## What it loses
+#
+# Each engine restores the same degraded photos, and the table says how much PSNR and LPIPS change against torch in fp32.
+
+
+# %%
+def degraded_photo(name: str, photo: str) -> tuple[np.ndarray, np.ndarray]:
+    """A sample photo's part, degraded for the task of a network, and the part itself."""
+    reference = photos.sample(photo)[:crop, :crop]
+    network = networks[name]
+    return recipes.degradation(network.task, network.scale)(reference, np.random.default_rng(0)), reference
+
+
+# %%
+quality = []
+for name in precisions:
+    ways = {"torch fp32": networks[name]} | {f"onnxruntime {p}": file for (of, p), file in files.items() if of == name}
+    crop_of = networks[name].scale if networks[name].scale > 1 else 0
+    for photo in test_photos:
+        degraded, reference = degraded_photo(name, photo)
+        for engine, network in ways.items():
+            restored = rvlib.restore(network, degraded)
+            psnr = metrics.psnr(restored, reference, crop=crop_of)
+            lpips = metrics.lpips(restored, reference, crop=crop_of)
+            quality.append({"network": name, "photo": photo, "engine": engine, "PSNR": psnr, "LPIPS": lpips})
+quality = pd.DataFrame(quality)
+tables.write(quality, output / "quality")
+means = quality.groupby(["network", "engine"], sort=False)[["PSNR", "LPIPS"]].mean()
+lost = means - means.groupby("network", sort=False).transform("first")
+lost.columns = ["PSNR against torch (dB)", "LPIPS against torch"]
+shown = pd.concat([means, lost], axis=1).reset_index()
+print(f"means over {len(test_photos)} photos, PSNR on luminance")
+shown.style.format(precision=4).hide(axis="index")
+
+# %% [markdown]
+# ### Which layer do 8 bits harm?
+#
+# FSRCNN has few layers, so each can be quantised alone, all others staying in fp32. The bars show how far the result moves
+# from the one in fp32, in dB: the higher, the less harm.
+
+
+# %%
+def quantised_alone(name: str) -> pd.DataFrame:
+    """PSNR between the results in fp32 and with a single convolution in int8, by the convolution."""
+    import onnx
+    from rvlib import edge
+
+    content = onnx.load(folder / f"{name}-fp32.onnx")
+    whole, rows = files[name, "fp32"], []
+    layers = [node for node in content.graph.node if node.op_type in ("Conv", "ConvTranspose")]
+    calibration = list(edge.samples(networks[name]))
+    inputs = degraded_photo(name, test_photos[0])[0]
+    for number, node in enumerate(layers, 1):
+        alone = edge.quantised(content, networks[name], calibration, only=[node.name])
+        onnx.save(alone, folder / "alone.onnx")
+        alike = metrics.psnr(rvlib.restore(rvlib.load(folder / "alone.onnx"), inputs), rvlib.restore(whole, inputs))
+        rows.append({"layer": f"{number}: {node.op_type}", "PSNR to fp32 (dB)": alike})
+    return pd.DataFrame(rows)
+
+
+# %%
+first = next(iter(precisions))
+layers = quantised_alone(first) if has_onnx else pd.DataFrame(columns=["layer", "PSNR to fp32 (dB)"])
+tables.write(layers, output / "layers")
+if len(layers):
+    figure, axis = plt.subplots(figsize=(7, 0.6 + 0.35 * len(layers)))
+    sns.barplot(layers, x="PSNR to fp32 (dB)", y="layer", color=figures.COLORS[networks[first].method], ax=axis)
+    axis.set(ylabel=f"layer of {titles[first]} in int8")
+    figures.save(figure, output / "layers")
+    worst = layers.loc[layers["PSNR to fp32 (dB)"].idxmin()]
+    print(f"the layer that 8 bits harm most is {worst['layer']}: {worst['PSNR to fp32 (dB)']:.1f} dB to fp32")
+
+# %% [markdown]
+# ## What a phone would need
+#
+# Nothing was measured on a phone here. An estimate needs two numbers of the network, multiply-adds and bytes, and two of the
+# machine, as its maker publishes them. The slower of both bounds sets the rate at best:
+#
+# $$\text{frames per second} \le \min\left(\frac{\text{multiply-adds per second}}{\text{multiply-adds per frame}},\;
+# \frac{\text{bytes per second}}{\text{bytes per frame}}\right)$$
+#
+# Real programs reach a fraction of it: on a CPU a third to a half is usual for convolutions, on accelerators less.
+# (TOPS: 10¹² operations per second, of which a multiply-add is two.)
+#
+# | machine | multiply-adds per second | bytes per second | from |
+# |---|---|---|---|
+# | Raspberry Pi 5 (four Cortex-A76, fp32) | 77 G: 4 cores x 2.4 GHz x 2 units x 4 lanes | 17 G: LPDDR4X-4267, 32 bits | data sheets |
+# | Coral Edge TPU (int8) | 2 T: 4 TOPS | 0.5 G: USB 3 | data sheet |
+# | iPhone 15 Pro (Neural Engine) | 17.5 T: 35 TOPS | 51 G: LPDDR5-6400, 64 bits | Apple, 2023 |
+
+# %%
+machines = {
+    "Raspberry Pi 5": (77e9, 17e9),
+    "Coral Edge TPU": (2e12, 0.5e9),
+    "iPhone 15 Pro": (17.5e12, 51e9),
+}
+estimate = []
+for name, network in networks.items():
+    height, width = (360, 640) if network.scale == 1 else (270, 480)  # to 1080p by 4
+    probe = torch.rand(1, network.channels, 48, 64)
+    work = complexity.multiply_adds(network, probe) / probe[0, 0].numel() * height * width
+    moved = 4 * (network.channels * height * width * (1 + network.scale**2)) + 4 * complexity.parameters(network)
+    bounds = {machine: min(rate / work, memory / moved) for machine, (rate, memory) in machines.items()}
+    estimate.append({"network": name, "G multiply-adds per frame": work / 1e9, **bounds})
+estimate = pd.DataFrame(estimate)
+tables.write(estimate, output / "estimate")
+print("upper bounds in frames per second, 270p to 1080p for x4, 360p for deblurring; an estimate, not a measurement")
+estimate.style.format(precision=1).hide(axis="index")
+
+# %% [markdown]
+# ## Takeaways
+
+# %% tags=["takeaways"]
+lines = []
+for name, part in speed.groupby("network", sort=False):
+    best = part.loc[part["median"].idxmin()]
+    height, width = frames[name]
+    lines.append(
+        f"{titles[name]}, {height} x {width}: {best['engine']} is fastest here, "
+        f"{best['frames per second']:.1f} frames per second, {best['times faster than torch fp32']:.1f} times torch in fp32."
+    )
+for (name, engine), row in lost.iterrows():
+    if "int8" in engine or "fp16" in engine:
+        lines.append(f"{titles[name]} in {engine.split()[-1]} changes PSNR by {row.iloc[0]:+.3f} dB on these photos.")
+Markdown("\n".join(f"- {line}" for line in lines))
+
+# %% [markdown]
+# **What can go wrong in practice**
+#
+# - **Sides.** A network with strides wants sides that are multiples of a number. The file's metadata name it
+#   (`multiple_of`); pad the photo by reflection before, crop after. `rvlib restore --model model.onnx` does it.
+# - **Luminance.** FSRCNN's file takes one channel. `rvlib export --rgb` writes the colour conversion into the graph.
+# - **Half precision.** Sums over many pixels overflow 65,504, and small denominators vanish. Compare before you ship.
+# - **Calibration.** Photos that are brighter or noisier than the calibration photos leave the measured range and are clipped.
+# - **DiffIR.** Its file keeps the noise as an input, so that its result can be repeated. Each tile of a large photo is
+#   described by itself.
+#
+# ## Try it
+#
+# 1. Calibrate FSRCNN on `clock_motion` and `text` alone (`calibration=` of `rvlib.export`). What happens to the PSNR of a
+#    photo of nature, and why?
+# 2. How many bytes per frame does the Coral Edge TPU move if input and output are uint8? Which bound counts then?
+#
+# <details><summary>Solutions</summary>
+#
+# 1. Both photos are nearly black and white. The ranges are those of strong edges, so the fine texture of leaves gets few
+#    steps. The PSNR falls; the bars of the layers show where.
+# 2. A quarter of the bytes of float32, so the bound of the memory is four times as high. Compare it with the bound of
+#    multiply-adds, which stays as it is.
+#
+# </details>
+#
+# ## Further reading
+#
+# - Jacob et al. 2018, *Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference*,
+#   [doi:10.1109/CVPR.2018.00286](https://doi.org/10.1109/CVPR.2018.00286)
+# - Dong, Loy and Tang 2016, *Accelerating the Super-Resolution Convolutional Neural Network*,
+#   [doi:10.1007/978-3-319-46475-6_25](https://doi.org/10.1007/978-3-319-46475-6_25)
+# - Ignatov et al. 2021, *Real-Time Quantized Image Super-Resolution on Mobile NPUs, Mobile AI 2021 Challenge*,
+#   [arXiv:2105.07825](https://arxiv.org/abs/2105.07825)

@@ -1,0 +1,80 @@
+"""How sure a mean over photos is: 95 % intervals by the bootstrap.
+
+Efron and Tibshirani 1993, *An Introduction to the Bootstrap*, chapter 13 (percentile intervals). The photos of a set
+are drawn again with replacement, many times; the middle 95 % of the means are the interval. It says how far the mean
+would move with other photos of the same kind. It knows nothing of other seeds: train several times to see those.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from rvlib.errors import UserError
+
+DRAWS = 10_000
+
+
+class Interval(NamedTuple):
+    """A mean, the ends of its 95 % interval, and the number of photos behind it."""
+
+    mean: float
+    low: float
+    high: float
+    photos: int
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval leaves out zero: for a difference, whether the two can be told apart."""
+        return self.low > 0 or self.high < 0
+
+    def text(self, digits: int = 2, unit: str = "") -> str:
+        """As sentences write a difference: "+0.21 dB (95 %: +0.10 to +0.33, 14 photos)", with a word if zero is in."""
+        mean, low, high = (f"{value:+.{digits}f}" for value in self[:3])
+        doubt = "" if self.decided else "; cannot be told from zero"
+        return f"{mean}{' ' * bool(unit)}{unit} (95 %: {low} to {high}, {self.photos} photos{doubt})"
+
+
+def mean_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
+    """Mean of one value per photo and its 95 % bootstrap interval; the same seed gives the same interval.
+
+    Raises UserError for fewer than two values and for values that are not finite.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise UserError("an interval needs at least two finite numbers in a row: one for each photo")
+    drawn = np.random.default_rng(seed).integers(len(values), size=(DRAWS, len(values)))
+    low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
+    return Interval(float(values.mean()), float(low), float(high), len(values))
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> Interval:
+    """Mean of a - b over the same photos and its 95 % bootstrap interval.
+
+    Photos differ far more from each other than methods do: the difference on each photo is what can be told apart.
+    Raises UserError where the two do not have one finite number for each of the same photos.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.shape != b.shape:
+        raise UserError(f"a paired difference needs the same photos on both sides, not {len(a)} and {len(b)}")
+    return mean_interval(a - b, seed=seed)
+
+
+def paired(rows: pd.DataFrame, column: str, first: tuple[str, str], second: tuple[str, str]) -> Interval | None:
+    """The paired difference first - second of a column over `evaluate`'s rows of one set.
+
+    first, second: method and label. None where fewer than two photos have both.
+    """
+    known = rows.set_index(["method", "label"])
+    values = [known.loc[[key]].drop_duplicates("photo").set_index("photo")[column].dropna() for key in (first, second)]
+    both = pd.concat(values, axis=1, join="inner")
+    return paired_difference(both.iloc[:, 0], both.iloc[:, 1]) if len(both) > 1 else None
+
+
+def differences(
+    rows: pd.DataFrame, column: str, first: tuple[str, str], second: tuple[str, str]
+) -> dict[str, Interval]:
+    """`paired` of each set of `evaluate`'s rows by its name, without those that have no interval."""
+    found = {name: paired(part, column, first, second) for name, part in rows.groupby("set", sort=False)}
+    return {name: each for name, each in found.items() if each is not None}

@@ -1,0 +1,57 @@
+"""Temporary clones of the project, in which tests run the pipeline at tiny size."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(command, folder, **environment):
+    """Run a command and return it; its output is shown where it fails."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | {"PATH": path} | environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done
+
+
+def make_clone(folder):
+    """A git clone of the files as they stand, with parameters for a minute, without the slowest released networks."""
+    listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], ROOT).stdout.split("\0")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    for slow in ("swinir", "diffir"):
+        for path in (folder / "weights").glob(f"{slow}-*"):
+            path.unlink()
+    parameters = yaml.safe_load((folder / "params.yaml").read_text())
+    methods = parameters["methods"]
+    methods["fsrcnn"] |= {"steps": 2000, "experiment_steps": 40, "patch_size": 48, "validate_every": 1000}
+    methods["diffir"] |= {"ablation_timesteps": [1, 4]}
+    methods["swinir"] |= {"experiment_seeds": [0]}
+    parameters["cost"] = {"side": 16, "repeats": 1, "sides": [16, 24]}
+    parameters["edge"] = {"precisions": {"fsrcnn-x4": ["fp32"]}, "frames": {"fsrcnn-x4": [16, 24]}, "repeats": 1}
+    tiny = {"steps": 8, "batch_size": 2, "patch_size": 32, "validate_every": 4}
+    for section in methods.values():
+        for key in section:
+            if isinstance(section[key], dict) and "steps" in section[key]:
+                section[key] |= tiny
+            if key == "experiment_steps" and "training" in section:
+                section[key] = 4
+    (folder / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "tiny"]):
+        run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *words], folder)
+
+
+def repro(folder, *options):
+    """Names of the stages that a `dvc repro` in a clone runs."""
+    done = run(["dvc", "repro", *options], folder, PYTHONPATH=str(folder))
+    return re.findall(r"Running stage '([^']+)'", done.stdout + done.stderr)

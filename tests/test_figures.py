@@ -1,0 +1,42 @@
+"""Figures: how a notebook stores them, and how curves are titled."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from rvlib.study import figures
+
+
+@pytest.fixture
+def stored(monkeypatch):
+    """What a notebook would store of a figure, by format."""
+    shell = InteractiveShell.instance()
+    monkeypatch.setattr(figures, "get_ipython", lambda: shell)
+    figures.theme()
+    formatters = shell.display_formatter.formatters
+    for kind in ("png", "jpeg"):
+        monkeypatch.setattr(formatters[f"image/{kind}"], "enabled", True)
+    yield lambda figure: {kind: formatters[f"image/{kind}"](figure) for kind in ("png", "jpeg")}
+    plt.close("all")
+    InteractiveShell.clear_instance()
+
+
+def test_photos_are_stored_as_jpeg_and_drawings_as_png(stored):
+    photo = np.random.default_rng(0).integers(0, 256, size=(80, 90, 3), dtype=np.uint8)
+    found = stored(figures.images({"photo": photo}))
+    assert found["png"] is None
+    assert found["jpeg"].startswith(b"\xff\xd8")
+    found = stored(figures.images({"kernel": photo[:9, :9, 0]}))
+    assert found["jpeg"] is None
+    assert found["png"].startswith(b"\x89PNG")
+
+
+def test_curves_are_titled_by_what_they_measure():
+    log = pd.DataFrame({"step": [1, 2], "loss": [0.5, 0.25], "psnr_y_crop4": [28.0, 29.0]})
+    left, right = figures.curves(log, columns=["loss", "psnr_y_crop4"], baseline={"psnr_y_crop4": 28.5}).axes
+    assert left.get_ylabel() == "loss"
+    assert right.get_ylabel() == "PSNR in dB"
+    assert "luminance, 4 pixels cropped" in right.get_title()
+    plt.close("all")

@@ -1,0 +1,64 @@
+"""Intervals over photos: they agree with scipy's bootstrap, repeat, and refuse what has no interval."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import bootstrap
+
+import rvlib
+from rvlib.study.statistics import differences, mean_interval, paired_difference
+
+VALUES = np.random.default_rng(1).normal(28, 3, size=14)
+
+
+def test_agrees_with_scipy():
+    ours = mean_interval(VALUES)
+    theirs = bootstrap((VALUES,), np.mean, n_resamples=10_000, method="percentile", rng=2).confidence_interval
+    assert ours.mean == pytest.approx(VALUES.mean())
+    assert (ours.low, ours.high) == pytest.approx(theirs, abs=0.06)
+
+
+def test_repeats():
+    assert mean_interval(VALUES) == mean_interval(VALUES)
+
+
+def test_a_paired_difference_sees_what_two_intervals_cannot():
+    better = VALUES + np.linspace(0.05, 0.15, len(VALUES))
+    found = paired_difference(better, VALUES)
+    assert found.decided
+    assert found.mean == pytest.approx(0.1)
+    assert mean_interval(better).low < mean_interval(VALUES).high
+    assert found.text(2, "dB") == f"+0.10 dB (95 %: {found.low:+.2f} to {found.high:+.2f}, 14 photos)"
+
+
+def test_zero_inside_is_said():
+    found = paired_difference(VALUES, VALUES[::-1])
+    assert not found.decided
+    assert "cannot be told from zero" in found.text()
+
+
+@pytest.mark.parametrize("values", [[1.0], [], [1.0, float("nan")], [[1.0, 2.0]]])
+def test_no_interval(values):
+    with pytest.raises(rvlib.UserError, match="at least two finite numbers"):
+        mean_interval(values)
+
+
+def test_photos_must_be_the_same():
+    with pytest.raises(rvlib.UserError, match="same photos on both sides, not 2 and 3"):
+        paired_difference([1, 2], [1, 2, 3])
+
+
+def test_rows_are_paired_by_photo_whatever_their_order():
+    values = {"a": [30.0, 20.0, 25.0], "b": [29.5, 19.0, 24.0]}
+    rows = pd.DataFrame(
+        [
+            {"set": "Set5", "photo": f"{photo}", "method": method, "label": "this run", "psnr": value}
+            for method, column in values.items()
+            for photo, value in enumerate(column)
+        ]
+        + [{"set": "One", "photo": "x", "method": method, "label": "this run", "psnr": 1.0} for method in values]
+    )
+    found = differences(rows.sample(frac=1, random_state=3), "psnr", ("a", "this run"), ("b", "this run"))
+    assert list(found) == ["Set5"]
+    assert found["Set5"].mean == pytest.approx(2.5 / 3)
+    assert found["Set5"].low >= 0.5
