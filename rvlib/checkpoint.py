@@ -129,7 +129,7 @@ def load(
 
 def _onnx(path: Path, hints: dict) -> RestorationModel:
     """The network of an ONNX file, which says itself what it is."""
-    from rvlib.edge import OnnxModel  # here, since few machines have what it needs
+    from rvlib.edge import OnnxModel  # here: what restores is imported after what loads
 
     if hints:
         raise UserError(f"{path} says itself what it is: load it without {', '.join(hints)}")
