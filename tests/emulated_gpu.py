@@ -131,7 +131,7 @@ def install():
     Watch().__enter__()
 
 
-def main(methods: str, run: str) -> None:
+def recipes_on_gpu(methods: str, run: str) -> None:
     """Train each method on the CPU, on the GPU, and on the GPU with a stop in between."""
     from two_processes import SMALL
 
@@ -173,5 +173,31 @@ def main(methods: str, run: str) -> None:
         print(json.dumps({"mixing": "refused"}))
 
 
+def notebook_on_gpu(name: str, runs: str) -> None:
+    """Run the training cells of a notebook on the GPU, two steps of each; what they leave behind is on the CPU."""
+    from pathlib import Path
+
+    from rvlib import recipes, study
+    from rvlib.study import notebooks
+
+    def two_steps(method, references, **settings):
+        return train(method, references, **settings | {"steps": 2, "validate_every": 2, "batch_size": 2})
+
+    train, recipes.train = recipes.train, two_steps
+    study.run_folder = lambda profile, run: Path(runs) / run
+    install()
+    left, trained = {}, 0
+    for cell in notebooks.read_twin(name).cells:
+        if {"training", "parameters"} & set(cell.metadata.get("tags", [])):
+            exec(compile(cell.source, name, "exec"), left)
+    for each in [one for value in left.values() for one in (value.values() if isinstance(value, dict) else [value])]:
+        for part in each if isinstance(each, tuple) else [each]:
+            if isinstance(part, torch.nn.Module):
+                trained += 1
+                assert {parameter.device.type for parameter in part.parameters()} == {"cpu"}, name
+    assert trained, f"{name} leaves no network"
+    print(json.dumps({"networks": trained}))
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    {"recipes": recipes_on_gpu, "notebook": notebook_on_gpu}[sys.argv[1]](*sys.argv[2:])

@@ -15,13 +15,18 @@ from rvlib.train import Settings, fit
 PROGRAM = Path(__file__).parent / "emulated_gpu.py"
 
 
-def start(methods, folder):
-    """Train methods on the CPU, on the emulated GPU, and there with a stop in between."""
-    command = [sys.executable, str(PROGRAM), ",".join(methods), str(folder)]
+def on_gpu(*words):
+    """What the program prints."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(PROGRAM), *map(str, words)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert '"mixing": "refused"' in done.stdout  # it is able to fail
+    return done.stdout
+
+
+def start(methods, folder):
+    """Train methods on the CPU, on the emulated GPU, and there with a stop in between."""
+    assert '"mixing": "refused"' in on_gpu("recipes", ",".join(methods), folder)  # it is able to fail
 
 
 def assert_the_same(folder, method):
@@ -44,6 +49,12 @@ def test_fit_validation_and_resume(tmp_path):
     start(["fsrcnn", "diffir-s2"], tmp_path)
     for method in ("fsrcnn", "diffir-s2"):
         assert_the_same(tmp_path, method)
+
+
+@pytest.mark.slow
+def test_training_cells_of_a_notebook(tmp_path):
+    """What they leave is on the CPU, where later cells have their photos; tests/faults tries every notebook."""
+    assert '"networks"' in on_gpu("notebook", "fsrcnn", tmp_path)
 
 
 def test_too_little_memory_names_the_setting(tmp_path, monkeypatch):

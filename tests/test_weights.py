@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from safetensors import safe_open
 
 import rvlib
@@ -16,7 +17,7 @@ from rvlib.checkpoint import WEIGHTS
 from rvlib.degrade import Bicubic
 from rvlib.files import sha256
 from rvlib.photos import sample
-from rvlib.study import provenance
+from rvlib.study import provenance, release
 from rvlib.study.fetch import fetch
 
 NAMES = rvlib.released()
@@ -96,3 +97,22 @@ def test_undoes_shake_that_it_has_not_seen(name):
         error = [((image.astype(float) - sharp) ** 2).mean() for image in (blurred, rvlib.restore(model, blurred))]
         gains.append(10 * np.log10(error[0] / error[1]))
     assert np.mean(gains) > 0
+
+
+def test_the_limit_holds_for_the_folder_that_git_keeps_alone(tmp_path, monkeypatch):
+    """The official sizes of the paper profile take 280 MB, which stay on their machine."""
+    monkeypatch.setattr(rvlib, "ROOT", tmp_path)
+    monkeypatch.setattr(release, "LARGEST_RELEASE", 1000)
+    for words in ("write_cards", "write_means"):  # of comparisons, which this profile has none of
+        monkeypatch.setattr(release, words, lambda *_: None)
+    photos = {"coffee": sample("coffee")[:64, :64]}
+    small = {"steps": 1, "patch_size": 32, "batch_size": 1, "arguments": {"d": 8, "s": 4, "m": 1}}
+    recipes.train("fsrcnn", photos, run=tmp_path / "runs/toy/fsrcnn/fsrcnn", **small)
+    content = {"profile": "toy", "methods": {"fsrcnn": {"releases": {"toy-x4": "fsrcnn"}, "train_sets": ["samples"]}}}
+    parameters = tmp_path / "params.yaml"
+    parameters.write_text(yaml.safe_dump(content | {"weights": "weights"}))
+    with pytest.raises(rvlib.UserError, match="MiB of weights, more than"):
+        release.release(parameters)
+    parameters.write_text(yaml.safe_dump(content | {"weights": "reports/toy/weights"}))
+    release.release(parameters)
+    assert (tmp_path / "reports/toy/weights/toy-x4.safetensors").is_file()
