@@ -10,8 +10,8 @@
 # # 04 · FSRCNN: super-resolution that is fast because it enlarges last
 #
 # **Does a network with 12,809 weights beat bicubic interpolation, and what does it cost?** It does, on photos that it
-# has never seen, for about 0.8 million multiply-adds per thousand output pixels. By how much depends on how long it
-# was trained: the last sections print it, with an interval.
+# has never seen, for about 0.8 million multiply-adds per thousand output pixels. The takeaways print by how many
+# decibels, with an interval.
 #
 # **You will see**
 # - how SRCNN turned sparse coding into three convolutions, and why that is slow,
@@ -37,7 +37,7 @@ import seaborn as sns
 import torch
 
 from rvlib import complexity, evaluate, measures, metrics
-from rvlib.study import diagrams, figures, tables
+from rvlib.study import diagrams, figures, provenance, tables
 from rvlib.study.statistics import differences
 from rvlib.degrade import Bicubic
 from rvlib.models import fsrcnn
@@ -96,7 +96,9 @@ assert reference.shape == (degraded.shape[0] * scale, degraded.shape[1] * scale,
 # | map low- to high-resolution codes | 5 × 5, 64 → 32 | $F_2 = \max(0, W_2 * F_1 + B_2)$ |
 # | average overlapping patches | 5 × 5, 32 → 1 | $F = W_3 * F_2 + B_3$ |
 #
-# `Y` is the photo *after* bicubic enlargement, its luminance alone: the eye resolves brightness far better than colour.
+# $Y$ is the photo *after* bicubic enlargement, its luminance alone: the eye resolves brightness far better than colour.
+# $W_i$ and $B_i$ are the weights and biases of layer i, $*$ is the convolution. The paper of 2014 has 9-1-5. The larger
+# 9-5-5, drawn here, is of its journal version, and FSRCNN compares itself with it (*SRCNN-Ex*).
 
 # %%
 figure = diagrams.draw(
@@ -161,8 +163,9 @@ plt.show()
 # %% [markdown]
 # In the middle, 1 and 2 have 1.5 between them, and 2.5 is the mean of all four. That is `conv_transpose2d`. Its name
 # comes from linear algebra: written as a matrix, it is the transpose of the convolution with the same kernel and
-# stride, so $\langle \mathrm{conv}(a), b \rangle = \langle a, \mathrm{conv}^\top(b) \rangle$. It is not the inverse,
-# though the literature calls it *deconvolution*:
+# stride, so $\langle \mathrm{conv}(a), b \rangle = \langle a, \mathrm{conv}^\top(b) \rangle$, where
+# $\langle a, b \rangle$ sums the products of all pairs of pixels. It is not the inverse, though the literature calls it
+# *deconvolution*:
 
 # %%
 as_torch, weight = torch.from_numpy(four)[None, None], torch.from_numpy(kernel)[None, None]
@@ -191,7 +194,7 @@ assert torch.isclose((forward * as_torch).sum(), (a * enlarged_by_torch).sum()),
 #
 # | part | layer | equation | weights | why |
 # |---|---|---|---|---|
-# | feature extraction | Conv(5, d, 1) | $F_1 = \mathrm{PReLU}(W_1 * x)$ | $25\,d$ | 5 × 5 small pixels cover what 9 × 9 pixels of an enlargement by 2 hold |
+# | feature extraction | Conv(5, d, 1) | $F_1 = \mathrm{PReLU}(W_1 * x)$ | $25\,d$ | 5 × 5 pixels of the small photo hold nearly all that 9 × 9 pixels of an enlarged one do |
 # | shrinking | Conv(1, s, d) | $F_2 = \mathrm{PReLU}(W_2 * F_1)$ | $s\,d$ | the mapping costs $s^2$, not $d^2$ |
 # | mapping, m times | Conv(3, s, s) | $F_{i+1} = \mathrm{PReLU}(W_{i+1} * F_i)$, $i = 2, \dots, m + 1$ | $9\,m\,s^2$ | several small kernels see as far as a large one |
 # | expanding | Conv(1, d, s) | $F_{m+3} = \mathrm{PReLU}(W_{m+3} * F_{m+2})$ | $d\,s$ | d strokes paint better than s |
@@ -279,6 +282,8 @@ assert table.loc[0, "parameters"] == 12_809
 table
 
 # %% [markdown]
+# The other 345 of FSRCNN's 12,809 parameters are biases (173) and PReLU slopes (172), which the formula leaves out.
+#
 # ### Two ways of counting
 #
 # Later papers compare networks by the multiply-adds for an output of 1280 × 720, and print 4.6 G for FSRCNN where the
@@ -363,7 +368,9 @@ figure = figures.curves(curve, columns=["loss", column], baseline=lines)
 figure.suptitle(f"{whose}: {int(curve['step'].iloc[-1]):,} steps, one seed", fontsize="small")
 figures.save(figure, output / "training")
 assert history["loss"].iloc[-1] < history["loss"].iloc[0], "the training of this notebook learns"
-print(f"shown from here on: {which}; bicubic on the {len(checked)} validation photo(s): {baseline:.2f} dB")
+print(f"shown from here on: {which}. Bicubic on this run's validation photos ({len(checked)}): {baseline:.2f} dB")
+if which != "this run":
+    print(f"They are of the same FSRCNN(56, 12, 4), trained for {provenance.story(f'fsrcnn-x{scale}')}.")
 
 # %% [markdown]
 # At step 0, before the first dot, FSRCNN is far below interpolation: its deconvolution begins with numbers near zero,
@@ -371,9 +378,9 @@ print(f"shown from here on: {which}; bicubic on the {len(checked)} validation ph
 #
 # ### What the deconvolution learned
 #
-# Each of the `d` kernels is the 9 × 9 stroke of one channel: red adds light, blue takes it away. Bilinear
-# interpolation would be a single round blob. Kernels with both colours side by side add *differences*, of which edges
-# are made.
+# Each of the `d` kernels is the 9 × 9 stroke of one channel: red adds light, blue takes it away. Each is scaled by its
+# own largest weight. Bilinear interpolation would be one red pyramid. Kernels with both colours side by side add
+# *differences*, of which edges are made.
 
 # %%
 kernels = model.last_part.weight.detach().cpu()[:, 0]
@@ -393,6 +400,8 @@ plt.show()
 #
 # - *Expanding*: without it the deconvolution reads 12 channels instead of 56, and up to 0.3 dB are lost.
 # - *Own kernels*: with one deconvolution kernel for all channels, at least 0.9 dB are lost.
+#
+# The figure and the table below show this experiment where it was long enough to tell. The demo's is not.
 #
 # Both are statements on networks that have trained to the end. The experiment asks how much of it shows after the same
 # short training, from the same seeds. For scale, it prints where bicubic interpolation is on the same validation
@@ -445,7 +454,10 @@ print(f"{run_photos} validation photo(s); after {run_steps} steps the whole netw
 for name, claim in (("without-expanding", 0.3), ("shared-kernel", 0.9)):
     row = summary.loc[name]
     sure = ahead > 0.5 and row["seeds"] > 2 and row["smallest loss"] > 0
-    word = "a loss that every seed shows" if sure else "no measurement yet: too short, or too few seeds"
+    if profile == "demo" and stored is None:
+        print(f"{name} (claimed for trained networks: {claim} dB): this run is too short to tell")
+        continue
+    word = "every seed shows a loss" if sure else "not larger than its spread over seeds"
     print(f"{name} loses {row['mean loss in dB']:.2f} dB (claimed for trained networks: {claim}): {word}")
 summary.style.format(precision=2).format("{:,.0f}", subset="parameters")
 
@@ -456,6 +468,8 @@ summary.style.format(precision=2).format("{:,.0f}", subset="parameters")
 # ## Results on photos that were not trained on
 #
 # PSNR and SSIM on luminance, four pixels cropped from each border, against bicubic interpolation of the same inputs.
+# The intervals draw the photos again with replacement (bootstrap, `03_metrics`). Of four photos such an interval is too
+# narrow: read it as the spread between photos. It says nothing on other seeds.
 
 # %%
 restorers = evaluate.baseline("super-resolution", scale)
@@ -481,8 +495,8 @@ assert min(gains.values()) > 0, "a trained FSRCNN must be ahead of bicubic"
 #
 # The audited report gives a PSNR, an SSIM and a runtime for three sets. Set12 is a set of grey photos for denoising.
 # The machine of the runtime is not named, so only the order of magnitude can be compared. Does FSRCNN improve on SRCNN,
-# as the papers say? This study does not train SRCNN and cannot confirm it: the papers' tables print 30.48 dB (SRCNN)
-# and 30.71 dB (FSRCNN) on Set5.
+# as the papers say? This study does not train SRCNN and cannot confirm it: later papers' tables print 30.48 dB (SRCNN)
+# and 30.71 dB (FSRCNN) on Set5. `samples` are other photos than those of the sets: do not compare its row with theirs.
 
 # %%
 claimed = tables.claims(["Set5", "Set12", "Set14"]).query("label.str.endswith('table 1') and method == 'fsrcnn'")
@@ -495,8 +509,9 @@ table_1[shown_columns].style.format(precision=3, na_rep="–").hide(axis="index"
 # %% [markdown]
 # ### Look at it
 #
-# A crop of a sample photo: bicubic, FSRCNN, reference. Compare the rim of the cup and the specks in the coffee: squared
-# error punishes every guess that is not exactly right, so edges become sharper, and fine texture stays smooth.
+# A crop of a sample photo: bicubic, FSRCNN, reference. Compare the rim of the cup and the specks in the coffee. The rim
+# is sharper than bicubic's. The specks are smooth: where the network cannot know them, the mean of all guesses has the
+# smallest squared error, and a mean is smooth.
 
 # %%
 restored = rvlib.restore(model, small)
@@ -510,8 +525,8 @@ figures.save(figure, output / "strip")
 #
 # The mean hides the spread. This is the sample photo on which the network gains least, and where on it the restored
 # luminance is wrong. If structure is finer than the sampling of the input, it is not blurred there but *absent*, or
-# folded into coarser stripes, and no network of this kind can know better. What is left is mostly at edges and in
-# texture:
+# folded into coarser stripes, and no network of this kind can know better. Red is too bright, blue too dark (restored
+# less reference, in grey levels):
 
 # %%
 names = ("astronaut", "chelsea", "coffee", "flower")
@@ -536,7 +551,8 @@ steepness = np.hypot(*np.gradient(figures.luminance(truth)))
 squared = list(difference_maps.values())[1] ** 2
 at_edges = squared[steepness > np.quantile(steepness, 0.9)].sum() / squared.sum()
 print(
-    f"{worst}: {100 * at_edges:.0f} % of the squared error lies on the tenth of the pixels with the steepest gradients"
+    f"{worst}: the tenth of the pixels with the steepest gradients has {100 * at_edges:.0f} % of the squared error, "
+    f"{10 * at_edges:.1f} times its share"
 )
 assert at_edges > 0.1, "error gathers at edges"
 
@@ -549,7 +565,7 @@ for name, difference in gain.items():
 print(
     f"{12_464:,} multiply-adds per input pixel: {57_184 / (12_464 / 16):.0f} times fewer than SRCNN, by the papers' formulas"
 )
-print(f"on {worst}, where it gains least, {100 * at_edges:.0f} % of the error is left on a tenth of the pixels")
+print(f"on {worst}, where it gains least, the steepest tenth of the pixels has {100 * at_edges:.0f} % of the error")
 
 # %% [markdown]
 # - SRCNN showed that super-resolution can be learned end to end; FSRCNN that the photo should stay small until the end.
@@ -558,8 +574,8 @@ print(f"on {worst}, where it gains least, {100 * at_edges:.0f} % of the error is
 #
 # **What can go wrong in practice.** Checkpoints of other projects expect luminance as *they* scale it (0 to 1 for 16
 # to 235 here), and inputs that *their* resize made: with Pillow's or OpenCV's, results fall (`02_degradations`
-# measures it). The scale is not in the weights. Without warm-up and clipping, Adam at this rate now and then throws
-# the tiny deconvolution off for good.
+# measures it). The scale is not in the weights. Without warm-up and clipping of the gradient, Adam at this rate now and
+# then throws the tiny deconvolution off for good (seen in our trainings, not shown here).
 #
 # ## Try it
 #
@@ -595,6 +611,8 @@ assert sorted(met) == [2, 2, 2, 3]
 # **Further reading**
 #
 # - Dong et al. 2014, *SRCNN*, [doi:10.1007/978-3-319-10593-2_13](https://doi.org/10.1007/978-3-319-10593-2_13)
+# - Dong et al. 2016, *Image Super-Resolution Using Deep Convolutional Networks* (9-5-5),
+#   [doi:10.1109/TPAMI.2015.2439281](https://doi.org/10.1109/TPAMI.2015.2439281)
 # - Dong et al. 2016, *FSRCNN*, [doi:10.1007/978-3-319-46475-6_25](https://doi.org/10.1007/978-3-319-46475-6_25)
 # - He et al. 2015, *Delving Deep into Rectifiers* (PReLU), [doi:10.1109/ICCV.2015.123](https://doi.org/10.1109/ICCV.2015.123)
 # - Shi et al. 2016, *ESPCN* (the pixel shuffle), [doi:10.1109/CVPR.2016.207](https://doi.org/10.1109/CVPR.2016.207)

@@ -14,7 +14,7 @@
 # photo. The price is PSNR, and how much of it you pay can be chosen after training.
 #
 # **You will see**
-# - a two-line experiment in which the best possible answer to squared error is a picture that never occurs,
+# - two edges, equally likely: the answer with the least squared error is a third picture, which never occurs,
 # - diagrams of both networks, the game between them, and every term of the loss with a picture of what it looks at,
 # - whether mixing the weights of two networks beats mixing their pictures, answered at equal PSNR.
 #
@@ -47,7 +47,8 @@ from rvlib.restore import to_tensor
 figures.theme()
 
 # %% [markdown]
-# The demo trains a small generator for seconds. The profiles of the pipeline replace this cell's values.
+# The demo trains a small generator for seconds, to check that everything runs. Its results and strips are those of the
+# released weights. The profiles of the pipeline replace this cell's values.
 
 # %% tags=["parameters"]
 profile = "demo"  # where data is read and results are written
@@ -115,14 +116,19 @@ figure = diagrams.draw(
             "16 residual\nblocks",
             "conv, BN\nk3 n64 s1",
             "+",
-            "shuffle|1",
-            "shuffle|2",
+            "conv, shuffle\nPReLU|1",
+            "conv, shuffle\nPReLU|2",
             "conv\nk9 n3 s1",
         ]
     ],
     skips=[("conv, PReLU\nk9 n64 s1", "+")],
     shaded=["16 residual\nblocks"],
-    notes={"x": "3 × h × w", "shuffle|1": "64 × 2h × 2w", "shuffle|2": "64 × 4h × 4w", "conv\nk9 n3 s1": "3 × 4h × 4w"},
+    notes={
+        "x": "3 × h × w",
+        "conv, shuffle\nPReLU|1": "k3 n256: 64 × 2h × 2w",
+        "conv, shuffle\nPReLU|2": "64 × 4h × 4w",
+        "conv\nk9 n3 s1": "3 × 4h × 4w",
+    },
     titles=["generator (SRResNet)"],
 )
 
@@ -196,9 +202,10 @@ print({name: f"{count:,} parameters" for name, count in sizes.items()})
 # of photos among all pictures that look like this one. It can only be 1/2 everywhere if the two distributions are the
 # same.
 #
-# One detail decides whether G learns at all. Early on, D sees through everything, D(G(x)) is near 0, and there $\log(1
-# - D)$ is flat. SRGAN therefore minimises $-\log D(G(x))$, which has the same optimum and a steep slope where it is
-# needed.
+# One detail decides whether G learns at all. D is the sigmoid of a number, its *logit*: $D = \sigma(\ell) = 1 / (1 +
+# e^{-\ell})$. Early on, D sees through everything, and the logit of $D(G(x))$ is far on the negative side. There
+# $\log(1 - D)$, as a function of the logit, is flat. SRGAN therefore minimises $-\log D(G(x))$, which has the same
+# optimum and a steep slope where it is needed.
 
 # %%
 logit = torch.linspace(-6, 6, 121, requires_grad=True)
@@ -237,11 +244,14 @@ figures.show_source(srgan.Adversaries.forward)
 # $$l^{SR}_{VGG/i,j} = \frac{1}{W_{i,j} H_{i,j}} \sum_{x=1}^{W_{i,j}} \sum_{y=1}^{H_{i,j}}
 #   \left(\phi_{i,j}(I^{HR})_{x,y} - \phi_{i,j}(G(I^{LR}))_{x,y}\right)^2 \tag{VGG}$$
 #
-# The generator's part of the game, and the total variation of the restored photo $x$:
+# Here $\phi_{i,j}$ is the output of the j-th convolution before the i-th pooling, of size $W_{i,j} \times H_{i,j}$.
+# The generator's part of the game over the $N$ photos of a batch, and the total variation of the restored photo $\hat
+# y$ (the paper's conference version has no such term):
 #
 # $$l^{SR}_{Gen} = \sum_{n=1}^{N} -\log D(G(I^{LR})) \tag{Gen}$$
 #
-# $$l^{SR}_{TV} = \frac{1}{HW} \sum_{i,j} \sqrt{(x_{i+1,j} - x_{i,j})^2 + (x_{i,j+1} - x_{i,j})^2} \tag{TV}$$
+# $$l^{SR}_{TV} = \frac{1}{r^2 HW} \sum_{i,j} \sqrt{(\hat y_{i+1,j} - \hat y_{i,j})^2 +
+#   (\hat y_{i,j+1} - \hat y_{i,j})^2} \tag{TV}$$
 #
 # **Where this study differs.** It minimises *both* content losses, as leftthomas' code does: $l_{MSE} + 6\cdot10^{-3}\,
 # l_{VGG} + 10^{-3}\, l_{Gen} + 2\cdot10^{-8}\, l_{TV}$. Its sums over a batch are means. Its $\phi$ is VGG16 up to and
@@ -262,11 +272,11 @@ figures.show_source(objectives.PerceptualAdversarial.__call__)
 photo = photos.sample("chelsea")[30:254, 100:324]
 features, shown = vgg16_features(), {"photo": photo}
 value = to_tensor(photo)
-for index, layer in enumerate(features):
+for layer in features:
     value = layer(value)
     if isinstance(layer, torch.nn.MaxPool2d):
         strongest = value[0, :, 1:-1, 1:-1].var(dim=(1, 2)).argmax()  # borders see the padding
-        shown[f"layer {index + 1}: {value.shape[1]} × {value.shape[2]}²"] = value[0, strongest].detach().numpy()
+        shown[f"pooling {len(shown)}: {value.shape[1]} × {value.shape[2]}²"] = value[0, strongest].detach().numpy()
 figure = figures.images(shown, width=2.6, columns=3)
 
 # %% [markdown]
@@ -346,8 +356,9 @@ figure.suptitle(f"{whose}: {counts[0]} and {counts[1]} steps, one seed", fontsiz
 figures.save(figure, output / "training")
 
 # %% [markdown]
-# At the dashed line the discriminator cannot tell anything. Below it, the discriminator is winning, and the
-# generator's loss rises. Unlike a pixel loss, neither curve has to fall for the pictures to improve, which is why
+# At the dashed line the discriminator (first curve) cannot tell anything; the generator's loss (second curve) would
+# then be log 2 = 0.69. The further the first falls below its line and the second rises above 0.69, the more the
+# discriminator is winning. Unlike a pixel loss, neither curve has to fall for the pictures to improve, which is why
 # games are watched by validation, not by loss.
 
 # %%
@@ -399,6 +410,9 @@ titles = {"srresnet": "SRResNet", "srgan": "SRGAN"}
 titled, notes = ({titles.get(n, n): value for n, value in each.items()} for each in (shown, notes))
 figure = figures.zoom_strip({**titled, "reference": reference}, box=(80, 140, 110, 130), context=reference, notes=notes)
 figures.save(figure, output / "strip")
+psnr = {name: metrics.psnr(image, reference, crop=scale) for name, image in shown.items()}
+beyond = "below" if psnr["srgan"] < psnr["bicubic"] else "above"
+print(f"on this photo SRGAN is {abs(psnr['srgan'] - psnr['bicubic']):.2f} dB {beyond} bicubic interpolation in PSNR")
 
 # %% [markdown]
 # ### What the game invents, honestly
@@ -498,11 +512,13 @@ for _, part in points.groupby("photo"):
 mixing = mean_interval(at_equal_psnr)
 answer = "cannot be told apart" if not mixing.decided else "pictures" if mixing.mean > 0 else "weights"
 verdicts = {
-    "pictures": "mixing the pictures is better here; ESRGAN's preference for weights is not confirmed",
-    "weights": "mixing the weights is better here, as ESRGAN has it",
+    "pictures": "mixing the pictures is better on these photos, for this one pair of networks",
+    "weights": "mixing the weights is better on these photos, for this one pair of networks, as ESRGAN has it",
     "cannot be told apart": "the two cannot be told apart on these photos",
 }
-print(f"LPIPS at equal PSNR, weights less pictures: {mixing.text(4)}: {verdicts[answer]}")
+share = abs(mixing.mean) / abs(np.mean([each.mean for each in gain.values()]))
+verdict = f"{verdicts[answer]}; the difference is {100 * share:.0f} % of what the game changes in LPIPS"
+print(f"LPIPS at equal PSNR, weights less pictures: {mixing.text(4)}: {verdict}")
 
 # %%
 changed = {name: {"psnr_db": cost[name].mean, "lpips": gain[name].mean} for name in cost}
@@ -516,7 +532,7 @@ for name in cost:
     print(
         f"{name}: the game changed PSNR by {cost[name].mean:+.2f} dB, LPIPS by {gain[name].mean:+.4f} ({best}, one seed)"
     )
-print(f"mixing weights or pictures: {verdicts[answer]}")
+print(f"mixing weights or pictures: {verdict}")
 print(f"the discriminator has {sizes['discriminator'] / sizes['generator']:.1f} times the generator's parameters")
 
 # %% [markdown]
@@ -558,6 +574,8 @@ your_alpha = 0.0  # change me
 plane_of_weights = plane[plane["mixed"] == "weights"].set_index("share")
 lost = plane_of_weights.loc[0.0, "psnr"] - plane_of_weights.loc[your_alpha, "psnr"]
 assert lost <= 0.1, "too far below SRResNet's PSNR"
+best_alpha = plane_of_weights[plane_of_weights["psnr"] >= plane_of_weights.loc[0.0, "psnr"] - 0.1]["lpips"].idxmin()
+print("found" if your_alpha == best_alpha else "not yet: another mixture looks more alike")
 
 # %% [markdown]
 # **Further reading**

@@ -24,9 +24,10 @@
 # Needs: `04_fsrcnn`. Time: under a minute with the demo parameters on two CPU cores.
 #
 # **Where it comes from.** SRCNN and EDSR made super-resolution a matter of convolutions. The Vision Transformer
-# brought attention to pictures, but cut them into fixed patches that it processed one by one: pixels at the border of
-# a patch do not see their neighbours in the next one, and the borders can become visible. Patches that overlap soften
-# this and cost more. Swin's windows shift instead, and SwinIR puts convolutions around them.
+# brought attention to pictures. Restoration transformers such as IPT cut a photo into patches of 48 × 48 pixels and
+# restored each on its own: pixels at the border of a patch do not see their neighbours in the next one, and the borders
+# can become visible. Patches that overlap soften this and cost more. Swin's windows shift instead, and SwinIR puts
+# convolutions around them.
 
 # %% tags=["training"]
 import torch
@@ -43,7 +44,7 @@ import seaborn as sns
 from einops import rearrange
 
 from rvlib import complexity, evaluate, measures, metrics
-from rvlib.study import diagrams, figures, tables
+from rvlib.study import diagrams, figures, provenance, tables
 from rvlib.study.statistics import differences, paired_difference
 from rvlib.degrade import Bicubic
 from rvlib.pairs import photo_pairs
@@ -69,7 +70,7 @@ processes = 1  # that share the training: one for each GPU of this machine
 # ## Attention by hand: 4 × 4 pixels, windows of 2 × 2
 #
 # A picture with an edge: dark on the left (0), bright on the right (1). Each pixel is a *token*, a vector of two
-# numbers that says "how dark, how bright". The picture is cut into four windows of four tokens.
+# numbers that says "how dark, how bright", here 0 or 3. The picture is cut into four windows of four tokens.
 
 # %% tags=["nbval-check-output"]
 tiny = torch.tensor([[0.0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]])
@@ -86,7 +87,8 @@ print("picture\n", tiny.int().numpy(), "\nwindows of four tokens (brightness)\n"
 
 # %% [markdown]
 # Take the second window, at the top right: dark, bright, bright, bright. Each token is compared with each token of its
-# window by a dot product, the *score*. A softmax turns a row of scores into weights that sum to 1. The new token is the
+# window by a dot product, the *score*, divided by the root of the number of channels: $3 \cdot 3 / \sqrt 2 = 6.36$ for
+# two equal tokens, 0 for others. A softmax turns a row of scores into weights that sum to 1. The new token is the
 # mean of the old ones with these weights: bright pixels average bright pixels, and the dark one keeps to itself. A
 # blur would have mixed them all.
 
@@ -208,7 +210,7 @@ assert (mask[0] == 0).all(), "inside the photo a window sees all of itself"
 # ### Position
 #
 # For a window of 8 × 8 there are 15 × 15 relative positions, so $B$ is a table of 225 numbers per head. Each of the
-# 64 × 64 pairs of tokens looks its number up. The same step to the right always meets the same entry:
+# 64 × 64 pairs of tokens looks its number up. The same step always meets the same entry, wherever it starts:
 
 # %%
 attention = model.layers[0].residual_group.blocks[0].attn
@@ -220,6 +222,9 @@ for axis, token in zip(axes, (0, 27, 63), strict=True):
     axis.grid(visible=False)
 figure.colorbar(shown, ax=axes.tolist(), label="entry of the table")
 plt.show()
+steps = {(token, token + 1): int(index[token, token + 1]) for token in (0, 9, 18)}
+print("one step to the right, from token to token: entry", steps)
+assert len(set(steps.values())) == 1
 
 # %% [markdown]
 # ## Layer, block, network
@@ -251,11 +256,13 @@ figures.show_source(swinir.SwinLayer.forward)
 # $$F_{i,j} = H_{\mathrm{STL}_{i,j}}(F_{i,j-1}), \qquad j = 1, 2, \dots, L \tag{5}$$
 #
 # $$F_{i,\mathrm{out}} = H_{\mathrm{CONV}_i}(F_{i,L}) + F_{i,0} \tag{6}$$
+#
+# $F_{i,0}$ is what block i gets. Each $H$ is a part of the network, named by its index.
 
 # %%
 figure = diagrams.draw(
-    [["F₀", "STL|1", "STL, shifted|1", "STL|2", "STL, shifted|2", "conv 3 × 3", "+", "F out"]],
-    skips=[("F₀", "+")],
+    [["F i,0", "STL|1", "STL, shifted|1", "STL|2", "STL, shifted|2", "conv 3 × 3", "+", "F i,out"]],
+    skips=[("F i,0", "+")],
     shaded=["STL|1", "STL, shifted|1", "STL|2", "STL, shifted|2"],
     notes={"STL|1": "L layers, two by two"},
 )
@@ -269,6 +276,9 @@ figure = diagrams.draw(
 # $$F_{DF} = H_{DF}(F_0) \tag{8}$$
 #
 # $$I_{RHQ} = H_{REC}(F_0 + F_{DF}) \tag{9}$$
+#
+# $I_{LQ}$ is the degraded photo and $I_{RHQ}$ the restored one. *SF*, *DF* and *REC* stand for shallow features, deep
+# features and reconstruction.
 
 # %%
 parts = ["photo", "conv 3 × 3|sf", *(f"RSTB {i + 1}" for i in range(len(model.layers))), "conv 3 × 3|df", "+"]
@@ -285,7 +295,7 @@ figure = diagrams.draw(
 )
 
 # %% [markdown]
-# The diagram shows the demo's network. The official light one has four blocks of six layers and 60 channels, the
+# The diagram shows the network that this run trains, the demo's or the profile's. The official light one has four blocks of six layers and 60 channels, the
 # classical one six blocks of six layers and 180 channels, and a larger reconstruction. The light variant reconstructs
 # with a single convolution to $3 \cdot 4^2$ channels and one pixel shuffle, which lays them out as 4 × 4 pixels.
 #
@@ -327,7 +337,13 @@ figure.suptitle(f"{whose}: {int(curve['step'].iloc[-1]):,} steps, one seed", fon
 figures.save(figure, output / "training")
 if profile == "demo":
     assert history["loss"].iloc[-1] < history["loss"].iloc[0], "the training of this notebook learns"
-print(f"shown from here on: {label}, {complexity.parameters(model):,} parameters")
+built = model.spec["arguments"]
+print(
+    f"shown from here on: {label}, {complexity.parameters(model):,} parameters, {built['embed']} channels, layers of its"
+)
+print(f"blocks {tuple(built['depths'])}, heads {tuple(built['heads'])}")
+if label != "this run":
+    print(f"trained for {provenance.story(f'swinir-small-x{scale}')}")
 
 # %% [markdown]
 # ### What it learned about position
@@ -392,7 +408,8 @@ for row, place in enumerate((steepest[-1], steepest[-len(steepest) // 8])):
         drawn = axis.imshow(picture, **({} if column_of == 0 else {"cmap": "magma", "vmin": 0, "vmax": 0.1}))
         axis.plot(token % 8, token // 8, "x", color="cyan", markersize=9, markeredgewidth=2)
         axis.set(xticks=[], yticks=[], title="window" if column_of == 0 else f"head {column_of}")
-figure.colorbar(drawn, ax=axes.ravel().tolist(), label="weight (1/64 = 0.016 is an average)", shrink=0.8)
+label_of_weights = "weight (1/64 = 0.016 is an average)"
+figure.colorbar(drawn, ax=axes.ravel().tolist(), label=label_of_weights, shrink=0.8, extend="max")
 figure.suptitle(f"attention in block {last + 1}, layer 1 ({label})", fontsize="small")
 figures.save(figure, output / "attention")
 
@@ -473,7 +490,7 @@ for name in reach:
 
 # %% [markdown]
 # How far a network *can* look follows from its layers; how far it *does* look is this: compare the squares with the 72
-# × 72 pixels of the input. This is one pixel of one photo, and the two networks differ in size and training, so it says
+# × 72 pixels of the input, and with the windows of 8. Of a long range there is little to see. This is one pixel of one photo, and the two networks differ in size and training, so it says
 # little on attention as such. On larger networks, Chen et al. 2023 (HAT) find by attribution maps that SwinIR uses no
 # wider a region than the convolutional RCAN, and is still better: what attention adds is weights that depend on the
 # content.
@@ -512,16 +529,21 @@ sns.lineplot(
 axis.set(ylabel="change in grey levels", xlabel="shift of the input in pixels")
 sns.move_legend(axis, "center left", bbox_to_anchor=(1, 0.5))
 figures.save(figure, output / "failure")
+inside = changes[changes["shift in pixels"] < 8].groupby(["network", "of the crop"])["grey levels"].max()
+for name in ("SwinIR", "SRResNet"):
+    print(
+        f"{name}: up to {inside[name, 'mean']:.1f} grey levels on average, {inside[name, 'largest']:.0f} in one place"
+    )
 
 # %% [markdown]
-# A shift by a whole window of 8 pixels puts the grid back in its place, and SwinIR's change becomes small again (what
-# remains comes from the borders). Such a failure is worth knowing when frames of a video are restored one by one:
+# SRResNet's two lines lie at zero. A shift by a whole window of 8 pixels puts the grid back in its place, and SwinIR's
+# change becomes almost zero again. Such a failure is worth knowing when frames of a video are restored one by one:
 # static texture can flicker while the camera moves.
 #
 # ## Experiment: does a larger window pay?
 #
-# **Question:** with windows of 8 × 8, attention is four times as expensive as with windows of 4 × 4. Does the same
-# short training get further with it? Unlike the training above, these runs start from fresh weights, as the official
+# **Question:** with windows of 8 × 8, the two matrix products of attention cost four times as much as with 4 × 4; the
+# last column below has what that means for the whole network. Does the same short training get further with it? Unlike the training above, these runs start from fresh weights, as the official
 # code does, and they are far shorter. The table says how far each got, and where bicubic interpolation is on the same
 # photos: below it, a network is still learning to interpolate, and what is compared is the speed of learning, not the
 # quality in the end.
@@ -577,8 +599,8 @@ print("every seed agrees" if decided else "no measurement yet: too short, or too
 #
 # A network is not quite symmetric: restoring the mirrored photo and mirroring the result back gives a slightly
 # different picture. The mean of all eight versions (four turns, each mirrored or not) removes what is arbitrary about
-# each of them. The trick comes from EDSR; "SwinIR+" in the paper is SwinIR with it. It costs eight restorations and no
-# training.
+# each of them. The trick is of Timofte et al. 2016, and EDSR made it common; "SwinIR+" in the paper is SwinIR with it. It
+# costs eight restorations and no training.
 
 # %%
 names = ("astronaut", "chelsea", "coffee", "flower")
@@ -610,7 +632,7 @@ print(f"the self-ensemble adds {ensemble.text(2, 'dB')} for eight times the work
 # %% [markdown]
 # - Attention computes the weights of a mean from the content. Windows make that affordable, shifts let it travel, and
 #   the mask keeps strangers apart that rolling has brought together.
-# - Without the table $B$ the network would not know where in a window a pixel is.
+# - Without the table $B$, attention would see its 64 tokens as a set without order.
 # - How far a network *can* look and how far it *does* look are two questions; the second one has to be measured.
 #
 # **What can go wrong in practice.** A photo whose sides are not multiples of 8 is padded by reflection and cropped.
@@ -645,7 +667,8 @@ print(f"the self-ensemble adds {ensemble.text(2, 'dB')} for eight times the work
 # <details><summary>Solution</summary>
 #
 # Its *squared error* is never larger than the mean of the two squared errors (the square is convex), so its PSNR is at
-# least that of the mean error. It can still be worse than the better one of the two. The next cell checks it.
+# least that of the mean error, up to the rounding to grey levels. It can still be worse than the better one of the two.
+# The next cell checks it.
 #
 # </details>
 
@@ -655,7 +678,8 @@ mirrored = rvlib.restore(model, np.ascontiguousarray(small_one[:, ::-1]))[:, ::-
 looks = [rvlib.restore(model, small_one), np.ascontiguousarray(mirrored)]
 both = to_array(to_tensor(looks[0]) / 2 + to_tensor(looks[1]) / 2)
 alone = [metrics.psnr(picture, truth, crop=scale) for picture in looks]
-assert metrics.psnr(both, truth, crop=scale) > np.mean(alone), "an average of two guesses beats the mean guess"
+of_the_mean_error = -10 * np.log10(np.mean([10 ** (-value / 10) for value in alone]))
+assert metrics.psnr(both, truth, crop=scale) > of_the_mean_error - 0.01, "an average of two guesses"
 
 # %% [markdown]
 # **Further reading**
@@ -665,6 +689,8 @@ assert metrics.psnr(both, truth, crop=scale) > np.mean(alone), "an average of tw
 # - Vaswani et al. 2017, *Attention Is All You Need*, [doi:10.48550/arXiv.1706.03762](https://doi.org/10.48550/arXiv.1706.03762)
 # - Chen et al. 2023, *Activating More Pixels in Image Super-Resolution Transformer* (HAT),
 #   [doi:10.1109/CVPR52729.2023.02142](https://doi.org/10.1109/CVPR52729.2023.02142)
+# - Timofte et al. 2016, *Seven Ways to Improve Example-Based Single Image Super Resolution*,
+#   [doi:10.1109/CVPR.2016.206](https://doi.org/10.1109/CVPR.2016.206)
 # - Lim et al. 2017, *EDSR*, [doi:10.1109/CVPRW.2017.151](https://doi.org/10.1109/CVPRW.2017.151)
 #
 # Next: `07_nafnet`, which leaves super-resolution for deblurring, and attention for something simpler.

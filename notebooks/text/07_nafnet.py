@@ -9,13 +9,14 @@
 # %% [markdown]
 # # 07 · NAFNet: what is left when everything that can go is gone
 #
-# **Does a restoration network need activation functions?** No: a product of two feature maps is non-linear enough. This
+# **Does a restoration network need activation functions?** No: a product of two feature maps is non-linear enough, and the
+# network below, which has nothing else, removes blur. This
 # notebook starts from a block of plain convolutions, adds what pays, takes away what does not, and ends at a network with
 # neither ReLU, GELU, softmax nor sigmoid in it.
 #
 # **You will see**
 # - GELU taken apart until it is a gate, and the gate until it is a product,
-# - channel attention that loses half of its operations and keeps about as many weights; the experiment asks what that costs,
+# - channel attention that loses half of its operations and keeps about as many weights,
 # - why a network that was trained on patches sees something else in a whole photo, and what is done about it.
 #
 # Paper: Chen et al. 2022, *Simple Baselines for Image Restoration*. Needs: `02_degradations` (camera shake). Time: about a
@@ -103,7 +104,8 @@ skips = [("x", "+"), ("enc 1", "dec 1"), ("enc 2", "dec 2"), ("enc 3", "dec 3")]
 figure = diagrams.draw([single], skips=skips, notes=places, shaded=["x", "+"])
 
 # %% [markdown]
-# The last diagram is NAFNet's. Under each box stand its channels, in units of the width w, and the size of the image. Each level halves the
+# The last diagram is NAFNet's, with one level less than the paper's, which has 1, 1, 1 and 28 blocks on the way down, 1 in
+# the middle and 1 per level on the way up, 36 together. Under each box stand its channels, in units of the width w, and the size of the image. Each level halves the
 # image and doubles the channels, and the features of the way down are added on the way up. The longest arc says what kind of
 # network this is: it predicts what is *missing* from the blurred photo, and adds it.
 
@@ -163,7 +165,8 @@ figures.show_source(nafnet.PlainBlock.mix_space)
 #
 # $$\mathrm{LN}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \odot w + b,$$
 #
-# so the statistics of a small batch of small patches play no part. In batch normalisation they do, and it is unstable with
+# where μ and σ² are mean and variance over the channels of one pixel, w and b are learned per channel, and ε = 10⁻⁶. So the
+# statistics of a small batch of small patches play no part. In batch normalisation they do, and it is unstable with
 # small batches. Instance normalisation has its own trouble: it removes the mean of each feature map, and needs tuning. The
 # paper reports that LayerNorm alone lets the learning rate grow tenfold, and that 28.51 dB become 31.90 dB on GoPro.
 
@@ -234,8 +237,7 @@ figures.show_source(nafnet.simple_gate)
 # %% [markdown]
 # **Can products bend as an activation does?** One layer cannot: a product of two linear functions of $v$ is a parabola, and a
 # *sum* of parabolas is a parabola, however many one adds. *Depth* helps: a product of two parabolas has degree 4, a product of
-# those degree 8. So d gated layers reach polynomials of degree $2^d$. The figure shows the best one for each depth, over the
-# range in which most normalised features lie.
+# those degree 8. So d gated layers reach polynomials of degree $2^d$. The figure shows a least-squares fit of each degree.
 
 # %%
 inside = v[(v > -2.5) & (v < 2.5)].double()
@@ -361,7 +363,7 @@ plt.show()
 # %% [markdown]
 # ### A loss that stops counting
 #
-# The study trains on shakes from 0 to 40 pixels, so a few patches of every batch are sharp already. NAFNet's loss
+# The study trains on shakes from 0 to 40 pixels: one patch in twenty is not shaken at all, and others hardly. NAFNet's loss
 # rewards them for each decibel up to nearly 80, and one patch that goes from 50 to 80 dB outweighs two that gain 10 dB
 # from a blur. `losses.bounded_psnr` replaces $10^{-8}$ by $10^{-4.5}$: beyond about 45 dB a patch hardly counts for
 # more. The paper profile keeps the official loss, since every pair of GoPro is blurred.
@@ -392,7 +394,6 @@ trained, history = recipes.train("nafnet", train_photos, run=run / "nafnet", see
 output, data = study.output(profile, "methods/nafnet"), study.data(profile)
 checked = photo_pairs(validation, recipes.SHAKE)
 floor = np.mean([metrics.psnr(*pair, channel="rgb") for pair in checked.values()])
-print(f"{history['step'].iloc[-1]} steps, {len(checked)} validation photos, loss finite")
 assert np.isfinite(history["loss"]).all()
 if profile != "demo":
     figure = figures.curves(history, columns=["loss", "psnr_rgb_crop0"], baseline={"psnr_rgb_crop0": floor})
@@ -444,7 +445,7 @@ sizes.style.format({"parameters": "{:,}", "multiply-adds per pixel": "{:,.0f}", 
 # %%
 found, steps = study.experiment(profile, "methods/nafnet/experiment"), {}
 if found is None:
-    print("the release profile has no rows of this experiment yet: make report PROFILE=release")
+    print("not measured yet (make report PROFILE=release does): the table above quotes the paper")
 else:
     figure, axis = plt.subplots(figsize=(7.5, 3))
     sns.stripplot(found, x="gain", y="network", hue="network", legend=False, s=8, ax=axis)
@@ -472,6 +473,10 @@ else:
 
 # %%
 model, label = study.best(profile, "nafnet-deblur", trained)
+built = model.spec["arguments"]
+print(f"{label}: width {built['width']}, blocks {built['encoder']}, {built['middle']}, {built['decoder']}")
+if label != "this run":
+    print(f"trained for {provenance.story('nafnet-deblur')}; the paper's for 200,000 steps on GoPro")
 restorers = evaluate.baseline("deblurring")
 if profile != "demo":
     restorers["nafnet", "this run"] = evaluate.with_model(trained)
@@ -493,7 +498,8 @@ figures.save(figure, output / "strip")
 # %% [markdown]
 # ### What the gate does to a photo
 #
-# The two halves u and v of one gate in the trained network, and their product. Where either is near zero, nothing passes.
+# The two halves u and v of one gate in the trained network, and their product. Where both are large, the product is large:
+# the gate picks edges. Each picture has its own scale.
 
 # %%
 seen = {}
@@ -517,7 +523,8 @@ plt.show()
 #
 # Simplified channel attention takes the mean over *whatever it is given*: a patch in training, a whole photo afterwards.
 # A photo's mean is the mean of many patches, so it varies less than theirs. The *test-time local converter* (TLC, Chu et al.
-# 2022) gives each pixel the mean of a window of 1.5 training patches around it, without any training.
+# 2022) gives each pixel the mean of a window around it whose side is 1.5 times that of a training patch, without any
+# training.
 #
 # **The published GoPro numbers are those with the converter**: 33.69 dB (width 64) and 32.87 dB (width 32) come from the
 # official options with `NAFNetLocal`. A comparison with them must use `local=True`.
@@ -532,7 +539,8 @@ local = rvlib.create(**{"name": "nafnet", **model.spec["arguments"], "local": Tr
 local.load_state_dict(model.state_dict())
 local.eval()
 compared = []
-for side in (patch, 2 * patch, 384):
+sides = (patch, 2 * patch, 384)
+for side in sides:
     for name in ("astronaut", "chelsea", "coffee", "flower"):
         truth = photos.sample(name)[:side, :side]
         low = recipes.SHAKE(truth, np.random.default_rng(seed))
@@ -545,12 +553,12 @@ tables.write(compared, output / "local")
 figure, axis = plt.subplots(figsize=(5.5, 2.8))
 sns.lineplot(compared, x="side in pixels", y="local less global in dB", hue="photo", marker="o", errorbar=None, ax=axis)
 axis.axhline(0, color="0.4", linestyle="--")
-axis.set(xlabel="side of the photo in pixels", ylabel="local less global mean in dB")
+axis.set(xlabel="side of the photo in pixels", ylabel="local less global mean in dB", xticks=sorted(set(sides)))
 axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "local")
 largest = compared[compared["side in pixels"] == compared["side in pixels"].max()]
 converter = statistics.mean_interval(largest["local less global in dB"])
-print(f"the converter changes this network by {converter.text(3, 'dB')}, {side} pixels a side")
+print(f"the converter changes this network by {converter.text(3, 'dB')}, {side} pixels a side or the whole photo")
 smallest = compared.loc[compared["side in pixels"] == patch, "local less global in dB"]
 assert smallest.abs().max() < 1e-6, "at the size of a training patch both are the same"
 
@@ -630,9 +638,9 @@ print(
 
 # %% [markdown]
 # Two kinds of error must be told apart. Frequencies that the path wipes out cannot come back, and leave a pale copy of the
-# blurred map. A correction that is too strong or in the wrong place makes edges of the other sign: over-sharpening, most
-# likely where the shake was mild. The lines above say how much error is left at the 16 pixels of the border, where the network
-# must guess what lies outside, and inside. `10_compare_deblurring` varies the length of the shake.
+# blurred map. A correction that is too strong or in the wrong place makes edges of the other sign: over-sharpening. The lines
+# above say how much error is left at the 16 pixels of the border, where the network must guess what lies outside, and inside.
+# Much of it is left: as long as the training here allows, the network removes a part of the blur, and the photo stays soft. `10_compare_deblurring` varies the length of the shake.
 #
 # ## Takeaways
 
@@ -643,19 +651,19 @@ facts = {"gain_db": gain, "ablation_db": {name: round(float(step), 3) for name, 
 tables.write_json(facts | {"converter_db": round(converter.mean, 3)}, output / "summary.json")
 print(f"NAFNet ({label}, {complexity.parameters(model):,} parameters) gains {gain} dB over the blurred input;")
 print(
-    f"the test-time converter adds {converter.mean:+.3f} dB to it; in the dark its gain changes by {dark.mean:+.2f} dB;"
+    f"the test-time converter changes it by {converter.text(3, 'dB')}; in the dark its gain changes by {dark.mean:+.2f} dB;"
 )
 print(f"on {sum(g < 0 for g in gains.values())} of {len(gains)} sample photos it makes the photo worse than it was")
 assert not any(isinstance(m, (torch.nn.ReLU, torch.nn.GELU, torch.nn.Sigmoid)) for m in model.modules())
 
 # %% [markdown]
-# - One U-Net is enough between blocks. Inside them a norm, convolutions, a mean and products are.
+# - The paper's claim: one U-Net is enough, and its blocks need only a norm, convolutions, a mean and products.
 # - GELU, gated units and channel attention have one form: features times a function of the features.
 # - One gate makes a parabola. Depth makes it a non-linearity.
 # - Minus PSNR as a loss makes easy patches count as much as hard ones.
 #
 # **What can go wrong in practice**
-# - A photo that is sharp, or hardly shaken, can come out worse. Compare before and after.
+# - A photo that is sharp, or hardly shaken, can come out worse (`10_compare_deblurring`). Compare before and after.
 # - Means over the image mean something else in a photo than in a training patch, and something else again in a tile.
 # - A score without its converter (TLC), channel and window cannot be compared with a published one.
 #

@@ -11,7 +11,7 @@
 #
 # **What does diffusion contribute to restoration?** Diffusion models draw whole images in hundreds of steps. DiffIR asks
 # them for 256 numbers that describe the photo, in four steps. A second network restores the pixels, and those numbers
-# steer it.
+# steer it. What those numbers are worth is measured here against a constant in their place; the takeaways print it.
 #
 # **You will see**
 # - diffusion by hand on two numbers, then on points in a plane,
@@ -34,7 +34,7 @@ import torch
 from torch.nn import functional as F
 
 from rvlib import complexity, evaluate, measures, metrics, objectives
-from rvlib.study import diagrams, figures, statistics, tables
+from rvlib.study import diagrams, figures, provenance, statistics, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import diffir, dirformer
 from rvlib.pairs import photo_pairs, set_pairs
@@ -73,7 +73,7 @@ processes = 1  # that share the training: one for each GPU of this machine
 schedule = diffir.DDPM(diffir.linear_betas(4, 0.1, 0.99))
 betas = schedule.betas.double()
 alphas, kept = 1 - betas, (1 - betas).cumprod(0)  # α_t and ᾱ_t
-t = 2  # the third step, counted from 0
+t = 2  # the third step: t = 3 in the equations, which count from 1
 z0, epsilon = torch.tensor([1.0, -0.5]).double(), torch.tensor([0.3, -1.2]).double()
 zt = kept[t].sqrt() * z0 + (1 - kept[t]).sqrt() * epsilon
 from_z0 = (kept[t - 1].sqrt() * betas[t] * z0 + alphas[t].sqrt() * (1 - kept[t - 1]) * zt) / (1 - kept[t])
@@ -173,8 +173,9 @@ assert schedule.posterior_mean_coef2[0] == 0, "the last step returns the guess o
 
 # %% [markdown]
 # Without a condition and without noise on the way back, all points end in one heap: the mean of everything plausible. For
-# drawing *varied* images that would be a defect. With a condition each point finds its place on the spiral. Restoring one
-# photo asks for this: an accurate estimate, not a varied one.
+# drawing *varied* images that would be a defect. With a condition each point finds its place on the spiral. It starts from
+# pure noise, so all that it finds comes from the condition. Restoring one photo asks for this: an accurate estimate, not a
+# varied one.
 #
 # ## What is diffused: the image prior representation
 #
@@ -196,8 +197,8 @@ figures.show_source(diffir.CPEN.describe)
 # - **Stage 2** sees the degraded photo alone. A diffusion guesses $z$ from it.
 #
 # PixelUnshuffle moves each 4 × 4 block of a channel into 16 channels, so CPEN works at a quarter of the size. For
-# deblurring, $x$ and $y$ give 48 + 48 = 96 channels. For x4, $x$ is that small already: 3 + 48 = 51 channels. The
-# audited report says that CPEN of stage 2 has 48 input channels, "half of that" of stage 1: this holds for deblurring,
+# deblurring, $x$ and $y$ give 48 + 48 = 96 channels. For x4 only $y$ is unshuffled, to 48 channels: $x$ has that size
+# already and keeps its 3. Together they are 51. The audited report says that CPEN of stage 2 has 48 input channels, "half of that" of stage 1: this holds for deblurring,
 # for x4 it has 3.
 
 # %%
@@ -228,11 +229,14 @@ figure = diagrams.draw(
 )
 
 # %% [markdown]
-# The noise comes from nowhere: it is drawn. CPEN 2 only makes the condition $c$ that the denoiser sees at every step.
+# The noise comes from nowhere: it is drawn. CPEN 2 only makes the condition $c$ that the denoiser sees at every step. CPEN
+# is a row of 3 × 3 convolutions and residual blocks, a mean over the image and two linear layers. The denoiser is a few
+# linear layers with LeakyReLU, which see $c$, $t$ and $\hat z_t$. (For x4, CPEN 2 sees the photo as it is.)
 #
 # ## What the IPR steers: DIRformer
 #
-# DIRformer is a U-Net of transformer blocks. Every block gets the IPR twice. *Dynamic modulation* scales and shifts the
+# DIRformer is a U-Net of four levels with 1, 2, 4 and 8 heads. Each of its blocks is DMTA, then DGFN. Every block gets the
+# IPR twice. *Dynamic modulation* scales and shifts the
 # normalised features, channel by channel:
 #
 # $$F' = W_1^l z \odot \mathrm{Norm}(F) + W_2^l z \tag{17}$$
@@ -300,7 +304,7 @@ figure = diagrams.draw(lanes, arrows=arrows, skips=[("F", "+")], shaded=["modula
 # %% [markdown]
 # ## Training
 #
-# **Stage 1** compares the restored photo with the reference:
+# **Stage 1** compares the restored photo with the reference; the norm stands for the *mean* over pixels and colours:
 #
 # $$\mathcal L_\mathrm{rec} = \lVert y - \hat y \rVert_1 \tag{19}$$
 #
@@ -308,13 +312,15 @@ figure = diagrams.draw(lanes, arrows=arrows, skips=[("F", "+")], shaded=["modula
 #
 # $$q(z_T \mid z) = \mathcal N\big(z_T;\ \sqrt{\bar\alpha_T}\, z,\ (1 - \bar\alpha_T) I\big) \tag{20}$$
 #
-# and goes all T steps back, by the mean of (14) with the predicted noise $\epsilon$:
+# and goes all T steps back, by the mean of (14) with the predicted noise $\epsilon$. CPEN 1 stays as stage 1 left it:
 #
 # $$\hat z_{t-1} = \frac{1}{\sqrt{\alpha_t}} \Big(\hat z_t - \epsilon\, \frac{1 - \alpha_t}{\sqrt{1 - \bar\alpha_t}}\Big) \tag{21}$$
 #
 # The denoiser sees $\hat z_t$, $t$ and the condition (the audited report's $D$, here $c$):
 #
 # $$c = \mathrm{CPEN}_2\big(\mathrm{PixelUnshuffle}(x)\big) \tag{22}$$
+#
+# as it is for deblurring; for x4 it is $\mathrm{CPEN}_2(x)$.
 #
 # The paper writes (21) with the noise. The official code predicts $\hat z_0$ and uses the other form of (14). Both are
 # the same step. T is small, so *all* steps are in the graph, and the errors of the last one and of the photo train
@@ -361,9 +367,8 @@ for task, (settings, references, degraded) in tasks.items():
 
 # %%
 output, data = study.output(profile, "methods/diffir"), study.data(profile)
-for (task, stage), history in histories.items():
+for (_, stage), history in histories.items():
     column = "pixel" if stage == 2 else "loss"
-    print(f"{task}, stage {stage}: {history['step'].iloc[-1]} steps, mean |ŷ - y| finite")
     assert np.isfinite(history[column]).all()
 if profile != "demo":
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.1))
@@ -385,7 +390,7 @@ if profile != "demo":
 #
 # ## Does the IPR carry anything?
 #
-# If the IPR holds what a photo needs, somebody else's IPR must do harm. Each photo is restored with its own IPR, with those
+# If the IPR holds what a photo needs, somebody else's IPR should do harm. Each photo is restored with its own IPR, with those
 # of the other photos, and with a *constant*: the mean IPR of patches from three photos that are not among these.
 
 
@@ -411,7 +416,23 @@ names = ("astronaut", "chelsea", "coffee", "flower", "rocket", "china")
 others = ("motorcycle_left", "hubble_deep_field", "china")
 first_noise = torch.randn(1, 256, generator=torch.Generator().manual_seed(seed))
 model, label, _ = models["x4"]
-print(f"what follows is about stage 2, {label}, noise of seed {seed}")
+print(f"what follows is about stage 2, noise of seed {seed}:")
+for task, (network, kind, _) in models.items():
+    built = network.spec["arguments"]
+    told = f"{task}, {kind}: {built['dim']} channels, blocks {tuple(built['blocks'])}"
+    if kind != "this run":
+        told += f", {provenance.story('diffir-x4' if task == 'x4' else 'diffir-deblur')} in stage 2"
+    print(told)
+print("The paper's x4 network has 64 channels, blocks (13, 1, 1, 1) and 1,000,000 steps in each stage.")
+print("What is found here holds for these short trainings. It is no finding on the published networks.")
+work, photo = (
+    complexity.multiply_adds(each, *given)
+    for each, given in (
+        (model, (torch.rand(1, 3, 64, 64), first_noise)),
+        (model.G, (torch.rand(1, 3, 64, 64), first_noise)),
+    )
+)
+print(f"multiply-adds of the IPR, its condition and its four steps: {100 * (work - photo) / work:.1f} % of all")
 
 # %%
 swapped = []
@@ -440,7 +461,7 @@ for axis, task in zip(axes, models, strict=True):
     differences[task] = table.sub(own, axis=0)[[*table.index, "constant", "zeros"]]
     shown = {"annot": True, "fmt": "+.2f", "cmap": "vlag", "center": 0, "vmin": -0.5, "vmax": 0.5}
     sns.heatmap(differences[task], ax=axis, annot_kws={"fontsize": 9}, **shown)
-    axis.set(title=f"{task}: change of the PSNR in dB", xlabel="IPR of", ylabel="photo that is restored")
+    axis.set(title=f"{task}: change of the PSNR in dB (colours end at ±0.5)", xlabel="IPR of", ylabel="photo restored")
     axis.tick_params(axis="x", rotation=40)
 figures.save(figure, output / "swapped")
 worth = {}
@@ -450,7 +471,13 @@ for task, table in differences.items():
     print(
         f"{task}: somebody else's IPR changes the PSNR by {strangers.min():+.2f} to {strangers.max():+.2f} dB, on average by {strangers.mean():+.3f};"
     )
-    print(f"    its own less a constant: {worth[task].text(2, 'dB')}")
+    print(
+        f"    its own less a constant: {worth[task].text(2, 'dB')}; at most {-table['constant'].min():.2f} dB on one photo"
+    )
+    better = table.index[table["zeros"] > 0]
+    if len(better):
+        told = ", ".join(f"{name} ({table.loc[name, 'zeros']:+.2f} dB)" for name in better)
+        print(f"    better off without the blocks: {told}")
 
 # %% [markdown]
 # The column of zeros shows the switched-off network; a plus there says that the photo fares better without the blocks.
@@ -488,10 +515,19 @@ print(f"{len(origin)} patches of {len(names)} photos; the same photo by chance: 
 facts.style.format(precision=0, subset=facts.columns[1:]).hide(axis="index")
 
 # %% [markdown]
-# Read the rows against each other. "The nearest patch is of the same photo" is no proof that a vector knows the *kind* of
-# photo: the mean colour, three numbers without any training, is the control. If nearly all of the IPR's variance lies in one
-# component, the 256 numbers say one thing.
-#
+# "The nearest patch is of the same photo" is no proof that a vector knows the *kind* of photo. The controls are an untrained
+# CPEN and the mean colour, three numbers without any training:
+
+# %%
+shares = facts.set_index("vector")
+trained_share = shares.loc["IPR ẑ", "nearest patch is of the same photo, %"]
+for control in ("c of an untrained CPEN", "mean colour"):
+    value = shares.loc[control, "nearest patch is of the same photo, %"]
+    print(f"{control} tells the photos apart for {value:.0f} % of the patches, the IPR for {trained_share:.0f} %")
+one = shares.loc["IPR ẑ", "variance in first component, %"]
+print(f"{one:.0f} % of the IPR's variance lies in one component" + (": in effect it is one number" if one > 90 else ""))
+
+# %% [markdown]
 # ## The four reverse steps
 #
 # The path from noise to the guessed IPR, for four photos and six noises each, in the two directions in which the points
@@ -531,7 +567,8 @@ print(f"spread between these {len(seen)} photos: {100 * between:.3f}")
 assert left < 1, "the reverse steps must forget noise"
 
 # %% [markdown]
-# Left, the paths of the four photos lie on each other; they meet in the middle. So the denoiser ignores the noise. That alone
+# Left, the paths of the four photos lie on each other, so that one colour shows; they meet in the middle. So the denoiser
+# ignores the noise. That alone
 # proves little: a denoiser that returns a constant does the same, and the line above says how much an untrained one forgets.
 # The spread *between* photos is the other half of the picture: compare it with the scale of the left panel.
 #
@@ -611,7 +648,7 @@ tables.write(pd.DataFrame(rows), output / "experiment")
 assert np.isfinite([row["gain"] for row in rows]).all()
 found = study.experiment(profile, "methods/diffir/experiment")
 if found is None:
-    print("the release profile has no rows of this experiment yet: make report PROFILE=release")
+    print("not measured yet: make report PROFILE=release trains these networks")
 else:
     figure, axis = plt.subplots(figsize=(7.5, 3.2))
     sns.stripplot(found, x="gain", y="training", hue="training", legend=False, s=7, ax=axis)
@@ -699,7 +736,7 @@ figures.save(figure, output / "failure")
 scores = {n: metrics.psnr(picture[:, :80], truth[:, :80], channel="rgb") for n, picture in cases.items()}
 together, alone = scores["restored whole"], scores["restored in halves"]
 print(f"the sharp half comes out at {together:.2f} dB when restored with the shaken half, at {alone:.2f} dB alone;")
-print(f"the shaken half explains {alone - together:+.2f} dB. The rest is what this network does to any sharp photo")
+print(f"the shaken half explains {alone - together:+.2f} dB of it (one photo, one shake)")
 
 # %% [markdown]
 # Only the difference between the two numbers can be blamed on the shaken half. What the sharp half loses alone, the
@@ -717,7 +754,11 @@ summary = {"gain_db": gain, "own_less_constant_db": own_less_constant, "noise_le
 tables.write_json(summary, output / "summary.json")
 for task, interval in worth.items():
     tiny_effect = max(abs(interval.low), abs(interval.high)) < 0.1
-    says = "at most a tenth of a decibel, the IPR is in effect a constant" if tiny_effect else "more than nothing"
+    says = (
+        "on average less than a tenth of a decibel, the IPR is in effect a constant"
+        if tiny_effect
+        else "it carries some"
+    )
     print(f"{task}: a photo's own IPR, against a constant, is worth {interval.text(2, 'dB')}: {says}")
 print(f"DiffIR ({label}) gains { ({name: round(float(value), 2) for name, value in gain.items()}) } dB over bicubic")
 print(
@@ -725,7 +766,7 @@ print(
 )
 
 # %% [markdown]
-# - Diffuse what is small: 256 numbers in four steps cost next to nothing next to one pass of the restoring network.
+# - Diffuse what is small: 256 numbers in four steps cost little next to one pass of the restoring network.
 # - Without noise on the way back the result is an estimate, not a sample: nearly the same photo every time. So its spread says
 #   nothing about its error.
 # - A vector that steers a network may carry nothing. Replace it by a constant before you explain what it does.

@@ -176,6 +176,14 @@ def budget(record: dict) -> str:
     return f"{spent:.1f} {unit}"
 
 
+def story(name: str) -> str:
+    """How released weights were trained, in words: "110,000 steps (1.9 core-hours) on T91, BSDS500"."""
+    known = record(name)
+    log = known.get("log", [])
+    steps = f"{int(log[-1]['step']):,} steps" if log else "steps that were not kept"
+    return f"{steps} ({budget(known)}) on {', '.join(known.get('sets', [])) or 'photos that were not kept'}"
+
+
 def machine(record: dict) -> str:
     """The machine of a training in words."""
     noted = _machine(record)
