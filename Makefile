@@ -39,14 +39,16 @@ endif
 
 check test: export OMP_NUM_THREADS = 1
 
-check: setup  ## ruff and the quick tests, for every save (under 90 s on 2 cores; WORKERS=8 on 8)
+check: setup  ## ruff, spelling and the quick tests, for every save (under 90 s on 2 cores; WORKERS=8 on 8)
 	ruff check .
 	ruff format --check .
+	codespell
 	$(TESTS) --quick
 
-test: setup  ## ruff, one case of every kind of test, and nbval over all notebooks (under 12 minutes on 2 cores)
+test: setup  ## ruff, spelling, one case of every kind of test, and nbval over all notebooks (under 12 minutes on 2 cores)
 	ruff check .
 	ruff format --check .
+	codespell
 	$(TESTS) --nbval-lax --nbval-cell-timeout=300 tests notebooks
 
 drill: setup  ## all cases: hours of kills, flipped bits and fuzzing (docs/faults.md); started again, it goes on; PART=word

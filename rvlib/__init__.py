@@ -8,6 +8,7 @@ import importlib
 from pathlib import Path
 
 from rvlib import torchvision_ops  # noqa: F401  (before anything that imports torchvision)
+from rvlib.adapt import adapt
 from rvlib.checkpoint import load, released, save
 from rvlib.edge import export
 from rvlib.errors import UserError
@@ -19,7 +20,7 @@ __version__ = "0.1.0"
 ROOT = Path(__file__).resolve().parent.parent
 """The repository's root: every path of the study starts here, whatever the working directory is."""
 
-__all__ = ["ROOT", "UserError", "create", "export", "load", "released", "restore", "save"]
+__all__ = ["ROOT", "UserError", "adapt", "create", "export", "load", "released", "restore", "save"]
 
 
 def __getattr__(name: str):

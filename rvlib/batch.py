@@ -1,7 +1,8 @@
 """Which photos a command restores, and to which files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -95,7 +96,7 @@ class Batch:
         notes, odd = original.plan(target, factor), []
         for place in (target, compared(target)) if compare else (target,):
             make_ready(place)
-        try:
+        with within_memory(photo):
             seen = original.visible
             restored = restore(chain, seen, factor=factor, notes=odd, **options)
             original.write(target, restored, factor=factor, quality=quality, made_by=made_by)
@@ -103,12 +104,6 @@ class Batch:
                 both = originals.side_by_side(resize_photo(seen, factor), restored)
                 del restored
                 originals.save(both, compared(target))
-        except MemoryError:
-            raise UserError(f"{photo} does not fit into memory: give a smaller --tile") from None
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-                raise UserError(f"{photo} does not fit into memory: give a smaller --tile") from None
-            raise
         return notes + [f"{photo}: {each}" for each in odd]
 
     def _photos(self, source: Path, output: Path, recursive: bool) -> list[tuple[Path, Path]]:
@@ -125,6 +120,19 @@ class Batch:
         told = photos.passed_over(source, recursive=recursive)
         self.notes += [told] if told else []
         return [(photo, photo.relative_to(source)) for photo in found]
+
+
+@contextmanager
+def within_memory(photo: Path) -> Iterator[None]:
+    """Turn what memory does to the work on a photo into a UserError."""
+    try:
+        yield
+    except MemoryError:
+        raise UserError(f"{photo} does not fit into memory: give a smaller --tile") from None
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise UserError(f"{photo} does not fit into memory: give a smaller --tile") from None
+        raise
 
 
 def compared(target: Path) -> Path:

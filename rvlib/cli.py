@@ -5,6 +5,8 @@ import os
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +47,7 @@ STATUS = (
 
 @app.command(epilog=STATUS)
 def restore(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to restore.")],
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to restore; or one clip.")],
     model: Annotated[str, typer.Option(help=f"A name of `rvlib models`, a file of weights or a run's folder. {REAL}")],
     output: Annotated[Path, typer.Option("-o", "--output", help="File for one photo, folder for several.")],
     then: Annotated[list[str] | None, typer.Option(help="A further model, for what the one before made.")] = None,
@@ -65,8 +67,13 @@ def restore(
     kind: Annotated[
         str, typer.Option("--format", help="In a folder: png, jpg, tif, webp, bmp; without it, each photo's own.")
     ] = "",
-    quality: Annotated[int | None, typer.Option(help="Of JPEG (95 without it) and WebP (lossless without it).")] = None,
+    quality: Annotated[
+        int | None, typer.Option(help="Of JPEG (95 without it), WebP (lossless without it), a clip (65).")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Restore again what is there already.")] = False,
+    start: Annotated[float | None, typer.Option(help="Of a clip: leave out what comes before, in seconds.")] = None,
+    end: Annotated[float | None, typer.Option(help="Of a clip: leave out what comes after, in seconds.")] = None,
+    codec: Annotated[str | None, typer.Option(help="Of a clip: h264, hevc, vp9, or ffv1, which loses nothing.")] = None,
     compare: Annotated[bool, typer.Option(help="Also write NAME.compare.png: before and after, side by side.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, sizes and time; do nothing.")
@@ -79,16 +86,17 @@ def restore(
     device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:1, mps, ...")] = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile first: for many photos on a GPU.")] = False,
 ):
-    """Restore photos with any model; what it restored already is skipped, so that a stopped command can go on.
+    """Restore photos or a clip with any model; what is restored already is skipped, so a stopped command can go on.
 
     Each result says in its file which model made it (PNG text, EXIF Software), and one of another model is replaced.
+    A clip (the extra `video`) keeps its sound, timing, rotation and colours, and goes on after a stop, too.
     `accelerate launch -m rvlib restore ...` shares the photos among GPUs or machines.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     from tqdm import tqdm
 
-    from rvlib import metadata
+    from rvlib import metadata, video
     from rvlib.batch import Batch
     from rvlib.restore import Size, check_options
 
@@ -97,36 +105,44 @@ def restore(
             raise UserError(f"{name} lies between 1 and {most}, and {number} does not")
     size = Size(factor=factor, width=width, height=height, longest=longest)
     check_options(tile=tile, precision=precision)
-    batch = Batch(photos, output, recursive=recursive, suffix=suffix, compare=compare, kind=kind)
-    process = _Share()
-    listed = process.gather(batch.jobs)[0]  # one list for all of them, made before any of them writes
+    process, is_clip = _Share(), any(map(video.is_clip, photos))
+    others = {"--recursive": recursive, "--suffix": suffix, "--format": kind, "--compare": compare}
+    others |= {"--dry-run": dry_run, "--jobs": jobs > 1, "several files": len(photos) > 1}
+    others |= {"several processes": process.number > 1}
+    for name, given in (others if is_clip else {"--start": start, "--end": end, "--codec": codec}).items():
+        if given not in (None, False, ""):
+            raise UserError(f"{name} cannot be had with a clip" if is_clip else f"{name} is for clips: leave it out")
+    if not is_clip:
+        batch = Batch(photos, output, recursive=recursive, suffix=suffix, compare=compare, kind=kind)
+        listed = process.gather(batch.jobs)[0]  # one list for all of them, made before any of them writes
     chain, made_by = _chain([model, *(then or [])], realism, scale=scale, device=device, compiled=compiled)
     if twice:
         chain, made_by = chain * 2, f"{made_by}, twice"
-    asked = {"factor": factor, "width": width, "height": height, "longest": longest}
+    asked = {"factor": factor, "width": width, "height": height, "longest": longest, "start": start, "end": end}
     made_by += "".join(f", {name} {value:g}" for name, value in asked.items() if value is not None)
     made_by += ", self-ensemble" * self_ensemble + f", {precision}" * (precision != "fp32")
+    how = {"tile": tile, "self_ensemble": self_ensemble, "precision": precision}
+    how |= {"size": size, "quality": quality, "made_by": made_by}
+    if is_clip:
+        with _compiling(compiled):
+            _restore_clip(chain, photos[0], output, overwrite, start=start or 0.0, end=end, codec=codec, **how)
+        return
     mine = listed[process.index :: process.number]
     if dry_run:
         _foretell(mine, chain, made_by, size, overwrite)
         return
-    how = {"tile": tile, "self_ensemble": self_ensemble, "precision": precision}
-    how["progress"] = jobs == 1 and process.index == 0
-    how |= {"size": size, "compare": compare, "quality": quality, "made_by": made_by}
+    how |= {"compare": compare, "progress": jobs == 1 and process.index == 0}
 
     def work(job: tuple[Path, Path]) -> tuple[str, list[str]]:
         photo, target = job
         maker = metadata.maker(target)
         if _is_done(target, maker, made_by, overwrite):
             return "skipped", []
-        try:
-            notes = batch.restore(chain, photo, target, **how)
-        except UserError as error:
-            return "failed", [str(error)]
-        except Exception as error:
-            if compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                raise UserError(f"--compile failed ({_in_short(error)}): leave it out") from None
-            raise
+        with _compiling(compiled):
+            try:
+                notes = batch.restore(chain, photo, target, **how)
+            except UserError as error:
+                return "failed", [str(error)]
         replaced = [f"what {maker} had made there is replaced"] * (maker not in (None, made_by))
         return "done", [*notes, *replaced]
 
@@ -172,6 +188,37 @@ def restore(
         raise UserError(faults[0])
     where = next(chain[0].parameters()).device
     typer.echo(f"{counts['done']} restored by {made_by} on {where}: {output}")
+
+
+@contextmanager
+def _compiling(compiled: bool) -> Iterator[None]:
+    """Say in one line that a model could not be compiled."""
+    try:
+        yield
+    except Exception as error:
+        if compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise UserError(f"--compile failed ({_in_short(error)}): leave it out") from None
+        raise
+
+
+def _restore_clip(chain: list, clip: Path, output: Path, overwrite: bool, *, made_by: str, **how) -> None:
+    """Restore a clip into a file, or into a folder under its own name."""
+    from rvlib import video
+
+    target = output
+    if os.path.isdir(output) or not output.suffix:
+        target = output / (clip.name if clip.suffix.lower() in video.CONTAINERS else f"{clip.stem}.mkv")
+    if _is_done(target, video.maker(target), made_by, overwrite):
+        typer.echo(f"{target} is there already: --overwrite restores it again", err=True)
+        return
+    try:
+        notes = video.restore_clip(chain, clip, target, made_by=made_by, progress=True, **how)
+    except KeyboardInterrupt:
+        typer.echo("stopped: the same command goes on from the last whole segment", err=True)
+        raise
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"restored by {made_by} on {next(chain[0].parameters()).device}: {target}")
 
 
 class _Share:
@@ -450,6 +497,45 @@ def _gain(model, photos: dict, kind: str) -> str:
     seen = "" if kind == "validation" else " (parts of photos that it saw: --validation names others)"
     hint = "" if after > before else "; train longer (--steps), or from released weights (--start)"
     return f"{after:.2f} dB on {len(pairs)} {kind} photos{seen}, {after - before:+.2f} dB against {name}{hint}"
+
+
+@app.command()
+def adapt(
+    photos: Annotated[Path, typer.Argument(help="A photo, or a folder of photos of the same kind.")],
+    model: Annotated[str, typer.Option(help="Weights to begin with, of a network that enlarges: fsrcnn-x4, ...")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file of weights to write, .safetensors.")],
+    steps: Annotated[int, typer.Option(help="Optimizer steps; more than before lengthens the run.")] = 300,
+    seed: Annotated[int, typer.Option(help="Of the patches.")] = 0,
+    scale: Annotated[int | None, typer.Option(help="Only where the weights cannot tell (FSRCNN, SRCNN).")] = None,
+    replace: Annotated[bool, typer.Option(help="Set a run on other photos aside, instead of refusing.")] = False,
+):
+    """Let a network that enlarges learn from your own photos: from each and its shrunk version.
+
+    The run lies beside the result, in NAME.run: the same command goes on where it was stopped. What is printed is
+    measured on the pairs that were learned from. It pays for photos of a kind that the network has not seen, such as
+    scans of text; for usual photos it gains next to nothing, and may lose. Compare: `rvlib compare`.
+    """
+    import shutil
+
+    from rvlib.files import make_ready, write_atomically
+
+    if output.suffix != ".safetensors":
+        raise UserError(f"{output}: choose a name that ends in .safetensors")
+    make_ready(output)
+    run = output.with_suffix(".run")
+    try:
+        network = rvlib.load(model, scale=scale)
+        adapted = rvlib.adapt(network, photos, run=run, steps=steps, seed=seed, replace_run=replace)
+    except KeyboardInterrupt as stopped:
+        typer.echo(str(stopped) or "stopped before the first step", err=True)
+        raise
+    write_atomically(output, lambda file: shutil.copyfile(run / "last.safetensors", file))
+    gain = adapted.after - adapted.before
+    told = f"bicubic {adapted.bicubic:.2f} dB, {model} {adapted.before:.2f} dB, adapted {adapted.after:.2f} dB"
+    typer.echo(f"the photos' own pairs: {told} ({gain:+.2f})")
+    if gain <= 0:
+        typer.echo(f"nothing was gained, even on what it learned from: keep {model}, or try more --steps", err=True)
+    typer.echo(f"weights: {output}; rvlib restore PHOTO --model {output} -o large.png")
 
 
 @app.command()

@@ -271,6 +271,42 @@ class GaussianBlur(Degradation):
 
 
 @dataclass(frozen=True)
+class BlurredSampling(Degradation):
+    """x = round((k * y)↓s): blurred by an elongated Gaussian, then every s-th pixel: a lens that is not MATLAB's.
+
+        k(t) ∝ exp(-(u·t)² / 2a² - (v·t)² / 2b²),   u = (sin θ, cos θ), v ⟂ u, cut off at 4a
+
+    `stds` are (a, b) in pixels of the reference, a the larger one, `angle` is θ in degrees from the horizontal. Samples
+    lie in the middle of the s x s pixels that they stand for, as those of `Bicubic` do, so nothing is shifted.
+    """
+
+    scale: int = 4
+    stds: tuple[float, float] = (3.5, 1.5)
+    angle: float = 30.0
+
+    @property
+    def margin(self) -> int:
+        """Where the kernel is cut off."""
+        return ceil(4 * self.stds[0])
+
+    def kernel(self) -> np.ndarray:
+        """k at the pixels around a sample, (2·margin + s)² of them, as a picture that sums to 1."""
+        line = np.arange(-self.margin, self.margin + self.scale) - (self.scale - 1) / 2
+        down, across = line[:, None], line[None]
+        sin, cos = np.sin(np.radians(self.angle)), np.cos(np.radians(self.angle))
+        along, beside = (sin * down + cos * across) / self.stds[0], (cos * down - sin * across) / self.stds[1]
+        kernel = np.exp(-(along**2 + beside**2) / 2)
+        return kernel / kernel.sum()
+
+    def __call__(self, reference: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """uint8 H x W x 3 -> uint8 H/scale x W/scale x 3; draws nothing, mirrors the photo beyond its border."""
+        around = (self.margin, self.margin)
+        padded = np.pad(mod_crop(reference, self.scale).astype(np.float64), (around, around, (0, 0)), mode="symmetric")
+        blurred = fftconvolve(padded, self.kernel()[::-1, ::-1, None], mode="valid", axes=(0, 1))
+        return _to_bytes(blurred[:: self.scale, :: self.scale])
+
+
+@dataclass(frozen=True)
 class Noise(Degradation):
     """x = y + n, n ~ N(0, std²) for each pixel and channel, `std` in grey levels of 255."""
 

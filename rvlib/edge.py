@@ -256,6 +256,8 @@ def _describe(content, network: RestorationModel, precision: str) -> None:
         inputs = _example(network, 1, 64, 64)
         network.bytes_per_pixel = complexity.peak_memory(network, *inputs) / 64**2
     known = {name: getattr(network, name) for name in DECLARED} | {"precision": precision, "sha256": "", "licence": ""}
+    if network.noise_size:
+        content.doc_string = "The IPR is that of the input: where a photo is cut into tiles, each has its own."
     for key, value in (known | network.source).items():
         content.metadata_props.add(key=key, value=json.dumps(value))
 

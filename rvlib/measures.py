@@ -33,7 +33,7 @@ class Measure:
     unit: written after the number; empty where it has none.
     crop: pixels cut off each border; "scale" for as many as the task's scale; None where nothing is compared.
     tasks: the tasks that are measured by it.
-    perceptual: it asks a network whose weights are fetched: measured on request, empty where they cannot be had.
+    perceptual: it needs a fetched network or model: measured on request, empty where that cannot be had.
     """
 
     name: str
@@ -136,6 +136,15 @@ MEASURES = (
         tolerance=0.01,
         perceptual=True,
     ),
+    Measure(
+        name="niqe_y",
+        title="NIQE",
+        better="low",
+        digits=2,
+        function=lambda restored, reference, *, crop: metrics.niqe(restored, crop=crop),
+        view="luminance without a reference",
+        perceptual=True,
+    ),
 )
 """What photos are measured by, in the order of a table's columns."""
 
@@ -144,7 +153,7 @@ SECONDS = Measure(name="seconds", title="seconds", better="low", digits=2, unit=
 
 
 def for_task(task: str, scale: int = 1, *, perceptual: bool = False) -> tuple[Measure, ...]:
-    """The measures of a task, as the papers on it measure; `perceptual` adds those that ask a network.
+    """The measures of a task, as the papers on it measure; `perceptual` adds those that fetch a network or model.
 
     Raises UserError for a task that is not in `TASKS`.
     """

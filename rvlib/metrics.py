@@ -1,4 +1,4 @@
-"""How near a restored photo is to its reference, with the convention as arguments."""
+"""How good a restored photo is, with the convention as arguments: near its reference, or natural by itself."""
 
 import numpy as np
 import torch
@@ -87,6 +87,20 @@ def lpips(restored, reference, *, net: str = "alex", crop: int = 0):
     with torch.inference_mode():
         value = network(*(image.float().div_(127.5).sub_(1) for image in (x, y)))  # in [-1, 1]
     return _like(restored, value.flatten())
+
+
+def niqe(image, *, crop: int = 0):
+    """Naturalness of a photo without a reference (Mittal et al. 2013, eq. 10), on rounded luminance; lower is better.
+
+    Takes and returns the same as `psnr`, but one image. Equal to the authors' MATLAB release, with its model of
+    undegraded photos. Raises UserError for less than 192 x 192 pixels, and where that model cannot be fetched.
+    """
+    from rvlib import naturalness
+
+    view = _view(_float64(image), "y", ("y",), crop).round()
+    if min(view.shape[-2:]) < 2 * naturalness.BLOCK:
+        raise UserError(f"NIQE needs images of at least {2 * naturalness.BLOCK} pixels a side after cropping")
+    return _like(image, torch.tensor([naturalness.niqe(each[0].cpu().numpy()) for each in view], dtype=torch.float64))
 
 
 def _pair(restored, reference) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rvlib import losses
 from rvlib.backbones import vgg16_features
@@ -106,3 +107,39 @@ class SeparateDiffusion:
             prior = self.stage_1.to(batch.degraded.device).prior(batch.degraded, batch.reference)
         distance = losses.prior_distance(model(batch.degraded, prior=prior, t=t), prior)
         return {"loss": distance, "distance": distance}
+
+
+CELL = 4
+"""Side of the cells of which one pixel is hidden at a time: no hidden pixel is a neighbour of another."""
+
+
+def hide(image: Tensor, place: int) -> tuple[Tensor, tuple]:
+    """An image (b c h w) without its pixels at one of the CELL² places of a cell, and the index of those pixels J.
+
+    A hidden pixel becomes the mean of its eight neighbours, those beside it counting twice (Noise2Self, section 4.1):
+    what is left holds nothing of x_J.
+    """
+    spots = (..., slice(place // CELL, None, CELL), slice(place % CELL, None, CELL))
+    around = image.new_tensor([[1.0, 2.0, 1.0], [2.0, 0.0, 2.0], [1.0, 2.0, 1.0]]) / 12
+    planes = F.pad(image, (1, 1, 1, 1), mode="reflect").flatten(0, 1).unsqueeze(1)
+    means = F.conv2d(planes, around[None, None]).view_as(image)
+    hidden = image.clone()
+    hidden[spots] = means[spots]
+    return hidden, spots
+
+
+@dataclass(frozen=True)
+class BlindSpot:
+    """ℓ = loss(f(x without x_J)_J, x_J): each hidden pixel is guessed from the others (Noise2Self, eq. 1).
+
+    No clean photo is looked at: noise that is independent from pixel to pixel cannot be guessed, so what is learned is
+    the photo. With the mean squared error that is its mean, with `losses.l1` its median. J is the next place of
+    the cells at each step.
+    """
+
+    loss: Loss
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """One forward on what is not hidden."""
+        hidden, spots = hide(batch.degraded, batch.step % CELL**2)
+        return {"loss": self.loss(model(hidden)[spots], batch.degraded[spots])}

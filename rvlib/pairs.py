@@ -112,21 +112,23 @@ def measured_pairs(
 ) -> tuple[dict[str, Pair], list[str], list[str]]:
     """The pairs of your own folders by file name, what is wrong with photos that are left out, and notes.
 
-    Without a folder of degraded photos they are made by `degradation`. `part` takes some of the pairs, in order.
+    Without a folder of degraded photos `degradation` makes them as it makes those of a set (`set_pairs`). `part` takes
+    some of the pairs, in order.
     """
     found = [(None, file) for file in photos.folder(reference)]
     if degraded is not None:
         found = photos.pair_folder(degraded, reference)
+    names = {file: name for name, file in photos.by_name([file for _, file in found]).items()}
     pairs, faults = {}, []
     for low, high in found[part]:
         try:
             image = photos.read(high)
             if low is None:
-                pairs |= photo_pairs({high.name: image}, degradation)
+                pairs[high.name] = photo_pairs({names[high]: image}, degradation)[names[high]]
             else:
                 pairs[high.name] = given_pair(high.name, photos.read(low), image, scale)
         except UserError as error:
-            faults.append(str(error))
+            faults.append(str(error) if high.name in str(error) else f"{high.name}: {error}")
     notes = [photos.passed_over(place) for place in (reference, degraded) if place is not None]
     return pairs, faults, [note for note in notes if note]
 

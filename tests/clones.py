@@ -37,8 +37,16 @@ def make_clone(folder):
     methods["fsrcnn"] |= {"steps": 2000, "experiment_steps": 40, "patch_size": 48, "validate_every": 1000}
     methods["diffir"] |= {"ablation_timesteps": [1, 4]}
     methods["swinir"] |= {"experiment_seeds": [0]}
+    methods["self_supervised"] |= {
+        "zero_shot_steps": 4,
+        "adapt_steps": 2,
+        "denoise_steps": 4,
+        "seeds": [0],
+        "denoise_seeds": [0],
+    }
     parameters["cost"] = {"side": 16, "repeats": 1, "sides": [16, 24]}
     parameters["edge"] = {"precisions": {"fsrcnn-x4": ["fp32"]}, "frames": {"fsrcnn-x4": [16, 24]}, "repeats": 1}
+    parameters["video"] = {"test_photos": ["chelsea", "coffee"], "side": 128, "frames": 3, "lengths": [12]}
     tiny = {"steps": 8, "batch_size": 2, "patch_size": 32, "validate_every": 4}
     for section in methods.values():
         for key in section:

@@ -13,6 +13,7 @@ EQUATIONS = {
     "06_swinir": [*map(str, range(1, 11))],  # attention, layer, block, network, loss
     "04_fsrcnn": ["11", "structure", "PReLU", "cost", "complexity"],
     "05_srgan": ["min-max", "SR", "MSE", "VGG", "Gen", "TV"],
+    "07_nafnet": ["LN", *(f"NAFNet {each}" for each in ("1", "2, 3", "4", "5, 6", "7"))],  # the paper's own numbers
     "08_diffir": [*map(str, range(12, 24))],  # diffusion, IPR, modulation, losses
     "03_metrics": ["24", "25", "26"],
 }

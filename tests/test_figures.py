@@ -1,10 +1,13 @@
 """Figures: how a notebook stores them, and how curves are titled."""
 
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from PIL import Image
 
 from rvlib.study import figures
 
@@ -31,6 +34,18 @@ def test_photos_are_stored_as_jpeg_and_drawings_as_png(stored):
     found = stored(figures.images({"kernel": photo[:9, :9, 0]}))
     assert found["jpeg"] is None
     assert found["png"].startswith(b"\x89PNG")
+
+
+def test_a_stored_drawing_is_small_and_looks_the_same(stored):
+    figure, axis = plt.subplots()
+    for index, colour in enumerate(figures.PALETTE):
+        axis.plot(np.sin(np.arange(9.0) * index), color=colour)
+    whole = io.BytesIO()
+    figure.savefig(whole, format="png", dpi=plt.rcParams["figure.dpi"], bbox_inches="tight")
+    small = stored(figure)["png"]
+    assert len(small) < 0.5 * len(whole.getvalue())
+    before, after = (np.asarray(Image.open(each).convert("RGB"), int) for each in (whole, io.BytesIO(small)))
+    assert np.abs(before - after).mean() < 0.5, "of 256 grey levels"
 
 
 def test_curves_are_titled_by_what_they_measure():

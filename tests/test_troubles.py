@@ -141,7 +141,7 @@ def test_photos_that_cannot_be_measured_are_named_and_the_others_measured(rv, tm
     status, said = rv("evaluate", "--model", "{weights}", "--reference", folder, "-o", tmp_path / "rows.csv")
     assert status == 1
     for name in (
-        "icon.png has 3 x 3 pixels",
+        "icon.png: icon has 3 x 3 pixels",
         "strip.png: SSIM needs",
         "broken.png is no readable",
         "3 photos could not",

@@ -161,6 +161,26 @@ rows = [
 pd.DataFrame(rows).style.hide(axis="index")
 
 # %% [markdown]
+# ## Words and symbols
+#
+# | written | meaning | explained in |
+# |---|---|---|
+# | $y$, $x = D(y)$, $\hat y$ | the reference photo, the degraded one, the restored one; $D$ is the degradation | `02_degradations` |
+# | x4, $s$ | the scale: the reference has four times as many pixels on each side | `02_degradations` |
+# | patch, step, batch | a cut of a photo; one change of all weights; the patches that a step looks at | `01_data`, `04_fsrcnn` |
+# | dB, PSNR, MSE | decibels; 10 times the logarithm of the largest value squared over the mean squared error | `03_metrics` |
+# | SSIM, LPIPS, NIQE | likeness of structure; distance of a network's features; naturalness without a reference | `03_metrics` |
+# | ±, ≈, ▼ | half of a 95 % interval over photos; not told apart from the best; worse than the input | `09_compare_super_resolution` |
+# | $H, W, C$ | height, width and channels of a map of features; $H$ is a spectrum in `10` | `06_swinir` |
+# | $d, s, m$ of FSRCNN | channels outside, channels inside, number of layers between: not the scale | `04_fsrcnn` |
+# | $G$, $D$ of SRGAN | generator (restores) and discriminator (tells restored from real): not the degradation | `05_srgan` |
+# | $Q, K, V$, $B$ | queries, keys, values of attention, and its bias by position | `06_swinir` |
+# | $\odot$, $\Vert$, $\ast$ | product element by element, concatenation, convolution | `07_nafnet` |
+# | $\sigma$ | a standard deviation; in gates an activation function | `03_metrics`, `07_nafnet` |
+# | $z$, $\hat z$, $z_T$ | the vector that guides DiffIR (IPR), its estimate, and noise in its place | `08_diffir` |
+# | $\beta_t$, $\alpha_t = 1 - \beta_t$, $\bar\alpha_t$ | noise added in step $t$ of a diffusion, what is kept in it, and in all steps up to it | `08_diffir` |
+# | multiply-adds, MACs | one multiplication and one addition, counted as one | `11_cost` |
+#
 # ## Takeaways
 
 # %%

@@ -138,7 +138,7 @@ print(f"{len(others)} other sets in this profile")
 # them. If a set has many, learning curves and ablations use the first sixteen by name, and the end of a training all:
 
 # %%
-print(f"{len(validation)} validation photos; for curves and ablations: {', '.join(list(validation)[:16])}")
+print(f"validation photos: {len(validation)}; for curves and ablations: {', '.join(list(validation)[:16])}")
 
 # %% [markdown]
 # ## Augmentation: eight patches of one

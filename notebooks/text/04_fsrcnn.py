@@ -438,7 +438,7 @@ if profile != "demo" or stored is not None:  # what the demo trains in seconds i
         axis.plot([claim, claim], [row - 0.3, row + 0.3], color="0.4", linestyle="--")
     axis.set(xlabel="loss against the whole network in dB\n(dashed: the claim; a dot per seed)", ylabel="")
     axis.set_title(
-        f"{found['steps'].iloc[0]} steps, {found['validation photos'].iloc[0]} validation photo(s)", fontsize="small"
+        f"{found['steps'].iloc[0]} steps; validation photos: {found['validation photos'].iloc[0]}", fontsize="small"
     )
     figures.save(figure, output / "ablation")
 
@@ -450,7 +450,7 @@ summary.columns = ["parameters", "seeds", "mean PSNR in dB", "mean loss in dB", 
 tables.write(summary.reset_index(), output / "ablation")
 ahead = summary.loc["whole", "mean PSNR in dB"] - found["bicubic"].iloc[0]
 run_steps, run_photos = (int(value) for value in found[["steps", "validation photos"]].iloc[0])
-print(f"{run_photos} validation photo(s); after {run_steps} steps the whole network is {ahead:+.2f} dB from bicubic")
+print(f"validation photos: {run_photos}; after {run_steps} steps the whole network is {ahead:+.2f} dB from bicubic")
 for name, claim in (("without-expanding", 0.3), ("shared-kernel", 0.9)):
     row = summary.loc[name]
     sure = ahead > 0.5 and row["seeds"] > 2 and row["smallest loss"] > 0
@@ -469,7 +469,8 @@ summary.style.format(precision=2).format("{:,.0f}", subset="parameters")
 #
 # PSNR and SSIM on luminance, four pixels cropped from each border, against bicubic interpolation of the same inputs.
 # The intervals draw the photos again with replacement (bootstrap, `03_metrics`). Of four photos such an interval is too
-# narrow: read it as the spread between photos. It says nothing on other seeds.
+# narrow: read it as the spread between photos. It says nothing on other seeds. In the table ± is half of the interval, and
+# ≈ marks what the photos cannot tell from the best of its set.
 
 # %%
 restorers = evaluate.baseline("super-resolution", scale)
@@ -478,7 +479,8 @@ measured = which if profile == "demo" else "this run"  # the demo trains for sec
 restorers["fsrcnn", measured] = evaluate.with_model(model if measured == which else trained)
 rows = evaluate.sets(restorers, data, test_sets, degradation, measures.for_task("super-resolution", scale))
 means = tables.means(rows)
-tables.write(rows, output / "rows")
+stamped = provenance.stamp(rows, profile, trained={f"fsrcnn-x{scale}": "fsrcnn/fsrcnn"}, degradation=degradation)
+tables.write_rows(stamped, output / "rows")
 tables.write(means, output / "means", tables.rank(means))
 means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
 

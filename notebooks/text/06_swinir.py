@@ -425,7 +425,8 @@ assert ((spread >= 1) & (spread <= 64)).all()
 # %% [markdown]
 # ## Results
 #
-# PSNR and SSIM on luminance with the border cropped, LPIPS on RGB (`03_metrics` explains them). One training, one seed.
+# PSNR and SSIM on luminance with the border cropped, LPIPS on RGB (`03_metrics` explains them). One training, one seed; ±
+# and ≈ are those of `04_fsrcnn`.
 # The audited report also says that SwinIR is better than convolutional networks with fewer parameters:
 # `09_compare_super_resolution` puts both on the same photos, with what each of them was trained for.
 
@@ -437,7 +438,8 @@ measured = label if profile == "demo" else "this run"  # the demo trains for sec
 restorers["swinir", measured] = evaluate.with_model(model if measured == label else trained)
 rows = evaluate.sets(restorers, data, test_sets, degradation, chosen)
 means = tables.means(rows)
-tables.write(rows, output / "rows")
+own = {f"swinir-small-x{scale}": "swinir/swinir"}
+tables.write_rows(provenance.stamp(rows, profile, trained=own, degradation=degradation), output / "rows")
 tables.write(means, output / "means", tables.rank(means))
 means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
 
@@ -514,6 +516,8 @@ for name, network in (("SwinIR", model), ("SRResNet", other)):
         for kind, value in (("mean", change.mean()), ("largest", change.max())):
             changes.append({"network": name, "shift in pixels": shift, "of the crop": kind, "grey levels": value})
 changes = pd.DataFrame(changes)
+
+# %%
 figure, axis = plt.subplots(figsize=(6.5, 3))
 colours = {"SwinIR": figures.COLORS["swinir"], "SRResNet": figures.COLORS["srresnet"]}
 sns.lineplot(
@@ -587,7 +591,7 @@ run_steps, run_photos, bicubic_there = found[["steps", "validation photos", "bic
 ahead = summary["mean PSNR in dB"].min() - bicubic_there
 decided = np.sign(per_seed).nunique() == 1 and len(per_seed) > 2 and ahead > 0.5
 print(
-    f"after {run_steps:.0f} steps, on {run_photos:.0f} validation photo(s), the weaker one is {ahead:+.2f} dB from bicubic"
+    f"validation photos: {run_photos:.0f}; after {run_steps:.0f} steps the weaker one is {ahead:+.2f} dB from bicubic"
 )
 print(
     f"window 8 less window 4: {per_seed.mean():+.2f} dB, from {per_seed.min():+.2f} to {per_seed.max():+.2f} over seeds"

@@ -163,7 +163,7 @@ figures.show_source(nafnet.PlainBlock.mix_space)
 #
 # Transformers normalise each token over its channels. For an image that means: each *pixel* for itself,
 #
-# $$\mathrm{LN}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \odot w + b,$$
+# $$\mathrm{LN}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \odot w + b, \tag{LN}$$
 #
 # where μ and σ² are mean and variance over the channels of one pixel, w and b are learned per channel, and ε = 10⁻⁶. So the
 # statistics of a small batch of small patches play no part. In batch normalisation they do, and it is unstable with
@@ -182,13 +182,14 @@ assert torch.allclose(normalised.var(dim=1, unbiased=False), torch.ones(2, 5, 7)
 # %% [markdown]
 # ## Step 2: GELU is a gate
 #
-# The baseline takes GELU instead of ReLU. GELU multiplies its input by a smooth switch between 0 and 1:
+# The baseline takes GELU instead of ReLU. GELU multiplies its input by a smooth switch between 0 and 1. (The audited report
+# prints these formulas without numbers, and refers to them by the paper's: those are shown.)
 #
-# $$\mathrm{GELU}(x) = x\,\Phi(x) \approx \tfrac{1}{2} x \left(1 + \tanh\!\left(\sqrt{2/\pi}\,(x + 0.044715\,x^3)\right)\right)$$
+# $$\mathrm{GELU}(x) = x\,\Phi(x) \approx \tfrac{1}{2} x \left(1 + \tanh\!\left(\sqrt{2/\pi}\,(x + 0.044715\,x^3)\right)\right) \tag{NAFNet 2, 3}$$
 #
 # A *gated linear unit* does the same with two maps instead of one:
 #
-# $$\mathrm{Gate}(X, f, g, \sigma) = f(X) \odot \sigma(g(X))$$
+# $$\mathrm{Gate}(X, f, g, \sigma) = f(X) \odot \sigma(g(X)) \tag{NAFNet 1}$$
 #
 # $f$ and $g$ are linear layers, $\sigma$ is an activation function, and $\odot$ multiplies element by element. GELU is
 # the gate in which $f$ and $g$ are the identity and $\sigma$ is $\Phi$.
@@ -229,7 +230,7 @@ assert not torch.allclose(nafnet.simple_gate(2 * pixel), 2 * nafnet.simple_gate(
 # %% [markdown]
 # So even without σ, $f(X) \odot g(X)$ is not linear. *SimpleGate* keeps only that. It takes the two halves of the channels:
 #
-# $$\mathrm{SimpleGate}(u \Vert v) = u \odot v$$
+# $$\mathrm{SimpleGate}(u \Vert v) = u \odot v \tag{NAFNet 4}$$
 
 # %%
 figures.show_source(nafnet.simple_gate)
@@ -264,11 +265,11 @@ assert np.linalg.matrix_rank(np.hstack([few, many])) == 3, "more products in one
 #
 # Channel attention weighs each channel by what the whole image holds, squeezed into one number per channel:
 #
-# $$\mathrm{CA}(X) = X \odot \sigma\big(W_2 \max(0, W_1\,\mathrm{pool}(X))\big) = X \odot \Psi(X)$$
+# $$\mathrm{CA}(X) = X \odot \sigma\big(W_2 \max(0, W_1\,\mathrm{pool}(X))\big) = X \odot \Psi(X) \tag{NAFNet 5, 6}$$
 #
 # Again a gate: the features times a function of the features. What remains of it is the mean, one linear map and the product:
 #
-# $$\mathrm{SCA}(X) = X \odot W\,\mathrm{pool}(X)$$
+# $$\mathrm{SCA}(X) = X \odot W\,\mathrm{pool}(X) \tag{NAFNet 7}$$
 
 # %%
 lanes = [
@@ -341,7 +342,7 @@ for width in (32, 64):
 #
 # The loss is minus the PSNR, averaged over the patches of a batch:
 #
-# $$\ell = \frac{1}{B} \sum_b \frac{10}{\ln 10} \ln\left(\mathrm{MSE}_b + 10^{-8}\right)$$
+# $$\ell = \frac{1}{B} \sum_b \frac{10}{\ln 10} \ln\left(\mathrm{MSE}_b + 10^{-8}\right) \tag{PSNR loss}$$
 
 # %%
 figures.show_source(losses.negative_psnr)
@@ -469,7 +470,8 @@ else:
 # ## Results
 #
 # RGB, nothing cropped, 3-D SSIM: NAFNet's protocol. Sharp photos are blurred here. A set such as GoPro brings its own pairs:
-# averages of 7 to 13 frames of a video with 240 frames per second, so they are made, too, but from real motion.
+# averages of 7 to 13 frames of a video with 240 frames per second, so they are made, too, but from real motion. In the table
+# ± is half of the 95 % interval over photos, and ≈ marks what the photos cannot tell from the best of its set.
 
 # %%
 model, label = study.best(profile, "nafnet-deblur", trained)
@@ -484,7 +486,8 @@ restorers["nafnet", label] = evaluate.with_model(model)
 rows = evaluate.sets(restorers, data, test_sets, recipes.SHAKE, measures.for_task("deblurring"))
 means = tables.means(rows)
 column = "psnr_rgb_crop0"
-tables.write(rows, output / "rows")
+own = {"nafnet-deblur": "nafnet/nafnet"}
+tables.write_rows(provenance.stamp(rows, profile, trained=own, degradation=recipes.SHAKE), output / "rows")
 tables.write(means, output / "means", tables.rank(means))
 means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
 
@@ -533,7 +536,7 @@ plt.show()
 figures.show_source(nafnet.Pool.forward)
 
 # %%
-file = provenance.weights_file(profile, "nafnet-deblur", label, {"nafnet-deblur": "nafnet/nafnet"})
+file = provenance.weights_file(profile, "nafnet-deblur", label, own)
 patch = provenance.training_patch(file)
 local = rvlib.create(**{"name": "nafnet", **model.spec["arguments"], "local": True, "train_size": [patch, patch]})
 local.load_state_dict(model.state_dict())

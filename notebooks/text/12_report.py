@@ -24,16 +24,15 @@
 # Needs: the notebooks before it have run with the same profile. In the demo, what is missing is left out and named.
 
 # %%
-import matplotlib.pyplot as plt
+from pathlib import Path
+
 import pandas as pd
-import seaborn as sns
 from IPython.display import Markdown
 
 import rvlib
-from rvlib import checkpoint, compare, measures, runs as records, study
+from rvlib import checkpoint, compare, measures, study
 from rvlib.models import METHODS
-from rvlib.recipes import METHOD_OF
-from rvlib.study import audit, figures, notebooks, provenance, readme, report, statistics, tables
+from rvlib.study import audit, curves, figures, notebooks, provenance, readme, report, statistics, tables
 
 figures.theme()
 
@@ -58,12 +57,27 @@ kinds.to_frame("files") if len(kinds) else print("nothing yet: run the other not
 # %% [markdown]
 # ## The sections of the page
 #
-# A section is a title, a sentence that says what to look for, tables and figures. What is not there yet is named and left
-# out in the demo; in the pipeline it is an error. Benchmark photos are never shown: every picture is of a sample photo,
-# whose licence allows it.
+# A section is a title, a sentence that says what to look for, tables and figures. Where a notebook has not run yet, its
+# section names the command that makes what is missing. Benchmark photos are never shown: every picture is of a sample
+# photo, whose licence allows it.
+
 
 # %%
-sections, missing, shown = [], [], set()
+def notebook_of(name: str) -> str:
+    """The notebook that writes a file of the reports: `cost` for cost/cost.csv, `fsrcnn` for methods/fsrcnn/rows.csv."""
+    parts = Path(name).parts
+    return notebooks.find(parts[1] if parts[0] == "methods" else parts[0])
+
+
+def command(name: str) -> str:
+    """The command that makes a file of the reports."""
+    if profile == "demo":
+        return f"rvlib notebook {notebook_of(name)}"
+    return "make report" if profile == "laptop" else f"make report PROFILE={profile}"
+
+
+# %%
+sections, missing, told, shown = [], [], set(), set()
 commit = provenance.commit()
 
 
@@ -78,7 +92,10 @@ def section(title: str, text: str, pngs: dict[str, str], more: tuple[str, ...] =
     """Add a section made of tables and sliders as HTML, and of the figures (file: caption) that exist."""
     shown.update(pngs)
     drawn = [report.figure_html(folder / name, caption) for name, caption in pngs.items() if there(name)]
-    sections.append({"title": title, "text": text, "parts": [*more, *drawn]})
+    absent = [name for name in missing if name not in told]  # since the section before
+    told.update(absent)
+    note = [report.absent_html(absent, command(absent[0]))] if absent else []
+    sections.append({"title": title, "text": text, "parts": [*more, *drawn, *note]})
 
 
 # %% [markdown]
@@ -124,7 +141,8 @@ def training(name: str) -> dict:
     file = run if run.exists() else checkpoint.WEIGHTS / f"{name}-x4.safetensors"
     facts = checkpoint.read_metadata(file)["training"] if file.exists() else {}
     data = facts.get("data", {})
-    return facts.get("settings", {}) | (data if isinstance(data, dict) else {"photos": data.split()[0]})
+    patch = {"patch_size": provenance.training_patch(file)} if facts else {}
+    return facts.get("settings", {}) | (data if isinstance(data, dict) else {"photos": data.split()[0]}) | patch
 
 
 # %%
@@ -206,7 +224,8 @@ def against(gain: statistics.Interval) -> str:
 
 def sentences(task: str, rows: pd.DataFrame, column: str) -> list[str]:
     """Per label: the best method of each set by one measure, its gain over the input, and what LPIPS says."""
-    main, found = measures.find(column), tables.gains(rows, column)
+    main, found = measures.find(column), tables.gains(rows, column).query("label != 'classical method'")
+    found = found.sort_values("label", key=lambda labels: labels != "this run", kind="stable")
     lpips = tables.gains(rows, "lpips_alex_rgb_crop0").set_index(["set", "label"])
     texts = []
     for label, part in found.groupby("label", sort=False):
@@ -276,15 +295,14 @@ captions = {name: caption + protocols.get(name, "") for name, caption in caption
 
 def origin(comparison: str) -> str:
     """The way from a comparison's table to its rows, notebook, commit and weights."""
-    notebook = notebooks.find(comparison)
-    return report.origin_html(rows[comparison], file=f"{comparison}/rows.csv", notebook=notebook, profile=profile)
+    file, notebook = f"{comparison}/rows.csv", notebooks.find(comparison)
+    return report.origin_html(file, notebook=notebook, profile=profile, rows=rows[comparison])
 
 
+origins = {name: origin(comparison) for name, comparison in measured_by.items()}
+origins["table 2"] = report.origin_html("report/table-2.csv", notebook=notebooks.find("srgan"), profile=profile)
 html = {
-    name: report.table_html(
-        *layouts[name], caption=caption, origin=origin(measured_by[name]) if name in measured_by else ""
-    )
-    for name, caption in captions.items()
+    name: report.table_html(*layouts[name], caption=caption, origin=origins[name]) for name, caption in captions.items()
 }
 
 # %%
@@ -327,57 +345,29 @@ section(
         "compare_deblurring/strip-coffee.png": "Figure 13: the same crop for every method (coffee cup, CC0).",
         "compare_deblurring/strip-astronaut.png": f"Figure 13, continued ({licences['astronaut']}).",
         "compare_deblurring/sweep.png": "Gain against the length of the shake.",
+        "compare_deblurring/robustness.png": "Other blur, noise and JPEG than in training.",
         "compare_deblurring/failure.png": "Where it fails: shake that is longer than in training.",
     },
     (*sliders(comparisons[1], "blurred and best PSNR"), html["table 4"], differences(comparisons[1])),
 )
 
 # %% [markdown]
-# ### What a decibel was paid with: learning curves over core-hours
+# ### What an hour buys: learning curves over core-hours
 #
-# The methods had unequal budgets. The curves put validation PSNR over the time of the cores that trained, as the records
-# of the runs hold it; whoever ranks the methods should look here first.
+# The methods had unequal budgets. The curves put validation PSNR over the hours of training, as the records of the runs
+# hold them; whoever ranks the methods should look here first.
 
 # %%
-curves = []
-of_run = {name: study.run_folder(profile, run) for name, run in runs.items()} if trains else {}
-for name in dict.fromkeys([*of_run, *rvlib.released()]):
-    for label, record in (
-        (study.own(profile), records.record(of_run[name]) if name in of_run else {}),
-        ("released weights", provenance.record(name) if name in study.released_beside(profile) or not runs else {}),
-    ):
-        log = pd.DataFrame(record.get("log", []))
-        score = next((column for column in log if column.startswith("psnr")), None)
-        if score is None or "seconds" not in log:
-            continue
-        log, crop = log.dropna(subset=[score, "seconds"]), measures.find(score).crop
-        hours = log["seconds"] * provenance.hours({**record, "before": []}) / log["seconds"].iloc[-1]
-        method, task = METHOD_OF[record["identity"]["method"]].key, "super-resolution" if crop else "deblurring"
-        parts = {
-            "core-hours": hours,
-            "PSNR": log[score],
-            "method": method,
-            "weights": name,
-            "label": label,
-            "task": task,
-        }
-        curves.append(pd.DataFrame(parts))
-
-# %%
-if curves:
-    curves = pd.concat(curves, ignore_index=True)
-    tables.write_rows(curves, output / "curves")
-    figure, axes = plt.subplots(1, curves["task"].nunique(), figsize=(11, 3.8), squeeze=False)
-    colours = {name: figures.COLORS[part["method"].iloc[0]] for name, part in curves.groupby("weights")}
-    for axis, (task, part) in zip(axes[0], curves.groupby("task"), strict=True):
-        style = {"style": "label", "markers": True, "dashes": False} if part["label"].nunique() > 1 else {"marker": "o"}
-        sns.lineplot(part, x="core-hours", y="PSNR", hue="weights", palette=colours, ax=axis, **style)
-        axis.set(title=task, ylabel="validation PSNR in dB", xlim=(0, None), xlabel="core-hours (GPU-hours on a GPU)")
-        axis.legend(fontsize="x-small", loc="lower right")
-    figures.save(figure, output / "curves")
-    text = "Validation PSNR over the core-hours of training, not counting what a run continued from. Validation photos are "
-    text += "those of each run: a curve is compared with itself, and a height only within one profile."
-    section("Learning curves", "What a decibel was paid with.", {"report/curves.png": text})
+learned, absent = curves.collect(profile, runs if trains else {})
+if len(learned):
+    tables.write_rows(learned, output / "curves")
+    figures.save(curves.figure(learned), output / "curves")
+text = "A curve begins where the training ends from which it continued. Panels differ in validation photos or in the kind of "
+text += "device, so their heights and hours cannot be compared. "
+text += " ".join(f"{each.capitalize()}." for each in absent)
+caption = "What an hour buys: validation PSNR over the hours of training; dashed: the input."
+section("Learning curves", text, {"report/curves.png": caption} if len(learned) else {})
+print("\n".join(absent))
 
 # %% [markdown]
 # ### Where the gain sits
@@ -392,6 +382,7 @@ section(
         "compare_super_resolution/psnr.png": "Mean PSNR per test set.",
         "compare_super_resolution/gains.png": "Gain over bicubic, photo by photo.",
         "compare_super_resolution/plane.png": "PSNR against LPIPS.",
+        "compare_super_resolution/robustness.png": "Inputs that were made in another way than in training.",
     },
 )
 
@@ -401,13 +392,19 @@ section(
 # If a profile measured the papers' own weights, their rows say whether the numbers above can be believed.
 
 # %%
-official = [rvlib.ROOT / "reports" / place / name / "official.csv" for place in (profile, "official") for name in tasks]
-confirmed = [pd.read_csv(file) for file in dict.fromkeys(official) if file.exists()]
-confirmed = [table for table in confirmed if len(table)]
+confirmed = []
+for place, name in dict.fromkeys((place, name) for place in (profile, "official") for name in tasks):
+    file = folder.parent / place / name / "official.csv"
+    table = pd.read_csv(file) if file.exists() else pd.DataFrame()
+    if len(table):
+        source = report.origin_html(f"../{place}/{name}/official.csv", notebook=notebooks.find(name), profile=place)
+        caption = (
+            f"Official weights, measured here, beside published numbers: {tasks[name][0].lower()}, profile {place}."
+        )
+        confirmed.append(report.table_html(table, caption=caption, origin=source))
 if confirmed:
-    caption = "Official weights, measured here, beside published numbers."
     text = "The papers' own weights: within 0.02 dB of the published number the protocol is the papers'."
-    section("Is the protocol the papers'?", text, {}, (report.table_html(pd.concat(confirmed), caption=caption),))
+    section("Is the protocol the papers'?", text, {}, tuple(confirmed))
 
 # %% [markdown]
 # ### The methods: learning curves, and the photo on which each fails
@@ -442,13 +439,16 @@ def method_figures(key: str) -> dict[str, str]:
 # %%
 for name in notebooks.names():
     key = name.partition("_")[2]  # a method's notebook is named after it
-    if trains and key in METHODS and there(f"methods/{key}/rows.csv"):
-        title, own_rows = METHODS[key].title, pd.read_csv(folder / "methods" / key / "rows.csv")
-        table = tables.means(own_rows)
-        source = report.origin_html(own_rows, file=f"methods/{key}/rows.csv", notebook=name, profile=profile)
-        table = report.table_html(table, tables.rank(table), caption=f"{title}: means over the photos.", origin=source)
+    if trains and key in METHODS:
+        title, file, table = METHODS[key].title, f"methods/{key}/rows.csv", ()
+        if there(file):
+            own_rows = pd.read_csv(folder / file)
+            source = report.origin_html(file, notebook=name, profile=profile, rows=own_rows)
+            table, caption = tables.means(own_rows), f"{title}: means over the photos."
+            named = table.assign(method=table["method"].replace(tables.NAMES))
+            table = (report.table_html(named, tables.rank(table), caption=caption, origin=source),)
         text = "Trained in this profile, measured on photos that were not trained on."
-        section(title, text, method_figures(key), (table,))
+        section(title, text, method_figures(key), table)
 
 # %% [markdown]
 # ### What all of it rests on
@@ -456,13 +456,12 @@ for name in notebooks.names():
 
 # %%
 def listed(names: dict[str, str]) -> tuple[str, ...]:
-    """The CSVs of other notebooks that exist (file: caption), as HTML with a link to the file."""
+    """The CSVs of other notebooks that exist and have rows (file: caption), as HTML with the way to the file."""
+    sources = {name: report.origin_html(name, notebook=notebook_of(name), profile=profile) for name in names}
     return tuple(
-        report.table_html(
-            folder / name, caption=text, origin=f'<p class="origin">Source: <a href="{name}">{name}</a>.</p>'
-        )
+        report.table_html(folder / name, caption=text, origin=sources[name])
         for name, text in names.items()
-        if there(name)
+        if there(name) and len(pd.read_csv(folder / name))
     )
 
 
@@ -479,6 +478,36 @@ section(
 
 # %%
 section(
+    "Outside of Python",
+    "The networks as ONNX files, and what smaller numbers save and cost. Without the extra edge, torch alone is measured. "
+    "Runtimes belong to the machine of this run.",
+    {"edge/speed.png": "Time of a frame against torch in fp32."}
+    | {f"edge/{name}": "Which layer 8 bits harm." for name in ("layers.png",) if (folder / "edge" / name).exists()},
+    listed(
+        {
+            "edge/exported.csv": "How far the files' results are from torch's (1 is white).",
+            "edge/speed.csv": "What a frame costs, in seconds.",
+            "edge/quality.csv": "What each engine restores, photo by photo.",
+            "edge/estimate.csv": "What a phone could reach at best, in frames per second: an estimate.",
+        }
+    ),
+)
+
+# %%
+section(
+    "Video",
+    "Each frame by itself: what changes from frame to frame that should not? Clips made of sample photos by a known motion.",
+    {
+        "video/plane.png": "Flicker against PSNR. Dots are clips, diamonds are means.",
+        "video/shift.png": "What a shift of the input changes, by fractions of a pixel.",
+    },
+    listed(
+        {"video/against_bicubic.csv": "Flicker (grey levels) and PSNR against bicubic interpolation, clip by clip."}
+    ),
+)
+
+# %%
+section(
     "Degradation and measures",
     "The baseline, one restored photo under five protocols, and four distortions that PSNR and LPIPS rank differently.",
     {"degradations/strip.png": "What bicubic interpolation loses."},
@@ -490,6 +519,15 @@ section(
         }
     ),
 )
+place, differences_are = "methods/self_supervised", "mean differences with 95 % intervals over photos."
+tables_of_it = {
+    f"{place}/zero-shot.csv": f"Networks that know one photo: {differences_are}",
+    f"{place}/kinds.csv": "PSNR on the right half of pictures whose left half was learned from.",
+    f"{place}/denoising.csv": f"Denoising without clean photos: {differences_are}",
+}
+if trains:  # the official profile has no such networks
+    figure_of_it = {f"{place}/zero-shot.png": "Gain over bicubic, photo by photo, for a known and an unknown lens."}
+    section("Without clean photos", "What does a photo teach about itself?", figure_of_it, listed(tables_of_it))
 data = listed({"data/sets.csv": "The photos of this profile."})
 section("Data", "What was trained and tested on; no test photo is among the training photos.", {}, data)
 
@@ -503,15 +541,25 @@ section(
     {},
     (html["table 1"], html["table 2"]),
 )
+
+
+# %%
+def own_table(name: str) -> str:
+    """The way to a table that this notebook writes."""
+    return report.origin_html(f"report/{name}.csv", notebook=notebooks.find("report"), profile=profile)
+
+
 caption = f"The audit: {len(found)} numbers, a verdict and a reason each. Table 4 is listed as it is printed."
 section(
     "The audit",
     "The audited report is 'RestoraVision: A Comprehensive System for Image Enhancement and Restoration', a course report of "
     "December 2024. A verdict is about a number, not about whoever printed it.",
     {},
-    (report.table_html(found, caption=caption, origin='<p class="origin">Source: <a href="report/audit.csv">audit.csv</a></p>'),
-     report.table_html(errata, caption="Errata of the audited report's text."),),
-)  # fmt: skip
+    (
+        report.table_html(found, caption=caption, origin=own_table("audit")),
+        report.table_html(errata, caption="Errata of the audited report's text.", origin=own_table("errata")),
+    ),
+)
 section("Bibliography", "Sources are cited by these keys.", {}, (report.bibliography_html(),))
 section(
     "Limits",
@@ -528,14 +576,13 @@ section(
 # %%
 more = {
     f"{path.relative_to(folder)}": f"{path.parent.name}: {path.stem}."
-    for name in [*comparisons, "cost", "degradations", "metrics", "data"]
+    for name in [*comparisons, "cost", "edge", "degradations", "metrics", "data"]
     for path in sorted((folder / name).glob("*.png"))
     if not path.name.startswith(("before-", "after-")) and str(path.relative_to(folder)) not in shown
 }
 if more:
     section("More figures", "What else the notebooks drew: robustness, sweeps, failures.", more)
-print("left out, not made yet:", ", ".join(missing) or "nothing")
-assert profile == "demo" or not missing, f"the pipeline must have made {missing}"
+print("not made yet:", ", ".join(missing) or "nothing")
 
 # %% [markdown]
 # ## The page, and the table in the README

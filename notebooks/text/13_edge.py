@@ -126,7 +126,7 @@ exported.style.format({"MB": "{:.2f}", "largest difference from torch": "{:.1e}"
 # ## What a frame costs
 #
 # Every engine restores the same frame, in turns, so that a slow moment of the machine hits all of them. The table gives the
-# median and the range of the runs.
+# median and the range of the runs. (OpenCV's `dnn_superres` would be one more; its Python package brings no network.)
 
 
 # %%
@@ -171,9 +171,12 @@ figure, axis = plt.subplots(figsize=(8, 0.9 + 0.5 * taken["engine"].nunique()))
 relative = taken.assign(relative=taken["seconds"] / taken["network"].map(speed.groupby("network")["median"].first()))
 relative["network"] = relative["network"].map(titles)
 palette = {title: figures.COLORS[networks[name].method] for name, title in titles.items()}
-sns.stripplot(relative, x="relative", y="engine", hue="network", palette=palette, dodge=True, ax=axis)
+style = {"estimator": "median", "errorbar": ("pi", 50), "linestyle": "none", "palette": palette}
+style["dodge"] = 0.4 if len(titles) > 1 else False
+sns.pointplot(relative, x="relative", y="engine", hue="network", **style, ax=axis)  # one slow run stretches no axis
 axis.axvline(1, color="0.5", linestyle="--")
-axis.set(xlabel="time of a frame, as a share of torch in fp32 (each dot is a run)", ylabel="", xlim=(0, None))
+axis.set(xlabel="time of a frame, as a share of torch in fp32\n(median; bars: the middle half of the runs)", ylabel="")
+axis.set_xlim(0, None)
 axis.legend(title="")
 figures.save(figure, output / "speed")
 
@@ -312,8 +315,8 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # - **Luminance.** FSRCNN's file takes one channel. `rvlib export --rgb` writes the colour conversion into the graph.
 # - **Half precision.** Sums over many pixels overflow 65,504, and small denominators vanish. Compare before you ship.
 # - **Calibration.** Photos that are brighter or noisier than the calibration photos leave the measured range and are clipped.
-# - **DiffIR.** Its file keeps the noise as an input, so that its result can be repeated. Each tile of a large photo is
-#   described by itself.
+# - **DiffIR.** Its file keeps the noise as an input, so that its result can be repeated. The file describes what it is
+#   given: a tile of a large photo gets a vector of its own, where torch describes the whole photo once.
 #
 # ## Try it
 #

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -14,6 +15,7 @@ from IPython.core.pylabtools import print_figure
 from IPython.display import Code
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from rvlib import color, measures
 from rvlib.models import METHODS
@@ -35,7 +37,7 @@ def theme() -> None:
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     plt.rcParams.update(
         {
-            "figure.dpi": 88,  # ten inches are the width of a laptop's notebook
+            "figure.dpi": 84,  # ten inches are the width of a laptop's notebook
             "savefig.dpi": 200,
             "savefig.bbox": "tight",
             "svg.hashsalt": "rvlib",  # the same figure gives the same file
@@ -44,26 +46,33 @@ def theme() -> None:
             "figure.constrained_layout.use": True,
         }
     )
-    _store_photos_as_jpeg()
+    _store_small()
 
 
-def _store_photos_as_jpeg() -> None:
-    """In a notebook, figures with photos become JPEG of quality 90, a fifth of their PNG; drawings stay PNG."""
+def _store_small() -> None:
+    """In a notebook, figures with photos become JPEG, a fifth of their PNG; drawings PNG of 256 colours, a third."""
     shell = get_ipython()
     if shell is None:
         return
     plt.switch_backend(plt.get_backend())  # starts the notebook's backend, which would reset the formats later
     formatters = shell.display_formatter.formatters
 
-    def stored(kind: str, wanted: bool, **options) -> None:
-        def draw(figure: Figure) -> bytes | None:
-            wants = _has_photo(figure) == wanted
-            return print_figure(figure, kind, bbox_inches="tight", **options) if wants else None
+    def photo(figure: Figure) -> bytes | None:
+        options = {"quality": 85, "optimize": True, "progressive": True}
+        return print_figure(figure, "jpeg", bbox_inches="tight", pil_kwargs=options) if _has_photo(figure) else None
 
-        formatters[f"image/{kind}"].for_type(Figure, draw)
+    def drawing(figure: Figure) -> bytes | None:
+        return None if _has_photo(figure) else _of_256_colours(print_figure(figure, "png", bbox_inches="tight"))
 
-    stored("png", wanted=False)
-    stored("jpeg", wanted=True, pil_kwargs={"quality": 90})
+    formatters["image/jpeg"].for_type(Figure, photo)
+    formatters["image/png"].for_type(Figure, drawing)
+
+
+def _of_256_colours(png: bytes) -> bytes:
+    small = BytesIO()
+    few = Image.open(BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(small, "PNG", optimize=True)
+    return small.getvalue()
 
 
 def _has_photo(figure: Figure) -> bool:
@@ -115,6 +124,7 @@ def zoom_strip(
     ratios = [width / height] * columns
     if context is not None and rows == 1:
         ratios[0] = context.shape[1] / context.shape[0]
+    tall = min(tall, 12 / sum(ratios))  # wider than a page, a picture is only shown smaller
     size = (tall * sum(ratios), (tall + 0.6) * rows)
     figure, axes = plt.subplots(rows, columns, figsize=size, width_ratios=ratios, squeeze=False)
     for axis in axes.flat:

@@ -71,6 +71,11 @@ def training_photos(profile: str | None, method: str, section: str | None = None
     return files
 
 
+def validation_set(profile: str, method: str) -> str:
+    """The set whose validation photos a profile's trainings of a method are measured on."""
+    return _section(profile, method).get("validation_set", "samples")
+
+
 def _section(profile: str | None, notebook: str) -> dict:
     """What a profile hands to a notebook."""
     from rvlib.study import notebooks  # here, because it brings all of Jupyter

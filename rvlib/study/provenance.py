@@ -16,7 +16,7 @@ from rvlib import checkpoint, complexity, measures, official, runs, study
 from rvlib.checkpoint import WEIGHTS
 from rvlib.files import sha256
 from rvlib.models.base import RestorationModel
-from rvlib.recipes import RECIPES
+from rvlib.recipes import RECIPES, checksum
 from rvlib.study import published
 from rvlib.study.fetch import manifest
 
@@ -25,18 +25,21 @@ FACTS = ["weights", "sha256", "recipe", "parameters", "protocol", "data", "commi
 
 
 def stamp(rows: pd.DataFrame, profile: str, *, trained: dict[str, str], degradation) -> pd.DataFrame:
-    """Measured rows (`evaluate.sets`, with weights' names as methods) with the columns `FACTS`, and keys of methods.
+    """Measured rows (`evaluate.sets`) with the columns `FACTS`; their methods are keys, or names of weights before.
 
     trained: folder of the training run in this profile by name of the weights. The hash of weights is that of the file
-    that is released: for a run of the profile the file that `release` will make of it.
+    that is released: for a run of the profile the file that `release` will make of it, whose label its rows get.
     """
-    facts = {key: _facts(*key, profile, trained) for key, _ in rows.groupby(["method", "label"], sort=False)}
+    names = {name.split("-")[0]: name for name in trained}
+    keys = rows[["method", "label"]].drop_duplicates().itertuples(index=False, name=None)
+    facts = {(key, label): _facts(names.get(key, key), label, profile, trained) for key, label in keys}
     columns = [facts[key] for key in zip(rows["method"], rows["label"], strict=True)]
     rows = rows.join(pd.DataFrame(columns, index=rows.index))
     known = [measure for measure in map(measures.find, rows) if measure is not None and measure.function]
     data = {name: photos_of(name) for name in rows["set"].unique()}
     return rows.assign(
         method=rows["method"].where(rows["label"] == "classical method", rows["method"].str.split("-").str[0]),
+        label=rows["label"].mask((rows["label"] == "this run") & (rows["weights"] != ""), study.own(profile)),
         protocol="; ".join([f"degraded by {degradation}, or as the set brings it", *(each.protocol for each in known)]),
         data=rows["set"].map(data),
         commit=commit(),
@@ -143,6 +146,16 @@ def record(name: str) -> dict:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
+def run_record(folder: Path) -> dict:
+    """The record of a run's folder, with history and log of the run beside it from which it continued."""
+    found = runs.record(folder)
+    others = (each for each in folder.parent.glob("*/last.safetensors") if each.parent != folder)
+    begun_from = found["identity"].get("start")
+    before = [runs.record(each.parent) for each in others if checksum(rvlib.load(each)) == begun_from]
+    kept = [{key: each[key] for key in ("history", "log")} for each in before]
+    return {**found, **({"before": kept} if kept else {})}
+
+
 def hours(record: dict) -> float:
     """Core-hours of a run's training, or GPU-hours on GPUs (`machine`); what it continued from is counted too.
 
@@ -166,14 +179,18 @@ def on_gpu(record: dict) -> bool:
     return not str(_machine(record).get("device", "cpu")).startswith("cpu")
 
 
+def unit(record: dict) -> str:
+    """What a run's hours are hours of: "core-hours", or "GPU-hours"."""
+    return f"{'GPU' if on_gpu(record) else 'core'}-hours"
+
+
 def budget(record: dict) -> str:
     """What a training took, for tables: "3.0 core-hours"; a dash where nothing is known."""
-    unit = f"{'GPU' if on_gpu(record) else 'core'}-hours"
     spent = hours(record)
     if pd.isna(spent):
         own = hours({**record, "before": []})
-        return "–" if pd.isna(own) else f"at least {own:.1f} {unit}"
-    return f"{spent:.1f} {unit}"
+        return "–" if pd.isna(own) else f"at least {own:.1f} {unit(record)}"
+    return f"{spent:.1f} {unit(record)}"
 
 
 def story(name: str) -> str:

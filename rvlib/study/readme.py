@@ -87,11 +87,12 @@ def _results(readme: Path, folder: Path, comparison: str) -> str:
 def _origin(readme: Path, folder: Path, comparison: str, rows: pd.DataFrame) -> str:
     """The way from a table's numbers to their rows, notebook, commit and weights."""
     place = Path(os.path.relpath(folder / comparison / "rows.csv", readme.parent)).as_posix()
-    notebook = notebooks.find(comparison)
+    notebook, weights = notebooks.find(comparison), report.weights_of(rows).drop_duplicates("weights")
+    hashes = ", ".join(f"{each.weights} `{each.sha256[:12]}`" for each in weights.itertuples())
     return (
         f"Source: [rows.csv]({place}), a row per photo with the hash of its weights; notebook "
         f"[{notebook}](notebooks/{notebook}.ipynb); profile {folder.name}, {report.commits(rows)}; photos: "
-        f"{report.photo_counts(rows)}; one seed; [cards of the weights](weights/README.md).\n"
+        f"{report.photo_counts(rows)}; one seed; weights ([cards](weights/README.md)) by SHA-256: {hashes or 'none'}.\n"
     )
 
 

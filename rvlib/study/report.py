@@ -88,21 +88,33 @@ def table_html(
     )
 
 
-def origin_html(rows: pd.DataFrame, *, file: str, notebook: str, profile: str) -> str:
+def origin_html(file: str, *, notebook: str, profile: str, rows: pd.DataFrame | None = None) -> str:
     """The way from a table to its run, as HTML: CSV, notebook, profile, commits, dates, photos, weights with hashes.
 
-    rows: measured rows with the facts of `provenance.stamp`; links go from reports/<profile>/index.html.
+    rows: the measured rows behind it, with the facts of `provenance.stamp`. Links go from reports/<profile>/index.html.
     """
     parts = [f'<a href="{file}">{Path(file).name}</a>', f'<a href="../../notebooks/{notebook}.ipynb">{notebook}</a>']
+    if rows is None:
+        return f'<p class="origin">Source: {"; ".join(parts)}; profile {html.escape(profile)}.</p>'
     parts.append(html.escape(f"profile {profile}, {commits(rows)}; photos: {photo_counts(rows)}; one seed"))
-    weights = rows.reindex(columns=["weights", "label", "sha256"]).replace("", None).dropna().drop_duplicates()
-    texts = weights.astype(str).map(html.escape)
+    texts = weights_of(rows).astype(str).map(html.escape)
     named = [
         f'{name} ({label}) <code title="{sha256}">{sha256[:12]}</code>' for name, label, sha256 in texts.to_numpy()
     ]
     if named:
         parts.append(f'weights (<a href="../../weights/README.md">cards</a>) by SHA-256: {", ".join(named)}')
     return f'<p class="origin">Source: {"; ".join(parts)}.</p>'
+
+
+def absent_html(names: list[str], command: str) -> str:
+    """What a section lacks, and the command that makes it, as HTML."""
+    listed = ", ".join(f"<code>{html.escape(name)}</code>" for name in names)
+    return f'<p class="absent">Not made yet: {listed}. <code>{html.escape(command)}</code> makes it.</p>'
+
+
+def weights_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """The weights behind measured rows: name, label and SHA-256 of each."""
+    return rows.reindex(columns=["weights", "label", "sha256"]).replace("", None).dropna().drop_duplicates()
 
 
 def commits(rows: pd.DataFrame) -> str:

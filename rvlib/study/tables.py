@@ -362,7 +362,9 @@ def _cell(value, measure: measures.Measure | None) -> str:
         return one_line(value)
     if measure is not None:
         return measure.text(value)
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.2f}"
+    if float(value).is_integer():
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if abs(value) >= 0.005 else f"{value:.1e}"
 
 
 def one_line(text) -> str:

@@ -153,7 +153,7 @@ def test_slider_by_keyboard(page, browser):
     assert_moved(state(), 60)
     control.send_keys(Keys.HOME)
     assert_moved(state(), 0)
-    outline = "return getComputedStyle(arguments[0].parentNode).outlineStyle"
+    outline = "return getComputedStyle(arguments[0].closest('.frame')).outlineStyle"
     assert browser.execute_script(outline, control) == "solid", "one must see where the keyboard is"
 
 

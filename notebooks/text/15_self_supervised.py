@@ -1,0 +1,606 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 15 · Self-supervised: learning from the degraded photo itself
+#
+# **What can a network learn if there is no clean photo to learn from?** Every other notebook trains on pairs: somebody had
+# the sharp photo and made the poor one from it. Whoever holds an old scan or a noisy picture has no such pair. Two ideas
+# make pairs out of the poor photo alone: *shrink it once more*, or *hide some of its pixels*. This notebook measures what
+# they are worth, against networks that saw clean photos.
+#
+# **You will see**
+# - zero-shot super-resolution: a small network that is trained on one photo, for that photo,
+# - the released FSRCNN, adapted to a photo (`rvlib adapt`), for MATLAB's small photos and for those of an unknown lens,
+# - whether the gain that `rvlib adapt` prints tells anything about the enlarged photo,
+# - why noise that cannot be guessed can be removed without a clean photo: an equation, computed, and a network that uses it.
+#
+# Papers: Shocher, Cohen and Irani 2018, *"Zero-Shot" Super-Resolution using Deep Internal Learning* (ZSSR), and Batson and
+# Royer 2019, *Noise2Self: Blind Denoising by Self-Supervision*. Needs: `02_degradations`, `04_fsrcnn`, `07_nafnet`.
+# Time: a minute with the demo parameters on two CPU cores.
+
+# %% tags=["training"]
+import torch
+
+import rvlib
+from rvlib import losses, photos, recipes, study
+from rvlib.degrade import Bicubic, BlurredSampling, Noise, imresize
+from rvlib.objectives import BlindSpot, Pixelwise
+from rvlib.pairs import Patches, photo_pairs
+from rvlib.settings import Settings
+from rvlib.train import fit
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import Markdown
+from scipy.ndimage import median_filter
+
+from rvlib import complexity, metrics, objectives
+from rvlib.restore import forward_any_size, to_array, to_tensor
+from rvlib.study import figures, statistics, tables
+
+figures.theme()
+
+# %% tags=["parameters"]
+profile = "demo"  # where data is read and results are written
+train_sets = ["samples"]  # photos that the denoising networks learn from
+test_sets = ["samples"]
+photo_limit = 2  # how many photos of the test sets are measured: each has networks of its own
+seeds = [0]  # of the patches and of fresh weights of what knows one photo
+zero_shot_steps = 40  # of a network that knows one photo
+adapt_steps = 20  # of the released network, on one photo
+denoise_steps = 60
+denoise_seeds = [0]
+noise = 25  # standard deviation in grey levels
+
+# %% [markdown]
+# ## Shrink it once more: zero-shot super-resolution
+#
+# A photo repeats itself: a roof's edge, a letter, a blade of grass occurs in several sizes. So a small photo $x$ holds
+# examples of what small things look like when they are larger. ZSSR makes a pair from it without looking anywhere else:
+# $x$ is the *father*, and the father, shrunk by the same operator, is its *son*. The network learns to turn sons into
+# fathers, and is then applied to the father:
+#
+# $$\hat\theta = \arg\min_\theta \sum_i \ell\big(F_\theta(D(x_i)),\, x_i\big), \qquad \hat y = F_{\hat\theta}(x)
+#   \tag{zero-shot}$$
+#
+# with fathers $x_i$: the photo and versions of it that are 0.85, 0.72 and 0.61 times as large, each in the eight symmetries
+# of the square. The network can be tiny, since it has to know one photo. Two operators $D$ are compared:
+#
+# - *MATLAB*: bicubic, with antialiasing, which all released networks were trained for.
+# - *lens*: an elongated Gaussian, turned by 30°, then every fourth pixel (`degrade.BlurredSampling`). The study knows it;
+#   the released network has never seen it.
+
+# %% tags=["training"]
+data = study.data(profile)
+run = study.run_folder(profile, "self_supervised")
+kernels = {"MATLAB": Bicubic(4), "lens": BlurredSampling(4)}
+references = dict(list(photos.load_sets(data, test_sets, split="test").items())[:photo_limit])
+pairs = {kernel: photo_pairs(references, shrink) for kernel, shrink in kernels.items()}
+
+# %%
+small = pairs["lens"][next(iter(references))][0]
+figure, axes = plt.subplots(1, 2, figsize=(5.4, 2.6))
+impulse = np.zeros((48, 48, 3), np.uint8)
+impulse[22:26, 22:26] = 255
+for axis, (name, shrink) in zip(axes, kernels.items(), strict=True):
+    spread = shrink(np.roll(impulse, 2, (0, 1)), None)[..., 0]
+    axis.imshow(spread, cmap="Blues")
+    axis.set(title=f"{name}: a dot of 4 × 4 pixels", xticks=[], yticks=[])
+plt.show()
+assert small.shape[0] == next(iter(references.values())).shape[0] // 4
+
+# %% [markdown]
+# ### The same training as everywhere
+#
+# No second loop is needed: `recipes.train` takes photos and their degraded versions. The zero-shot network is a small
+# generator of `05_srgan` (BasicSR's form, which adds its result to an interpolated photo, as ZSSR's network does). The
+# adapted one is FSRCNN with the released weights, which `rvlib.adapt` lets go on learning at a tenth of its learning rate.
+# Neither sees the large photo.
+
+
+# %% tags=["training"]
+tiny = {"style": "msrresnet", "features": 32, "blocks": 2}
+common = {"patch_size": 32, "replace_run": True}
+alone = common | {"steps": zero_shot_steps, "batch_size": 4, "learning_rate": 1e-3, "bf16": False, "arguments": tiny}
+zero_shot, adapted = {}, {}
+for kernel, shrink in kernels.items():
+    for photo, (small, _) in pairs[kernel].items():
+        fathers = {f"{size} of it": imresize(small, size) for size in (1, 0.85, 0.72, 0.61)}
+        sons = {name: son for name, (son, _) in photo_pairs(fathers, shrink).items()}
+        for seed in seeds:
+            key, place = (kernel, photo, seed), f"{kernel}-{photo.replace('/', '-')}-{seed}"
+            zero_shot[key] = recipes.train(
+                "srresnet", fathers, degraded=sons, run=run / f"zero-shot/{place}", seed=seed, **alone
+            )
+            facts = common | {"steps": adapt_steps, "seed": seed}
+            adapted[key] = rvlib.adapt(
+                "fsrcnn-x4", {photo: small}, run=run / f"adapted/{place}", degradation=shrink, **facts
+            )
+
+# %% [markdown]
+# And a control, which is the usual case: the photo came through the lens, and nobody knows it. Its own pairs are made as
+# MATLAB would, which is what the command `rvlib adapt` does.
+
+# %% tags=["training"]
+for photo, (small, _) in pairs["lens"].items():
+    place = run / f"adapted/lens-unknown-{photo.replace('/', '-')}"
+    facts = common | {"steps": adapt_steps, "seed": seeds[0]}
+    adapted["unknown lens", photo, seeds[0]] = rvlib.adapt("fsrcnn-x4", {photo: small}, run=place, **facts)
+
+# %% [markdown]
+# ### The measurement
+#
+# PSNR on luminance, four pixels cropped, against the large photo that nobody saw. A row is a photo, a method and a seed.
+
+# %%
+released = rvlib.load("fsrcnn-x4")
+rows = []
+for (kernel, photo, seed), (network, log) in zero_shot.items():
+    small, reference = pairs[kernel][photo]
+    fine = adapted[kernel, photo, seed]
+    logged = pd.read_csv(run / f"adapted/{kernel}-{photo.replace('/', '-')}-{seed}/log.csv")
+    results = {
+        "bicubic": (imresize(small, 4), 0.0),
+        "released": (rvlib.restore(released, small), 0.0),
+        "zero-shot": (rvlib.restore(network, small), log["seconds"].iloc[-1]),
+        "adapted": (rvlib.restore(fine.model, small), logged["seconds"].iloc[-1]),
+    }
+    for method, (restored, seconds) in results.items():
+        row = {"input": kernel, "photo": photo, "seed": seed, "method": method, "core-seconds": seconds}
+        row |= {"PSNR": metrics.psnr(restored, reference, crop=4), "own gain": np.nan}
+        if method == "adapted":
+            row["own gain"] = fine.after - fine.before
+        rows.append(row)
+
+# %%
+for (_, photo, seed), fine in [each for each in adapted.items() if each[0][0] == "unknown lens"]:
+    small, reference = pairs["lens"][photo]
+    row = {"input": "lens", "photo": photo, "seed": seed, "method": "adapted, lens unknown"}
+    row["PSNR"] = metrics.psnr(rvlib.restore(fine.model, small), reference, crop=4)
+    rows.append(row | {"core-seconds": np.nan, "own gain": fine.after - fine.before})
+own_rows = pd.DataFrame(rows)
+output = study.output(profile, "methods/self_supervised")
+tables.write_rows(own_rows, output / "zero-shot-rows")
+assert np.isfinite(own_rows["PSNR"]).all()
+
+# %% [markdown]
+# What a demo trains in seconds is no result. If the release profile has run, its rows are shown from here on.
+
+# %%
+stored = study.experiment(profile, "methods/self_supervised/zero-shot-rows")
+rows = own_rows if stored is None else stored
+
+
+def gain(rows: pd.DataFrame, value: str, first: str, second: str) -> tuple[statistics.Interval, str]:
+    """First less second: the 95 % interval over photos of the means over seeds, and the range of the seeds' means."""
+    table = rows.pivot_table(index=["photo", "seed"], columns="method", values=value)
+    difference = (table[first] - table[second]).rename("difference").dropna().reset_index()
+    interval = statistics.mean_interval(difference.groupby("photo")["difference"].mean())
+    each = difference.groupby("seed")["difference"].mean()
+    spread = f"{each.min():+.2f} to {each.max():+.2f} over {len(each)} seeds" if len(each) > 1 else "one seed"
+    return interval, spread
+
+
+# %%
+against = [
+    ("released", "bicubic"),
+    ("zero-shot", "bicubic"),
+    ("zero-shot", "released"),
+    ("adapted", "released"),
+    ("adapted", "zero-shot"),
+]
+found = {(kernel, *pair): gain(part, "PSNR", *pair) for kernel, part in rows.groupby("input") for pair in against}
+lens, pair = rows[rows["input"] == "lens"], ("adapted, lens unknown", "released")
+found["lens", *pair] = gain(lens, "PSNR", *pair)
+gains = pd.DataFrame(
+    [
+        {
+            "input": kernel,
+            "difference": f"{first} less {second}",
+            "PSNR": interval.text(2, "dB"),
+            "means of the seeds": means,
+        }
+        for (kernel, first, second), (interval, means) in found.items()
+    ]
+)
+tables.write(gains, output / "zero-shot")
+print(f"{rows['photo'].nunique()} photos of {', '.join(rows['photo'].str.split('/').str[0].unique())}")
+print("the interval is over photos, seeds averaged")
+Markdown(tables.markdown(gains))
+
+# %%
+relative = rows.pivot_table(index=["input", "photo", "seed"], columns="method", values="PSNR")
+relative = relative.sub(relative["bicubic"], axis=0)[["released", "zero-shot", "adapted"]]
+relative = relative.groupby(["input", "photo"]).mean().melt(ignore_index=False, value_name="gain").reset_index()
+figure, axis = plt.subplots(figsize=(7.5, 3.2))
+order = {"order": list(kernels), "hue_order": ["released", "zero-shot", "adapted"], "dodge": True}
+sns.stripplot(relative, x="input", y="gain", hue="method", palette="colorblind", alpha=0.7, ax=axis, **order)
+axis.axhline(0, color="0.4", linestyle="--")
+axis.set(xlabel="how the photo was made small", ylabel="gain over bicubic in dB\n(a dot per photo)")
+axis.legend(title="", loc="upper left", bbox_to_anchor=(1, 1))
+figures.save(figure, output / "zero-shot")
+
+# %%
+photo = next(iter(references))
+small, reference = pairs["lens"][photo]
+shown = {
+    "bicubic": imresize(small, 4),
+    "released FSRCNN": rvlib.restore(released, small),
+    "adapted to the photo": rvlib.restore(adapted["lens", photo, seeds[0]].model, small),
+    "reference": reference,
+}
+height, width = (side // 4 for side in reference.shape[:2])
+notes = {name: f"{metrics.psnr(image, reference, crop=4):.2f} dB" for name, image in list(shown.items())[:3]}
+figure = figures.zoom_strip(shown, box=(height, width, height, width), notes=notes)
+if set(test_sets) == {"samples"}:  # other sets' photos are not shown
+    figures.save(figure, output / "strip")
+else:
+    plt.close(figure)
+
+# %% [markdown]
+# (The strip is of this run; in the demo the adapted network had twenty steps.)
+#
+# ### Does the printed gain tell anything?
+#
+# `rvlib adapt` prints PSNR before and after on the photo's own pairs: sons and fathers, which it learned from. What counts
+# is the photo that nobody has. Each dot is an adapted network: what it gained on its own pairs, and on the large photo.
+
+# %%
+change = rows.pivot_table(index=["input", "photo", "seed"], columns="method", values="PSNR")
+both = rows[rows["method"] == "adapted"].set_index(["input", "photo", "seed"])["own gain"].to_frame("own")
+both["true"] = change["adapted"] - change["released"]
+figure, axis = plt.subplots(figsize=(4.6, 3.4))
+sns.scatterplot(
+    both.reset_index(), x="own", y="true", hue="input", hue_order=list(kernels), palette="colorblind", ax=axis
+)
+axis.axhline(0, color="0.4", linestyle="--")
+axis.set(xlabel="gain on the photo's own pairs in dB", ylabel="gain on the large photo in dB")
+axis.legend(title="")
+figures.save(figure, output / "own-gain")
+promised = []
+for kernel, part in both.groupby("input"):
+    told, kept = (part["own"] > 0).sum(), ((part["own"] > 0) & (part["true"] > 0)).sum()
+    promised.append(
+        f"{kernel}: {told} of {len(part)} gained on their own pairs, {kept} of those on the large photo, too"
+    )
+print("\n".join(promised))
+
+# %% [markdown]
+# ### Photos of a kind that the network has not seen
+#
+# Text, bricks and grass are rare among photos to train on. Here the network adapts to the *left half* of a picture at its
+# full size and is measured on the right half, which it has not seen. This is the honest test of `rvlib adapt` on a folder
+# of one's own: other pictures of the same kind.
+
+# %% tags=["training"]
+kinds = {
+    name: photo
+    for name, photo in photos.load_set(data, "samples", split="train").items()
+    if name in ("page", "text", "brick", "grass")
+}
+halves = {name: (photo[:, : photo.shape[1] // 2], photo[:, photo.shape[1] // 2 :]) for name, photo in kinds.items()}
+of_kind = {}
+for name, (left, _) in halves.items():
+    for seed in seeds:
+        place = run / f"kinds/{name}-{seed}"
+        of_kind[name, seed] = rvlib.adapt(
+            "fsrcnn-x4", {name: left}, run=place, steps=5 * adapt_steps, seed=seed, replace_run=True
+        )
+
+# %%
+kind_rows = []
+for (name, seed), fine in of_kind.items():
+    low, high = photo_pairs({name: halves[name][1]}, Bicubic(4))[name]
+    results = {"bicubic": imresize(low, 4), "released": rvlib.restore(released, low)}
+    for method, restored in (results | {"adapted": rvlib.restore(fine.model, low)}).items():
+        kind_rows.append(
+            {"photo": name, "seed": seed, "method": method, "PSNR": metrics.psnr(restored, high, crop=4)}
+            | {"own gain": fine.after - fine.before}
+        )
+kind_rows = pd.DataFrame(kind_rows)
+tables.write_rows(kind_rows, output / "kinds-rows")
+kind_rows = kind_rows if (stored := study.experiment(profile, "methods/self_supervised/kinds-rows")) is None else stored
+kind_table = kind_rows.pivot_table(index="photo", columns="method", values="PSNR")
+kind_table["adapted less released"] = kind_table["adapted"] - kind_table["released"]
+kind_table["on its own half"] = kind_rows.groupby("photo")["own gain"].mean()
+kind_table = kind_table[["bicubic", "released", "adapted", "adapted less released", "on its own half"]].reset_index()
+tables.write(kind_table, output / "kinds")
+kind_table.style.format(precision=2).hide(axis="index")
+
+# %% [markdown]
+# ## Hide some pixels: denoising without clean photos
+#
+# Let $x = y + n$, with noise of mean zero that is independent from pixel to pixel. A function $f$ is called
+# *$\mathcal J$-invariant* if what it says about the pixels $J$ does not depend on the pixels $J$ of its input, for each $J$
+# of a partition $\mathcal J$ of the photo. Then its error against the *noisy* photo tells its error against the clean one
+# (Noise2Self, proposition 1):
+#
+# $$\mathbb E\,\lVert f(x) - x \rVert^2 = \mathbb E\,\lVert f(x) - y \rVert^2 + \mathbb E\,\lVert x - y \rVert^2
+#   \tag{Noise2Self}$$
+#
+# The reason is one line: the difference of both sides is $-2\,\mathbb E\,\langle f(x) - y,\; n \rangle$, and each $n_j$
+# is independent of $f(x)_j$, so it is zero. The last term is the noise, which no $f$ can change. So whoever minimises the
+# left side, which needs no clean photo, minimises the first term on the right.
+#
+# ### By hand: how wide should a median filter be?
+#
+# A median over the pixels within a radius sees the pixel itself, and radius 0 (changing nothing) has no error at all against
+# the noisy photo. Leave the centre out, and the filter is $\mathcal J$-invariant: its best radius shows in the noisy photo.
+
+# %%
+clean = photos.sample("chelsea")[60:252, 60:252].mean(axis=2)
+noisy = clean + np.random.default_rng(0).normal(0, noise, clean.shape)
+curve = []
+for radius in range(5):
+    disk = np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1]) <= radius
+    ring = disk & (np.indices(disk.shape) != radius).any(axis=0)
+    for name, footprint in {"with the centre": disk, "without the centre": ring}.items():
+        if footprint.any():
+            filtered = median_filter(noisy, footprint=footprint)
+            for target, image in {"noisy photo": noisy, "clean photo": clean}.items():
+                error = ((filtered - image) ** 2).mean()
+                curve.append({"radius": radius, "filter": name, "against": target, "mean squared error": error})
+curve = pd.DataFrame(curve)
+ring = curve[curve["filter"] == "without the centre"].pivot(
+    index="radius", columns="against", values="mean squared error"
+)
+apart = ring["noisy photo"] - ring["clean photo"]
+assert np.allclose(apart, noise**2, rtol=0.1), "the two curves are one, moved by the variance of the noise"
+assert ring["noisy photo"].idxmin() == ring["clean photo"].idxmin(), "the noisy photo chooses the best radius"
+
+# %%
+grid = sns.relplot(
+    curve,
+    x="radius",
+    y="mean squared error",
+    hue="against",
+    col="filter",
+    kind="line",
+    marker="o",
+    height=2.9,
+    aspect=1.3,
+)
+grid.set_titles("median {col_name}")
+figures.save(grid.figure, output / "median")
+print(
+    f"curves without the centre: {apart.min():.0f} to {apart.max():.0f} apart; the variance of the noise is {noise**2}"
+)
+
+# %% [markdown]
+# ### The same for a network
+#
+# A network sees every pixel. To make it $\mathcal J$-invariant, the pixels of $J$ are replaced by means of their neighbours
+# before it sees the photo, and its result is looked at in $J$ alone. $J$ is one pixel of each 4 × 4, so that no hidden pixel
+# is the neighbour of another; sixteen passes make a whole photo.
+
+# %%
+figures.show_source(objectives.hide)
+
+# %%
+figures.show_source(BlindSpot.__call__)
+
+# %% [markdown]
+# Three trainings of the same small NAFNet, with the same steps, patches and learning rate:
+#
+# - *clean*: pairs of noisy and clean photos, as in every other notebook,
+# - *blind*: the same noisy photos alone,
+# - *own photo*: blind, too, on the noisy *test photos*. Nothing clean is looked at, so this is no cheating: whoever has noisy
+#   photos can train on them.
+
+# %% tags=["training"]
+clean_photos = photos.load_sets(data, train_sets, split="train")
+middle = {
+    name: photo[(photo.shape[0] - 192) // 2 :, (photo.shape[1] - 192) // 2 :][:192, :192]
+    for name, photo in references.items()
+}
+to_learn, to_test = (photo_pairs(each, Noise(noise)) for each in (clean_photos, middle))
+noisy_photos, noisy_tests = ({name: low for name, (low, _) in each.items()} for each in (to_learn, to_test))
+trainings = {
+    "clean": (Pixelwise, clean_photos, noisy_photos),
+    "blind": (BlindSpot, noisy_photos, noisy_photos),
+    "own photo": (BlindSpot, noisy_tests, noisy_tests),
+}
+settings = {"steps": denoise_steps, "batch_size": 4, "learning_rate": 2e-3, "warmup_steps": 20, "clip_norm": 0.5}
+denoisers = {}
+for name, (objective, targets, inputs) in trainings.items():
+    for seed in denoise_seeds:
+        torch.manual_seed(seed)
+        network = rvlib.create("nafnet", width=8, encoder=(1, 1), middle=1, decoder=(1, 1))
+        patches = Patches(targets, inputs, patch_size=48, seed=seed)
+        place = run / f"denoising/{name.replace(' ', '-')}-{seed}"
+        log = fit(network, objective(losses.mse), patches, Settings(seed=seed, **settings), run=place, replace=True)
+        denoisers[name, seed] = network, log["seconds"].iloc[-1]
+
+# %% [markdown]
+# A network that was trained blind must be *used* blind: what it does to a pixel that it sees was never trained.
+
+
+# %%
+@torch.inference_mode()
+def blind(network, noisy: np.ndarray) -> np.ndarray:
+    """Denoise uint8 H x W x 3 so that no pixel is guessed from itself: one pass for each place of the cells."""
+    image = to_tensor(noisy)
+    restored = torch.empty_like(image)
+    for place in range(objectives.CELL**2):
+        hidden, spots = objectives.hide(image, place)
+        restored[spots] = (hidden if network is None else forward_any_size(network, hidden))[spots]
+    return to_array(restored)
+
+
+# %%
+denoised = {photo: {"noisy": low, "mean of neighbours": blind(None, low)} for photo, low in noisy_tests.items()}
+denoise_rows = []
+for (name, seed), (network, seconds) in denoisers.items():
+    for photo, low in noisy_tests.items():
+        restored = denoised[photo] | {name: rvlib.restore(network, low) if name == "clean" else blind(network, low)}
+        for method in (name, "noisy", "mean of neighbours"):
+            row = {"photo": photo, "seed": seed, "method": method, "core-seconds": seconds if method == name else 0.0}
+            denoise_rows.append(row | {"PSNR": metrics.psnr(restored[method], middle[photo], channel="rgb")})
+        denoised[photo][name] = restored[name]
+denoise_rows = pd.DataFrame(denoise_rows).drop_duplicates(["photo", "seed", "method"])
+tables.write_rows(denoise_rows, output / "denoising-rows")
+stored = study.experiment(profile, "methods/self_supervised/denoising-rows")
+denoise_rows = denoise_rows if stored is None else stored
+
+# %% [markdown]
+# ### The equation, computed
+#
+# The test photos' pixels, all together, for one network that was trained blind: used blind, and used as any other network.
+# Used blind, the left side of the equation is its right side, up to a few per cent (8 bits cut off noise beyond black and
+# white). Used plainly, it is far below: the network sees the pixel that it is asked for and hands on its noise.
+
+# %%
+network = denoisers["blind", denoise_seeds[0]][0]
+equation = {}
+for name, use in {"used blind": blind, "used plainly": rvlib.restore}.items():
+    sides = {"‖f(x) − x‖²": [], "‖f(x) − y‖²": [], "‖x − y‖²": []}
+    for photo, low in noisy_tests.items():
+        f, x, y = (image.astype(float) for image in (use(network, low), low, middle[photo]))
+        for key, error in zip(sides, (f - x, f - y, x - y), strict=True):
+            sides[key].append((error**2).mean())
+    equation[name] = {key: np.mean(values) for key, values in sides.items()}
+equation = pd.DataFrame(equation).T
+left, right = equation["‖f(x) − x‖²"], equation["‖f(x) − y‖²"] + equation["‖x − y‖²"]
+equation["left side / right side"] = left / right
+assert abs(equation.loc["used blind", "left side / right side"] - 1) < 0.08
+assert equation["left side / right side"].idxmin() == "used plainly"
+equation.style.format(precision=1).format("{:.3f}", subset=["left side / right side"])
+
+# %% [markdown]
+# ### What a clean photo is worth
+
+# %%
+against = [
+    ("blind", "noisy"),
+    ("blind", "mean of neighbours"),
+    ("own photo", "blind"),
+    ("clean", "blind"),
+    ("clean", "own photo"),
+]
+compared = {pair: gain(denoise_rows, "PSNR", *pair) for pair in against}
+denoising = pd.DataFrame(
+    [
+        {"difference": f"{first} less {second}", "PSNR": interval.text(2, "dB"), "means of the seeds": means}
+        for (first, second), (interval, means) in compared.items()
+    ]
+)
+tables.write(denoising, output / "denoising")
+means = denoise_rows.groupby("method")["PSNR"].mean().sort_values()
+print(f"mean PSNR (RGB) of {denoise_rows['photo'].nunique()} photos:", means.round(2).to_dict())
+Markdown(tables.markdown(denoising))
+
+# %%
+if profile != "demo" and set(test_sets) == {"samples"}:  # seconds of training are no picture; other sets are not shown
+    photo = next(iter(denoised))
+    names = ("noisy", "mean of neighbours", "blind", "clean")
+    shown = {name: denoised[photo][name] for name in names} | {"reference": middle[photo]}
+    notes = {name: f"{metrics.psnr(shown[name], middle[photo], channel='rgb'):.2f} dB" for name in names}
+    figures.save(figures.zoom_strip(shown, box=(40, 40, 112, 112), notes=notes), output / "denoised")
+
+# %% [markdown]
+# ## Cost
+#
+# Core-seconds of training, by the clock of the process. A network that knows one photo is paid for *each* photo; one that
+# was trained on pairs is paid for once.
+
+# %%
+paid = pd.concat([rows, denoise_rows]).query("`core-seconds` > 0").groupby("method", sort=False)["core-seconds"]
+cost = paid.agg(["mean", "min", "max"]).reset_index()
+cost["for"] = ["one photo" if method in ("zero-shot", "adapted") else "all photos" for method in cost["method"]]
+cost["parameters"] = [
+    complexity.parameters({"zero-shot": next(iter(zero_shot.values()))[0], "adapted": released}.get(method, network))
+    for method in cost["method"]
+]
+tables.write(cost, output / "cost")
+cost.style.format(precision=1, thousands=",").hide(axis="index")
+
+# %% [markdown]
+# ## Takeaways
+
+# %%
+lines = []
+for (kernel, first, second), (interval, _) in found.items():
+    if "released" in (first, second):
+        lines.append(f"{kernel}: {first} less {second}: {interval.text(2, 'dB')}.")
+lines += [f"Adapted networks, {each}." for each in promised]
+best = kind_table.loc[kind_table["adapted less released"].idxmax()]
+lines.append(
+    f"Adapted to half of a picture, measured on its other half: from {kind_table['adapted less released'].min():+.2f} to "
+    f"{best['adapted less released']:+.2f} dB ({best['photo']}) against the released network."
+)
+for first, second in (("blind", "noisy"), ("clean", "blind")):
+    lines.append(f"Denoising: {first} less {second}: {compared[first, second][0].text(2, 'dB')}.")
+summary = {f"{kernel}: {a} less {b}": interval.mean for (kernel, a, b), (interval, _) in found.items()}
+summary |= {f"{a} less {b}": interval.mean for (a, b), (interval, _) in compared.items()}
+tables.write_json({"gain_db": summary}, output / "summary.json")
+Markdown("\n".join(f"- {line}" for line in lines))
+
+# %% [markdown]
+# - The photo itself tells about its degradation what no training set can, but about the world it tells little. So its worth
+#   depends on what is missing: knowledge of photos, or knowledge of the lens.
+# - The zero-shot network had to be *told* the lens. ZSSR estimates it from the photo (KernelGAN does it with a network);
+#   the command `rvlib adapt` shrinks as MATLAB does, and *adapted, lens unknown* is what comes of that. In Python,
+#   `rvlib.adapt(..., degradation=...)` is told a lens.
+# - An error against noisy photos can be trusted, and minimised, if no pixel is guessed from itself.
+#
+# **What it is worth in practice**
+# - *Usual photos, made small by usual programs*: take the released network as it is.
+# - *Scans and pictures of one kind*: `rvlib adapt folder/ --model fsrcnn-x4 -o mine.safetensors`, with a few of them kept
+#   back, and `rvlib evaluate` on those before and after. The gain on the pictures that were learned from is not the answer.
+# - *Noisy photos without clean ones* (microscopes, telescopes, X-rays): blind spots need nothing but the photos. The noise must
+#   be independent from pixel to pixel. That of a JPEG, or of a camera that has interpolated its colours, is not, and is taken
+#   for a part of the photo.
+#
+# ## Try it
+#
+# **1.** Which median radius does the noisy photo choose for noise of 10 and of 50 grey levels? Guess first; the cell below
+# computes it.
+#
+# **2.** Blind spots guess a pixel from its neighbours. What happens to a photo of stars, each of which is one pixel?
+#
+# **3.** Why must the loss be the *squared* error in the equation? What does `BlindSpot(losses.l1)` learn?
+#
+# <details><summary>Solutions</summary>
+#
+# **1.** More noise asks for more pixels: the radius grows, or stays, and never shrinks. The cell checks it.
+#
+# **2.** They vanish: a star that no neighbour announces is noise by this definition. What is independent from pixel to pixel
+# is removed, whatever it is.
+#
+# **3.** The mixed term is zero because it is linear in $n$: that takes the square. The absolute error is minimised by the
+# median of what a pixel may be, given the others. For symmetric noise that is nearly the same; for noise with outliers (dead
+# pixels) it is better.
+#
+# </details>
+
+# %% tags=["nbval-check-output"]
+radii = []
+for level in (10, 50):
+    test = clean + np.random.default_rng(1).normal(0, level, clean.shape)
+    errors = {}
+    for radius in range(1, 5):
+        disk = np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1]) <= radius
+        disk[radius, radius] = False
+        errors[radius] = ((median_filter(test, footprint=disk) - test) ** 2).mean()
+    radii.append(min(errors, key=errors.get))
+print("chosen radii:", dict(zip((10, 50), radii, strict=True)))
+assert radii[0] <= radii[1]
+
+# %% [markdown]
+# **Further reading**
+#
+# - Shocher et al. 2018, *ZSSR*, [doi:10.1109/CVPR.2018.00329](https://doi.org/10.1109/CVPR.2018.00329)
+# - Glasner, Bagon and Irani 2009, *Super-Resolution from a Single Image*, [doi:10.1109/ICCV.2009.5459271](https://doi.org/10.1109/ICCV.2009.5459271)
+# - Bell-Kligler et al. 2019, *KernelGAN*, [doi:10.48550/arXiv.1909.06581](https://doi.org/10.48550/arXiv.1909.06581)
+# - Batson and Royer 2019, *Noise2Self*, [doi:10.48550/arXiv.1901.11365](https://doi.org/10.48550/arXiv.1901.11365)
+# - Krull et al. 2019, *Noise2Void*, [doi:10.1109/CVPR.2019.00223](https://doi.org/10.1109/CVPR.2019.00223)
+# - Lehtinen et al. 2018, *Noise2Noise*, [doi:10.48550/arXiv.1803.04189](https://doi.org/10.48550/arXiv.1803.04189)

@@ -1,0 +1,203 @@
+"""The card of released weights: what they are, how they were trained, what was measured, what they are good for."""
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+
+import rvlib
+from rvlib import checkpoint, complexity
+from rvlib.files import sha256, write_atomically
+from rvlib.measures import find
+from rvlib.models import METHODS, MODELS
+from rvlib.models.base import RestorationModel
+from rvlib.study import provenance, tables
+from rvlib.study.fetch import manifest
+from rvlib.study.statistics import differences
+
+COMPARISONS = ("compare_super_resolution", "compare_deblurring")
+LPIPS = "lpips_alex_rgb_crop0"
+USES = {
+    "super-resolution": (
+        "photos that bicubic interpolation made small and that are clean otherwise",
+        "JPEG artefacts, noise or a camera's own blur. Texture finer than the input can carry is a guess",
+    ),
+    "deblurring": (
+        "camera shake that moves the whole photo alike, drawn as the line Data says",
+        "things that move, blur that differs with depth, photos out of focus, photos that are sharp already",
+    ),
+}
+"""What the weights of a task are for, and what not."""
+
+
+def write_cards(folder: Path, reports: Path, methods: dict[str, str]) -> None:
+    """Write the cards of a folder of weights (README.md) from their files, their records and a profile's reports.
+
+    methods: name of the weights -> the method whose notebook trained them.
+    """
+    size = sum((folder / f"{name}.safetensors").stat().st_size for name in methods)
+    head = (
+        f"# Released weights\n\nMade by `make report PROFILE={reports.name}`; this file too. `rvlib.load(name)` loads "
+        f"them, `rvlib restore PHOTO --model NAME -o OUT` uses them. Together {size / 2**20:.1f} MiB. A core-hour is "
+        "an hour of one CPU core. ± is half of the 95 % bootstrap interval of the mean over the photos, for one "
+        "training run (one seed).\n\n"
+    )
+    text = head + "\n".join(card(name, folder, reports, method) for name, method in methods.items())
+    write_atomically(folder / "README.md", lambda path: Path(path).write_text(text))
+
+
+def licences(sets: list[str]) -> str:
+    """The training sets with the licences of their photos, as the manifest states them; others are the user's own."""
+    rows = manifest().query("split == 'train'").drop_duplicates(["set", "licence"])
+    known = rows.groupby("set")["licence"].agg(", ".join)
+    return "; ".join(f"{name}: {known.get(name, 'your own photos')}" for name in sets)
+
+
+def card(name: str, folder: Path, reports: Path, method: str) -> str:
+    """The card of one file of weights: what it is, how it was trained, what was measured, where it fails."""
+    weights, file = folder / f"{name}.safetensors", folder / f"{name}.json"
+    metadata, model = checkpoint.read_metadata(weights), rvlib.load(weights)
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    training, good, bad = metadata["training"], *USES[model.task]
+    settings = ", ".join(f"{key} {value}" for key, value in training["settings"].items() if key != "validate_every")
+    begun = next(iter(found.get("history", [])), {})
+    used = found.get("versions", {})
+    measured = [
+        (each, rows) for each in COMPARISONS if (rows := _measured(reports / each / "rows.csv", name)) is not None
+    ]
+    lines = [
+        f"## {name}\n",
+        f"- **Model**: {metadata['name']}, {json.dumps(metadata['arguments'])}; "
+        f"{complexity.parameters(model):,} parameters; {model.task}, scale {model.scale}{_note(model)}",
+        f"- **Use it for**: {good}",
+        f"- **Not for**: {bad}",
+        *(f"- **Would we use it?** {_verdict(reports / each, name)}" for each, _ in measured),
+        f"- **Data**: {_data(training['data'])}",
+        f"- **Photos and their licences**: {licences(found.get('sets', [])) or 'not kept'}",
+        f"- **Training**: recipe {training['method']}, {settings}; seed 0; weights of step {metadata['step']:,}",
+        f"- **Cost**: {provenance.budget(found)} ({provenance.machine(found)}; torch {used.get('torch', 'not kept')}, "
+        f"{used.get('machine', 'x86_64')}); commit {metadata.get('commit') or begun.get('commit', 'not kept')}, "
+        f"{begun.get('date', 'date not kept')}",
+        f"- **Learning curve** ({_validation(found)}): {_curve(found)}",
+        f"- **sha256**: `{sha256(weights)}`\n",
+    ]
+    for _, rows in measured:
+        column = next(column for column in rows if column.startswith("psnr"))
+        table = tables.means(rows)
+        shown = [each for each in table if each not in ("method", "label") and not each.endswith(tables.TIED)]
+        worst = rows.loc[rows["gain"].idxmin()]
+        lines.append(tables.markdown(table[shown]))
+        lines.append(
+            f"\nMeans with 95 % intervals over the photos; the columns name their protocol. **Failure case**: "
+            f"{worst['photo']} of {worst['set']}, {worst[column]:.2f} dB, {worst['gain']:+.2f} dB against the input"
+            f"{_picture(folder, reports / 'methods' / method / 'failure.png')}.\n"
+        )
+    return "\n".join(lines)
+
+
+def _verdict(folder: Path, name: str) -> str:
+    """Whether weights are worth using, from the rows of the comparison in a folder: by PSNR, LPIPS and other inputs."""
+    rows, mine = pd.read_csv(folder / "rows.csv"), _measured(folder / "rows.csv", name)
+    column = next(column for column in rows if column.startswith("psnr"))
+    method, label = key = tuple(mine[["method", "label"]].iloc[0])
+    given = tuple(rows.loc[rows["label"].str.endswith("input"), ["method", "label"]].iloc[0])
+    nearer, alike = differences(rows, column, key, given), differences(rows, LPIPS, given, key)
+    if not nearer:
+        return "It was measured on too few photos to say."
+    beside = rows[rows["label"] == label].groupby("weights")[[column, LPIPS, "seconds"]].mean()
+    best = [find(each).ordered(beside[each]).index[0] for each in (column, LPIPS) if beside[each].notna().any()]
+    if name in best:
+        yes = "Yes, for what it is for"
+    elif name == beside["seconds"].idxmin():
+        yes = "Yes, where time counts"
+    else:
+        yes = f"It restores, but {' and '.join(dict.fromkeys(best))} restore better"
+    values, looks = (all(gain.low > 0 for gain in each.values()) for each in (nearer, alike))
+    says = {
+        (True, True): yes,
+        (True, False): "With a look at each photo: its values are nearer, but it does not always look nearer",
+        (False, True): "For looks, not where values count",
+        (False, False): "No",
+    }[values, looks]
+    gains = ", ".join(f"{gain.mean:+.2f} dB on {place}" for place, gain in nearer.items())
+    says = f"{says}. Against the input: PSNR {gains}"
+    for word, places in (
+        ("better", [place for place, gain in alike.items() if gain.low > 0]),
+        ("worse", [place for place, gain in alike.items() if gain.high < 0]),
+        ("not to be told apart", [place for place, gain in alike.items() if not gain.decided]),
+    ):
+        says += f"; LPIPS {word} on {', '.join(places)}" if places else ""
+    says += f"; {(mine['gain'] < 0).sum()} of {len(mine)} photos came out worse by PSNR."
+    says += f" Of the weights for its task {best[0]} is best by PSNR" + (f", {best[1]} by LPIPS." if best[1:] else ".")
+    return says + _elsewhere(folder, method, label, column)
+
+
+def _elsewhere(folder: Path, method: str, label: str, column: str) -> str:
+    """What the network does to inputs that it was not trained for, as far as a comparison has measured it."""
+    says = ""
+    if (folder / "sweep.csv").is_file():
+        sharp = pd.read_csv(folder / "sweep.csv").query("length == 0 and method == @method")["PSNR"]
+        says += f" A photo that was sharp comes out at {sharp.min():.1f} to {sharp.max():.1f} dB." if len(sharp) else ""
+    if (folder / "robustness.csv").is_file():
+        rows = pd.read_csv(folder / "robustness.csv")
+        by_condition = rows.groupby(["condition", "method", "label"], sort=False)[column].mean().unstack([1, 2])
+        is_input = by_condition.columns.get_level_values("label").str.endswith("input")
+        if (method, label) in by_condition:
+            change = by_condition[method, label] - by_condition.loc[:, is_input].iloc[:, 0]
+            listed = ", ".join(change.index[change < 0]) or "none of those tried"
+            says += f" Inputs that it makes worse on average, on sample photos: {listed}."
+    return says
+
+
+def _validation(found: dict) -> str:
+    """What a record's learning curve was measured on, in words."""
+    known = found.get("validation")
+    return f"{known['set']}, {known['photos']} photos, input {known['input']:.2f} dB" if known else "validation photos"
+
+
+def _data(data: dict | str) -> str:
+    """What a training saw, in words; older files of weights hold a sentence."""
+    if isinstance(data, str):
+        return data
+    return f"{data['photos']} photos, degraded by {data['degraded']}; patches of {data['patch_size']} pixels"
+
+
+def _curve(found: dict) -> str:
+    """A few points of a record's learning curve in words, and the file that has all of them."""
+    log = pd.DataFrame(found.get("log", []))
+    scores = [column for column in log if column.startswith("psnr")]
+    if not scores:
+        return "not kept"
+    log = log.dropna(subset=scores[0])
+    rows = log.iloc[sorted({len(log) // 4, len(log) // 2, len(log) - 1})]
+    return ", ".join(f"{row[scores[0]]:.2f} dB after {int(row['step']):,} steps" for _, row in rows.iterrows())
+
+
+def _picture(folder: Path, file: Path) -> str:
+    """A link to the picture of a failure on a sample photo, whose licence allows to show it."""
+    if not file.is_file():
+        return ""
+    return f"; on a sample photo it looks [like this]({Path(os.path.relpath(file, folder)).as_posix()})"
+
+
+def _note(model: RestorationModel) -> str:
+    """What the card has to say about the network, where its method's name alone would mislead."""
+    method = METHODS.get(model.method) or MODELS[model.spec["name"]]
+    for variant, note in method.notes.items():
+        if method.variants[variant].items() <= model.spec["arguments"].items():
+            return f"; {note}"
+    return ""
+
+
+def _measured(file: Path, name: str) -> pd.DataFrame | None:
+    """The rows of one model's own label, with the gain over what was done without one."""
+    if not file.is_file():
+        return None
+    rows = pd.read_csv(file)
+    column = next(column for column in rows if column.startswith("psnr"))
+    inputs = rows[rows["label"].str.endswith("input")].set_index(["set", "photo"])[column]
+    mine = rows[rows["weights"] == name]
+    mine = mine[mine["label"] == ("this run" if "this run" in set(mine["label"]) else "released weights")]
+    gain = mine[column].to_numpy() - inputs.loc[list(zip(mine["set"], mine["photo"], strict=True))].to_numpy()
+    return mine.assign(gain=gain) if len(mine) else None

@@ -1,0 +1,119 @@
+"""What an hour buys: learning curves over the hours of training, of all methods on the same validation photos."""
+
+from functools import cache
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+import rvlib
+from rvlib import evaluate, measures, study
+from rvlib.pairs import photo_pairs
+from rvlib.recipes import METHOD_OF, degradation
+from rvlib.study import figures, profiles, provenance
+
+COLUMNS = ["task", "validation", "unit", "weights", "label", "method", "step", "hours", "PSNR", "input"]
+"""A point of a curve: hours in the unit, PSNR of the restored validation photos and of their input in dB."""
+
+
+@cache
+def validated(profile: str, name: str, task: str, scale: int) -> dict:
+    """What a profile's runs are validated on: {"set", "photos", "input"}, the last the mean PSNR of the input in dB."""
+    pairs = photo_pairs(study.validation(profile, name), degradation(task, scale))
+    (enlarge,) = evaluate.baseline(task, scale).values()
+    psnr = measures.for_task(task, scale)[0]
+    scores = [psnr.compute(enlarge(degraded), reference) for degraded, reference in pairs.values()]
+    return {"set": name, "photos": len(pairs), "input": float(np.mean(scores))}
+
+
+def points(record: dict) -> pd.DataFrame:
+    """The validations in a record of a run: step, hours of training (`provenance.unit`), PSNR in dB; empty without any.
+
+    The hours begin where the training ends from which the run continued; NaN where its hours were not kept.
+    """
+    log = pd.DataFrame(record.get("log", []))
+    score = _score(log)
+    if score is None or "seconds" not in log:
+        return pd.DataFrame(columns=["step", "hours", "PSNR"])
+    log = log.dropna(subset=[score, "seconds"])
+    begun = sum(provenance.hours(each) for each in record.get("before", []))
+    hours = log["seconds"] * provenance.hours({**record, "before": []}) / log["seconds"].max()
+    return pd.DataFrame({"step": log["step"], "hours": begun + hours, "PSNR": log[score]})
+
+
+def _score(log: pd.DataFrame) -> str | None:
+    """The column of a log that has the PSNR of the validation photos."""
+    return next((column for column in log if column.startswith("psnr")), None)
+
+
+def collect(profile: str, runs: dict[str, str], *, task: str | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """The learning curves (`COLUMNS`) of a profile's runs and of the released weights, and what was left out and why.
+
+    runs: folder of the run in this profile by name of the weights; those that are not there are left to the released
+    ones. A curve begins where the training ends from which its run continued. Left out is what cannot stand beside
+    others: a run whose validation photos or whose hours were not kept.
+    """
+    made = {name: run for name, run in runs.items() if (study.run_folder(profile, run) / "last.safetensors").exists()}
+    given = {(name, study.own(profile)): _own(profile, run) for name, run in made.items()}
+    others = study.released_beside(profile) or [name for name in rvlib.released() if name not in made]
+    given |= {(name, "released weights"): provenance.record(name) for name in others}
+    found, absent = [pd.DataFrame(columns=COLUMNS)], {}
+    for (name, label), record in given.items():
+        curve, score = points(record), _score(pd.DataFrame(record.get("log", [])))
+        its_task = "super-resolution" if score and measures.find(score).crop else "deblurring"
+        if score and task not in (None, its_task):
+            continue
+        reason = _reason(record, curve)
+        if reason:
+            absent.setdefault(f"{label}, {reason}", []).append(name)
+            continue
+        validation = record["validation"]
+        facts = {
+            "task": its_task,
+            "validation": f"{validation['set']}, {validation['photos']} photos",
+            "unit": provenance.unit(record),
+            "weights": name,
+            "label": label,
+            "method": METHOD_OF[record["identity"]["method"]].key,
+            "input": validation["input"],
+        }
+        found.append(curve.assign(**facts)[COLUMNS])
+    return pd.concat(found, ignore_index=True), [
+        f"left out: {', '.join(names)} ({why})" for why, names in absent.items()
+    ]
+
+
+def _own(profile: str, run: str) -> dict:
+    """The record of a profile's own run, with what it was validated on."""
+    network = rvlib.load(study.run_folder(profile, run) / "last.safetensors")
+    place = profiles.validation_set(profile, run.partition("/")[0])
+    record = provenance.run_record(study.run_folder(profile, run))
+    return {"validation": validated(profile, place, network.task, network.scale), **record}
+
+
+def _reason(record: dict, curve: pd.DataFrame) -> str:
+    """Why a record has no curve that can stand beside others; empty where it has one."""
+    if curve.empty:
+        return "which have no learning curve"
+    if "validation" not in record:
+        return "whose records do not name their validation photos"
+    return "whose hours were not kept" if curve["hours"].isna().any() else ""
+
+
+def figure(curves: pd.DataFrame) -> Figure:
+    """Validation PSNR over hours, a panel for each task, set of photos and kind of device; dashed: the input."""
+    panels = curves.groupby(["task", "validation", "unit"])
+    columns = min(2, panels.ngroups)
+    rows = -(-panels.ngroups // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1 + 5 * columns, 3.6 * rows), squeeze=False)
+    for axis in axes.flat[panels.ngroups :]:
+        axis.set_axis_off()
+    for axis, ((task, validation, unit), part) in zip(axes.flat, panels, strict=False):
+        for (weights, label), curve in part.groupby(["weights", "label"], sort=False):
+            style = {"color": figures.COLORS[curve["method"].iloc[0]], "marker": "o", "markersize": 4}
+            axis.plot(curve["hours"], curve["PSNR"], label=f"{weights}, {label}", **style)
+        axis.axhline(part["input"].iloc[0], color=figures.COLORS["bicubic"], linestyle="--", label="input")
+        axis.set(title=f"{task}: {validation}", xlabel=unit, ylabel="validation PSNR in dB", xlim=(0, None))
+        axis.legend(fontsize="x-small", loc="best")
+    return figure

@@ -1,0 +1,76 @@
+"""Learning curves over hours: what may stand together, where a curve begins, what is left out and why."""
+
+import pandas as pd
+import pytest
+
+from rvlib import metrics, recipes, study
+from rvlib.pairs import photo_pairs
+from rvlib.study import curves, provenance
+
+HOUR = 3600.0
+
+
+def record(method, score, *, validation="CID22", device="cpu", threads=1, hours=(1, 2), before=()):
+    """A record of released weights as `release` writes it."""
+    log = [{"step": hour, "seconds": hour * HOUR / threads, score: 30.0 + hour} for hour in hours]
+    found = {"identity": {"method": method}, "log": [*log[:1], {"step": 1, "seconds": None, score: None}, *log[1:]]}
+    found["history"] = [{"event": "begun", "device": device, "threads": threads, "processes": 1}]
+    found |= {"validation": {"set": validation, "photos": 16, "input": 26.75}} if validation else {}
+    return found | ({"before": list(before)} if before else {})
+
+
+@pytest.fixture
+def released(monkeypatch):
+    y, rgb = "psnr_y_crop4", "psnr_rgb_crop0"
+    pixels = record("srresnet", y, threads=2)
+    known = {
+        "srresnet-x4": pixels,
+        "srgan-x4": record("srgan", y, hours=(0.5, 1), before=[pixels]),
+        "swinir-small-x4": record("swinir", y, validation="samples"),
+        "fsrcnn-x4": record("fsrcnn", y, validation=None),
+        "diffir-x4": record("diffir-s2", y, before=[{"history": [], "log": []}]),
+        "nafnet-deblur": record("nafnet", rgb, device="NVIDIA H100", threads=8),
+        "plain-x4": {"identity": {"method": "fsrcnn"}, "log": [{"step": 1, "loss": 0.5}]},
+    }
+    monkeypatch.setattr(curves.rvlib, "released", lambda: list(known))
+    monkeypatch.setattr(provenance, "record", known.get)
+
+
+def test_a_curve_counts_core_hours_and_begins_where_the_training_before_it_ends(released):
+    found, _ = curves.collect("demo", {}, task="super-resolution")
+    hours = {name: part["hours"].tolist() for name, part in found.groupby("weights")}
+    assert hours == {"srresnet-x4": [1, 2], "srgan-x4": [2.5, 3], "swinir-small-x4": [1, 2]}
+    assert found.groupby("weights")["PSNR"].max()["srresnet-x4"] == 32.0
+    assert set(found["method"]) == {"srresnet", "srgan", "swinir"} and set(found["input"]) == {26.75}
+
+
+def test_what_cannot_stand_beside_others_is_left_out_with_a_reason(released):
+    _, absent = curves.collect("demo", {})
+    assert absent == [
+        "left out: fsrcnn-x4 (released weights, whose records do not name their validation photos)",
+        "left out: diffir-x4 (released weights, whose hours were not kept)",
+        "left out: plain-x4 (released weights, which have no learning curve)",
+    ]
+
+
+def test_a_panel_has_one_task_one_set_of_photos_and_one_kind_of_device(released):
+    found, _ = curves.collect("demo", {})
+    axes = [axis for axis in curves.figure(found).axes if axis.axison]
+    assert [(axis.get_title(), axis.get_xlabel()) for axis in axes] == [
+        ("deblurring: CID22, 16 photos", "GPU-hours"),
+        ("super-resolution: CID22, 16 photos", "core-hours"),
+        ("super-resolution: samples, 16 photos", "core-hours"),
+    ]
+    names = [text.get_text() for text in axes[1].get_legend().get_texts()]
+    assert names == ["srresnet-x4, released weights", "srgan-x4, released weights", "input"]
+
+
+def test_the_input_is_measured_as_the_runs_are(monkeypatch):
+    photos = {name: study.photos.sample(name)[:64, :64] for name in ("coffee", "chelsea")}
+    monkeypatch.setattr(study, "validation", lambda profile, name: photos)
+    curves.validated.cache_clear()
+    found = curves.validated("demo", "two", "deblurring", 1)
+    curves.validated.cache_clear()
+    pairs = photo_pairs(photos, recipes.SHAKE).values()
+    assert found["set"] == "two" and found["photos"] == 2
+    assert found["input"] == pytest.approx(pd.Series([metrics.psnr(*pair, channel="rgb") for pair in pairs]).mean())
