@@ -44,6 +44,7 @@ def test_three_steps(method, tmp_path):
         assert sum(parameter.numel() for parameter in model.parameters()) == OFFICIAL[method]
 
 
+@pytest.mark.slow
 def test_a_rehearsal_takes_official_sizes():
     rows = rehearsal.rehearse("paper", only="srgan srgan.adversarial").set_index("training")
     assert list(rows.index) == ["srresnet", "srgan"], "what a training starts from comes before it"
