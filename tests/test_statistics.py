@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import bootstrap
 
 import rvlib
-from rvlib.study.statistics import differences, mean_interval, paired_difference
+from rvlib.study.statistics import differences, mean_interval, over_seeds, paired_difference
 
 VALUES = np.random.default_rng(1).normal(28, 3, size=14)
 
@@ -62,3 +62,9 @@ def test_rows_are_paired_by_photo_whatever_their_order():
     assert list(found) == ["Set5"]
     assert found["Set5"].mean == pytest.approx(2.5 / 3)
     assert found["Set5"].low >= 0.5
+
+
+def test_a_difference_that_changes_its_sign_over_seeds_cannot_be_told_apart():
+    by_seed = pd.DataFrame({0: [1.0, 2.0, 2.5], 1: [1.0, 2.5, 2.25]}, index=["a", "b", "c"])
+    assert over_seeds(by_seed, "b", "a") == (1.25, "+1.25 dB [+1.00, +1.50]")
+    assert over_seeds(by_seed, "c", "b", digits=3) == (0.125, "+0.125 dB [-0.250, +0.500]: cannot be told apart")

@@ -455,10 +455,7 @@ else:
     by_seed = found.pivot(index="network", columns="seed", values="gain").reindex(list(published))
     print(f"{by_seed.shape[1]} seeds, {found['photos'].iloc[0]} photos; in brackets the extremes over seeds")
     for before, after in pairwise(by_seed.index):
-        gap = by_seed.loc[after] - by_seed.loc[before]
-        steps[after] = gap.mean()
-        sure = "" if gap.min() > 0 or gap.max() < 0 else ": cannot be told apart"
-        told = f"{gap.mean():+.2f} dB [{gap.min():+.2f}, {gap.max():+.2f}]{sure}"
+        steps[after], told = statistics.over_seeds(by_seed, after, before)
         print(f"{after:16} {told}; published {published[after] - published[before]:+.2f}")
     if by_seed.max().max() < 0.5:
         print("no network has gained half a decibel yet: what the steps bring later cannot be seen here")

@@ -660,10 +660,8 @@ if found is not None:
     by_seed = found.pivot(index="training", columns="seed", values="gain")
     print(f"{by_seed.shape[1]} seeds, {found['photos'].iloc[0]} photos; in brackets the extremes over seeds")
     for first, second in (("true IPR", "constant"), ("joint, T = 4", "separate, T = 4"), ("joint, T = 4", "true IPR")):
-        gap = by_seed.loc[first] - by_seed.loc[second]
-        verdicts[f"{first} less {second}"] = gap.mean()
-        sure = "" if gap.min() > 0 or gap.max() < 0 else ": cannot be told apart"
-        print(f"{first} less {second}: {gap.mean():+.3f} dB [{gap.min():+.3f}, {gap.max():+.3f}]{sure}")
+        verdicts[f"{first} less {second}"], told = statistics.over_seeds(by_seed, first, second, digits=3)
+        print(f"{first} less {second}: {told}")
     joint = by_seed[by_seed.index.str.startswith("joint")]
     print(
         f"over T, joint training varies by {np.ptp(joint.mean(axis=1)):.3f} dB; over seeds by {np.ptp(joint, axis=1).max():.3f}"

@@ -78,3 +78,14 @@ def differences(
     """`paired` of each set of `evaluate`'s rows by its name, without those that have no interval."""
     found = {name: paired(part, column, first, second) for name, part in rows.groupby("set", sort=False)}
     return {name: each for name, each in found.items() if each is not None}
+
+
+def over_seeds(by_seed: pd.DataFrame, first: str, second: str, *, digits: int = 2) -> tuple[float, str]:
+    """Mean over seeds of the row `first` less the row `second`, in dB, and in words with the extremes in brackets.
+
+    by_seed: a column for each seed. A difference that changes its sign from seed to seed cannot be told from none.
+    """
+    gap = by_seed.loc[first] - by_seed.loc[second]
+    sure = "" if gap.min() > 0 or gap.max() < 0 else ": cannot be told apart"
+    mean, low, high = (f"{value:+.{digits}f}" for value in (gap.mean(), gap.min(), gap.max()))
+    return gap.mean(), f"{mean} dB [{low}, {high}]{sure}"
