@@ -1,9 +1,9 @@
 """Pairs of degraded and reference photos: whole photos to test on, random patches to train on."""
 
+import itertools
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from inspect import isfunction
 from math import prod
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from rvlib import photos
 from rvlib.color import luminance
@@ -266,23 +267,48 @@ class Patches:
 
 
 class Ahead:
-    """Batches that a thread makes while the one before is computed on, in memory that a GPU fetches from by itself."""
+    """Batches that other processes make while those before are computed on, in memory that a GPU fetches from itself.
+
+    A GPU takes batches faster than one core blurs their patches, so all cores but one that this process may use make
+    them, up to eight.
+    """
 
     def __init__(self, make: Callable[[int], tuple[Tensor, Tensor, list[str]]], *, pin: bool):
         """`make(number)` gives a batch and its names; `pin` for CUDA alone."""
         self.make, self.pin = make, pin
-        self.thread, self.waiting = ThreadPoolExecutor(1), {}
+        self.loader, self.next = iter(()), None
 
     def __call__(self, number: int) -> tuple[Tensor, Tensor, list[str]]:
-        """Batch `number`, made already where the one before was asked for last; the next one is begun."""
-        ready: Future | None = self.waiting.pop(number, None)
-        batch = ready.result() if ready is not None else self._made(number)
-        self.waiting = {number + 1: self.thread.submit(self._made, number + 1)}
-        return batch
+        """Batch `number`, made already where the one before was asked for last; those that follow are begun."""
+        if number != self.next:
+            self.loader = self._begun(number)
+        self.next = number + 1
+        return next(self.loader)
 
-    def _made(self, number: int) -> tuple[Tensor, Tensor, list[str]]:
-        degraded, reference, names = self.make(number)
-        return (degraded.pin_memory(), reference.pin_memory(), names) if self.pin else (degraded, reference, names)
+    def _begun(self, number: int) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
+        # forked processes share the photos; where there are none, this process makes the batches itself
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+        workers = min(8, max(1, cores - 1)) if cores else 0
+        loader = DataLoader(
+            _Made(self.make),
+            sampler=itertools.count(number),
+            batch_size=None,
+            num_workers=workers,
+            multiprocessing_context="fork" if workers else None,
+            pin_memory=self.pin,
+            generator=torch.Generator(),  # its own, since a step's draws depend on the step alone
+        )
+        return iter(loader)
+
+
+class _Made(Dataset):
+    """What a function makes of a number, as a data set."""
+
+    def __init__(self, make: Callable[[int], tuple[Tensor, Tensor, list[str]]]):
+        self.make = make
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, list[str]]:
+        return self.make(number)
 
 
 def to_unit(patches: Tensor) -> Tensor:
