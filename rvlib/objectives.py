@@ -24,6 +24,8 @@ class Pixelwise:
     `losses.mse` is SRCNN's eq. 4, FSRCNN's and SRResNet's, `losses.l1` SwinIR's eq. 6, `losses.negative_psnr` NAFNet's.
     """
 
+    can_be_recorded = True
+
     loss: Loss
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -39,6 +41,8 @@ class PerceptualAdversarial:
     table 2; the weight of the content term is leftthomas'). Neither loss has a gradient for the other's weights, so
     their sum trains both at once.
     """
+
+    can_be_recorded = True
 
     loss: Loss
 
@@ -69,6 +73,8 @@ def _vgg16_on(device: torch.device) -> nn.Module:
 class WithReference:
     """ℓ = loss(G(x, z), y), z = CPEN(x, y): the IPR may look at the answer (DiffIR stage 1, eq. 6)."""
 
+    can_be_recorded = True
+
     loss: Loss
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -79,6 +85,8 @@ class WithReference:
 @dataclass(frozen=True)
 class JointDiffusion:
     """ℓ = loss(G(x, ẑ), y) + mean |ẑ - z|: all T reverse steps are in the graph (DiffIR stage 2, eq. 11 and 12)."""
+
+    can_be_recorded = True
 
     loss: Loss
     stage_1: nn.Module

@@ -43,6 +43,9 @@ FIRST_SAVE = 20.0
 SAVE_EVERY = 600.0
 """Seconds between two savings at most, however long it is to the next validation."""
 
+TRIED = 5
+"""Steps before a GPU's work is recorded, in which cuDNN tries its ways to compute."""
+
 
 class Outcome(NamedTuple):
     """What a step gave, the same in all processes but for the photos."""
@@ -69,7 +72,11 @@ class Training:
         self.model = model.to(accelerator.device, memory_format=self.layout)
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
         self.optimizer = OPTIMIZERS[settings.optimizer](
-            _groups(model), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
+            _groups(model),
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=accelerator.device.type == "cuda" or None,
         )
         self.part = share(settings.batch_size, accelerator)
         size = self.part.stop - self.part.start
@@ -82,6 +89,9 @@ class Training:
         # on a CPU, the cores that would cut the next batch compute this one
         device = accelerator.device.type
         self.batches = self._cut if device == "cpu" else Ahead(self._cut, pin=device == "cuda")
+        is_alone = accelerator.num_processes == 1
+        self.can_be_recorded = device == "cuda" and is_alone and getattr(objective, "can_be_recorded", False)
+        self.tried, self.recorded = 0, None
 
     def step(self, number: int, *, measure: bool = False, wishes: dict[str, bool] | None = None) -> Outcome:
         """Train on batch `number`; a loss that is not finite, in whatever process, changes no weight.
@@ -107,7 +117,8 @@ class Training:
             if measure or settings.clip_norm is not None:
                 gradient = self.accelerator.clip_grad_norm_(self.prepared.parameters(), largest)
             self.optimizer.step()
-        self.optimizer.zero_grad()
+        if self.recorded is None:  # what is replayed writes its gradients anew
+            self.optimizer.zero_grad()
         self._follow(number)
         if not measure:
             return Outcome(values, names, wishes, {})
@@ -125,16 +136,23 @@ class Training:
         return {name: found[name] for name in values}, {name: found[f"wish {name}"] > 0 for name in wishes}
 
     def _backward(self, batch: Batch) -> dict[str, float]:
-        """Gradients of one batch, in `accumulate` parts; returns the values of the objective as numbers."""
-        values, parts = {}, self.settings.accumulate
+        """Gradients of one batch; returns the values of the objective as numbers."""
+        if self.can_be_recorded and self.recorded is None and self.tried == TRIED:
+            self.recorded = Recorded(self._gradients, batch)
+        self.tried += 1
+        names, parts = (self.recorded or self._gradients)(batch)
+        numbers = parts.cpu().tolist()  # waits for a GPU once
+        return {name: sum(part[index] / len(numbers) for part in numbers) for index, name in enumerate(names)}
+
+    def _gradients(self, batch: Batch) -> tuple[list[str], Tensor]:
+        """Gradients of one batch, in `accumulate` parts; the objective's names, and its values (parts, names)."""
+        values, parts = [], self.settings.accumulate
         for small, large in zip(batch.degraded.chunk(parts), batch.reference.chunk(parts), strict=True):
             with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.settings.bf16):
                 terms = self.objective(self.prepared, Batch(small, large, batch.step))
             self.accelerator.backward(terms["loss"] / parts)
-            numbers = torch.stack([value.detach() for value in terms.values()]).cpu().tolist()  # waits for a GPU once
-            for name, value in zip(terms, numbers, strict=True):
-                values[name] = values.get(name, 0.0) + value / parts
-        return values
+            values.append(torch.stack([value.detach() for value in terms.values()]))
+        return list(terms), torch.stack(values)
 
     @torch.no_grad()
     def _follow(self, number: int) -> None:
@@ -149,6 +167,27 @@ class Training:
     def _distance(self) -> float:
         pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
         return math.sqrt(sum(float((mean - now).double().square().sum()) for mean, now in pairs))
+
+
+class Recorded:
+    """What a GPU does for one batch, recorded and replayed: Python starts a small network's kernels too slowly.
+
+    Objectives that allow it (`can_be_recorded`) differ between steps in the batch and in draws on the device alone.
+    """
+
+    def __init__(self, compute: Callable[[Batch], tuple[list[str], Tensor]], batch: Batch):
+        self.batch = Batch(batch.degraded.clone(), batch.reference.clone(), batch.step)
+        self.graph = torch.cuda.CUDAGraph()
+        # by thread: another one takes pinned memory for the next batches meanwhile
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            self.names, self.values = compute(self.batch)
+
+    def __call__(self, batch: Batch) -> tuple[list[str], Tensor]:
+        """The names and values of the objective; the gradients lie where they lay when this was recorded."""
+        self.batch.degraded.copy_(batch.degraded)
+        self.batch.reference.copy_(batch.reference)
+        self.graph.replay()
+        return self.names, self.values
 
 
 def fit(

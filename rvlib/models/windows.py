@@ -26,21 +26,21 @@ def relative_positions(side: int) -> Tensor:
     return down * (2 * side - 1) + across
 
 
-def shift_mask(height: int, width: int, side: int, shift: int) -> Tensor:
+def shift_mask(height: int, width: int, side: int, shift: int, device: torch.device | None = None) -> Tensor:
     """What a shifted window may not attend to: (windows, n, n), 0 or -∞.
 
     Rolling the image joins its opposite borders in one window. Tokens of different regions get -∞ before softmax, where
     the official code has -100: e⁻¹⁰⁰ is subnormal in float32, and CPUs multiply subnormal numbers about eighty times
     slower. Its share of a softmax is zero either way.
     """
-    regions = torch.zeros(1, height, width, 1)  # nine of them, numbered
+    regions = torch.zeros(1, height, width, 1, device=device)  # nine of them, numbered
     parts = (slice(0, -side), slice(-side, -shift), slice(-shift, None))
     for row, down in enumerate(parts):
         for column, across in enumerate(parts):
             regions[:, down, across] = 3 * row + column
     regions = split_windows(regions, side).squeeze(-1)  # (windows n)
     apart = regions[:, :, None] != regions[:, None, :]  # (windows n n)
-    return torch.zeros(apart.shape).masked_fill(apart, -torch.inf)
+    return torch.zeros(apart.shape, device=device).masked_fill(apart, -torch.inf)
 
 
 class Windows(NamedTuple):
@@ -56,7 +56,7 @@ def window_order(image: Tensor, side: int, shift: int) -> Windows:
     height, width = image.shape[-2:]
     numbers = torch.arange(height * width, device=image.device).view(1, height, width, 1)
     order = split_windows(numbers.roll((-shift, -shift), dims=(1, 2)), side).squeeze(-1)
-    mask = shift_mask(height, width, side, shift)[:, None].to(image) if shift else None
+    mask = shift_mask(height, width, side, shift, image.device)[:, None].to(image) if shift else None
     return Windows(order, order.flatten().argsort(), mask)
 
 
