@@ -337,7 +337,8 @@ def _kernels(settings: Settings, device: torch.device):
         torch.use_deterministic_algorithms(True)
     try:
         exact = settings.deterministic
-        with torch.backends.cudnn.flags(benchmark=not exact, deterministic=exact, allow_tf32=settings.tf32):
+        options = {"benchmark": not exact, "deterministic": exact, "allow_tf32": settings.tf32}
+        with torch.backends.cudnn.flags(enabled=True, **options):  # not given, it would be off
             yield
     finally:
         torch.set_float32_matmul_precision(before[0])
