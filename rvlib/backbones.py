@@ -65,7 +65,10 @@ def lpips_network(net: str = "alex") -> nn.Module:
     if net not in ("alex", "vgg"):
         raise UserError(f"unknown LPIPS network {net!r}: choose alex or vgg")
     name = {"alex": "alexnet", "vgg": "vgg16"}[net]
-    weights = backbone_weights(name)
+    try:
+        weights = backbone_weights(name)
+    except UserError as error:  # a cache that cannot be written, too: fetched for each photo, it would take minutes
+        raise MissingBackboneError(str(error)) from None
     with warnings.catch_warnings(action="ignore"):  # of torchvision's renamed arguments, inside lpips
         network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval().requires_grad_(False)
     state = network.net.state_dict()

@@ -147,7 +147,7 @@ def _on(model: RestorationModel, device: str | torch.device) -> RestorationModel
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     try:
         return model.to(torch.device(device))
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend has its own
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:  # each backend has its own
         reason = (str(error).strip() or "not available").splitlines()[0][:120]
         raise UserError(f"there is no device {str(device)!r} here ({reason}): choose auto or cpu") from None
 

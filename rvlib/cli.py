@@ -173,7 +173,7 @@ def restore(
         return
     counts, faults = sum((each[0] for each in everywhere), Counter()), [text for each in everywhere for text in each[1]]
     for note, count in sum((each[2] for each in everywhere), Counter()).items():
-        typer.echo(f"note: {note}{f' ({count} photos)' if count > 1 else ''}", err=True)
+        _say(f"note: {note}{f' ({count} photos)' if count > 1 else ''}", err=True)
     if counts["skipped"]:
         told = f"{counts['skipped']} of {len(listed)} were there already"
         typer.echo(f"{told}: --overwrite restores them again", err=True)
@@ -183,11 +183,11 @@ def restore(
     elif batch.faults and not faults:
         faults = [f"{len(batch.faults)} folders may not be read"]
     for fault in batch.faults:
-        typer.echo(f"error: {fault}", err=True)
+        _say(f"error: {fault}", err=True)
     if faults:
         raise UserError(faults[0])
     where = next(chain[0].parameters()).device
-    typer.echo(f"{counts['done']} restored by {made_by} on {where}: {output}")
+    _say(f"{counts['done']} restored by {made_by} on {where}: {output}")
 
 
 @contextmanager
@@ -217,8 +217,8 @@ def _restore_clip(chain: list, clip: Path, output: Path, overwrite: bool, *, mad
         typer.echo("stopped: the same command goes on from the last whole segment", err=True)
         raise
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"restored by {made_by} on {next(chain[0].parameters()).device}: {target}")
+        _say(f"note: {note}", err=True)
+    _say(f"restored by {made_by} on {next(chain[0].parameters()).device}: {target}")
 
 
 class _Share:
@@ -265,7 +265,7 @@ def _chain(
 
 def _is_done(target: Path, maker: str | None, made_by: str, overwrite: bool) -> bool:
     """Whether a result is there already: by the same models, or of unknown origin, which is not replaced unasked."""
-    return os.path.exists(target) and not overwrite and maker in (None, made_by)
+    return os.path.isfile(target) and not overwrite and maker in (None, made_by)
 
 
 def _foretell(jobs: list[tuple[Path, Path]], chain: list, made_by: str, size, overwrite: bool) -> None:
@@ -298,9 +298,9 @@ def _foretell(jobs: list[tuple[Path, Path]], chain: list, made_by: str, size, ov
             told = f"{photo}: {target} is there already"
         else:
             pixels += height * width
-        typer.echo(told)
+        _say(told)
     for fault in faults:
-        typer.echo(f"error: {fault}", err=True)
+        _say(f"error: {fault}", err=True)
     minutes = seconds * pixels / side**2 / 60
     typer.echo(
         f"nothing is done yet: {len(jobs)} photos, {pixels / 1e6:.1f} megapixels to restore, about {minutes:.1f} min"
@@ -338,8 +338,8 @@ def compare(
     compare.write(output, trials)
     for photo, (_, tried) in trials.items():
         for name, trial in tried.items():
-            typer.echo(f"{photo}, {name}: {trial.facts}")
-    typer.echo(f"{output}: open it in a browser")
+            _say(f"{photo}, {name}: {trial.facts}")
+    _say(f"{output}: open it in a browser")
 
 
 @app.command()
@@ -355,8 +355,10 @@ def fetch(
     from rvlib.study.fetch import fetch
     from rvlib.study.notebooks import read_parameters, section
 
-    wanted = [official.find(name) for name in names or [] if name.startswith(official.PREFIX)]
-    for each in wanted:
+    wanted = {name: official.find(name) for name in names or [] if name.startswith(official.PREFIX)}
+    for name, each in wanted.items():
+        if each is None:
+            raise UserError(f"no official weights are called {name!r}: `rvlib models` lists them, without a suffix")
         typer.echo(each.fetch())
     sets = [name for name in names or [] if not name.startswith(official.PREFIX)]
     if wanted and not sets:
@@ -512,8 +514,8 @@ def adapt(
     """Let a network that enlarges learn from your own photos: from each and its shrunk version.
 
     The run lies beside the result, in NAME.run: the same command goes on where it was stopped. What is printed is
-    measured on the pairs that were learned from. It pays for photos of a kind that the network has not seen, such as
-    scans of text; for usual photos it gains next to nothing, and may lose. Compare: `rvlib compare`.
+    measured on the pairs that were learned from. It pays for photos of a kind that the network has not seen;
+    for usual photos it gains next to nothing, and may lose. `rvlib evaluate` measures both networks.
     """
     import shutil
 
@@ -579,7 +581,7 @@ def evaluate(
     from rvlib.study import tables
 
     if output is not None:
-        if output.suffix not in ("", ".csv"):
+        if not output.name or output.suffix not in ("", ".csv"):
             raise UserError(f"{output}: rows are written as CSV, choose a name that ends in .csv")
         output = output.with_suffix(".csv")
         make_ready(output)
@@ -605,14 +607,14 @@ def evaluate(
         order = {method: place for place, (method, _) in enumerate(restorers)}
         rows = rows.sort_values("photo").sort_values("method", key=lambda each: each.map(order), kind="stable")
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
+        _say(f"note: {note}", err=True)
     if len(rows):
         typer.echo(tables.markdown(tables.means(rows)))
     if len(rows) and output is not None:
         write_atomically(output, lambda file: rows.to_csv(file, index=False, errors="surrogateescape"))
     if len(faults) > 1 or (faults and len(rows)):
         for fault in faults:
-            typer.echo(f"error: {_on_one_line(fault)}", err=True)
+            _say(f"error: {fault}", err=True)
         faults = [f"{len(faults)} photos could not be measured"]
     if faults:
         raise UserError(faults[0])
@@ -761,6 +763,11 @@ def main() -> None:
         raise
 
 
+def _say(message: str, *, err: bool = False) -> None:
+    """Print a line that may hold names of files."""
+    typer.echo(_on_one_line(message), err=err)
+
+
 def _on_one_line(message: object) -> str:
     """A message in which line breaks and escape codes, which names of files may hold, are seen and not obeyed."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(message))
@@ -773,7 +780,7 @@ def _in_short(error: Exception) -> str:
 
 
 def _one_line(message: Warning | str, *_, **__) -> str:
-    return f"warning: {message}\n"
+    return f"warning: {_on_one_line(message)}\n"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import re
 import struct
 import warnings
@@ -112,6 +113,8 @@ class Metadata:
 
 def maker(path: Path) -> str | None:
     """What made a restored photo, as `Original.write` was told; None where the file does not say."""
+    if not os.path.isfile(path):  # a pipe would wait for who writes into it
+        return None
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             said = image.info.get("Software") if image.format == "PNG" else image.getexif().get(SOFTWARE)

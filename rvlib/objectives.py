@@ -124,8 +124,8 @@ CELL = 4
 def hide(image: Tensor, place: int) -> tuple[Tensor, tuple]:
     """An image (b c h w) without its pixels at one of the CELL² places of a cell, and the index of those pixels J.
 
-    A hidden pixel becomes the mean of its eight neighbours, those beside it counting twice (Noise2Self, section 4.1):
-    what is left holds nothing of x_J.
+    A hidden pixel becomes the mean of its eight neighbours, those beside it counting twice, as in the authors' code
+    (czbiohub-sf/noise2self, mask.py): what is left holds nothing of x_J.
     """
     spots = (..., slice(place // CELL, None, CELL), slice(place % CELL, None, CELL))
     around = image.new_tensor([[1.0, 2.0, 1.0], [2.0, 0.0, 2.0], [1.0, 2.0, 1.0]]) / 12
@@ -138,7 +138,7 @@ def hide(image: Tensor, place: int) -> tuple[Tensor, tuple]:
 
 @dataclass(frozen=True)
 class BlindSpot:
-    """ℓ = loss(f(x without x_J)_J, x_J): each hidden pixel is guessed from the others (Noise2Self, eq. 1).
+    """ℓ = loss(f(x without x_J)_J, x_J): each hidden pixel is guessed from the others (Batson and Royer 2019).
 
     No clean photo is looked at: noise that is independent from pixel to pixel cannot be guessed, so what is learned is
     the photo. With the mean squared error that is its mean, with `losses.l1` its median. J is the next place of

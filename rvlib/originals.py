@@ -229,7 +229,9 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def size(path: Path) -> tuple[int, int]:
     """Height and width of a photo, upright, from the head of its file; raises UserError as `read` does."""
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+        if not path.is_file():  # a pipe would wait for who writes into it
+            raise FileNotFoundError(path)
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             is_turned = metadata.orientation(image) >= 5
             return (image.width, image.height) if is_turned else (image.height, image.width)
     except Exception:  # what Pillow does not know: `read` knows more, and says what is wrong
@@ -276,7 +278,7 @@ def _read_with_pillow(path: Path, *, exactly: bool) -> Original:
             raise UserError(f"{path} has {frames} frames or pages: save the one to restore as a photo")
         if exactly and _is_reduced(image):
             raise UserError(
-                f"{path} has 16 bits per colour, which are read here as 8: export it as TIFF with ZIP or none"
+                f"{path} has up to 16 bits per colour, which are read here as 8: export it as TIFF with ZIP or none"
             )
         image.load()
         try:
@@ -288,20 +290,22 @@ def _read_with_pillow(path: Path, *, exactly: bool) -> Original:
             original.notes.append("the other pictures in a camera's JPEG are left out")
         if image.mode in ("CMYK", "LAB"):
             original.notes.append(f"{image.mode} became sRGB")
-        if image.format in IN_EIGHT_BITS:
+        if image.format in IN_EIGHT_BITS and original.image.dtype == np.uint8:
             original.notes.append(f"{image.format} is read with 8 bits per colour")
     return original
 
 
 def _is_reduced(image: Image.Image) -> bool:
-    """Whether Pillow is about to make 8 bits of 16: the name of what it unpacks ends in ;16 then."""
+    """Whether Pillow is about to make 8 bits of more: of what it unpacks, it gives the name or the largest number."""
     arguments = image.tile[0].args if image.tile else ""
+    if image.format == "PPM":
+        return image.mode == "RGB" and isinstance(arguments, tuple) and arguments[1] > 255
     raw = (
         arguments
         if isinstance(arguments, str)
         else next((each for each in arguments or () if isinstance(each, str)), "")
     )
-    return ";16" in raw and not image.mode.startswith("I")
+    return ";16" in raw and raw != "BGR;16" and not image.mode.startswith("I")  # that one is 5 + 6 + 5 bits
 
 
 def _pixels(image: Image.Image) -> tuple[np.ndarray, bool, np.ndarray | None]:
@@ -313,6 +317,8 @@ def _pixels(image: Image.Image) -> tuple[np.ndarray, bool, np.ndarray | None]:
         return _three(grey), True, alpha
     if image.mode == "F":
         return _three(_from_floats(np.asarray(image))), True, None
+    if image.mode == "I" and image.format == "PPM":  # scaled to 16 bits by Pillow
+        return _three(np.asarray(image).astype(np.uint16)), True, None
     if image.mode == "I":
         raise UserError("holds 32-bit integers, whose white is not stated: export it with 8 or 16 bits")
     if image.mode in ("CMYK", "LAB"):
@@ -407,6 +413,8 @@ def _page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool) -> 
             return None  # Pillow's 8 bits
         what = f"{page.dtype} numbers as {page.photometric.name}"
         raise UserError(f"{path} holds {what}: export it as RGB or grey with 8 or 16 bits")
+    if kind == "u" and page.bitspersample not in (8, 16):  # Pillow would show 12 bits as the lower ones of 16
+        raise UserError(f"{path} has {page.bitspersample} bits per colour: export it with 8 or 16")
     try:
         pixels = page.asarray()
     except (ValueError, KeyError, NotImplementedError) as error:
@@ -421,8 +429,6 @@ def _page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool) -> 
         ) from None
     if pixels.shape != page.shape:  # damaged tags contradict each other
         return None
-    if kind == "u" and page.bitspersample not in (8, 16):
-        raise UserError(f"{path} has {page.bitspersample} bits per colour: export it with 8 or 16")
     pixels = pixels[..., None] if page.axes == "YX" else pixels.transpose(1, 2, 0) if page.axes == "SYX" else pixels
     extras = pixels.shape[2] - colours
     kinds = [int(each) for each in page.extrasamples]

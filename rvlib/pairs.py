@@ -288,7 +288,8 @@ class Ahead:
     def _begun(self, number: int) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
         # forked processes share the photos; where there are none, this process makes the batches itself
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-        workers = min(8, max(1, cores - 1)) if cores else 0
+        mine = cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # other trainings of this job have their share
+        workers = min(8, max(1, mine - 1)) if cores else 0
         loader = DataLoader(
             _Made(self.make),
             sampler=itertools.count(number),

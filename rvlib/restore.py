@@ -86,7 +86,8 @@ def restore(
     `notes` takes what is odd about the result, in words (`oddities`).
     Raises UserError if `image` is not a photo, or if `factor`, `tile` or `overlap` is out of range.
     """
-    photo, chain = _as_array(image), list(model) if isinstance(model, Sequence) else [model]
+    is_chain = isinstance(model, Sequence) and not isinstance(model, str)
+    photo, chain = _as_array(image), list(model) if is_chain else [model]
     scale = scale_of(chain)
     check_options(tile=tile, precision=precision)
     ratio = Size(factor=factor).of(*photo.shape[:2], scale) / scale
@@ -100,6 +101,12 @@ def scale_of(chain: Sequence[nn.Module]) -> int:
     """How many times larger a chain of models makes a photo; raises UserError for an empty one."""
     if not chain:
         raise UserError("a chain holds no model: give at least one")
+    for each in chain:
+        if not isinstance(each, nn.Module):
+            raise UserError(f"{each!r} is no model: rvlib.load makes one of a name or a file")
+        kinds = {parameter.dtype for parameter in each.parameters()} - {torch.float32}
+        if kinds:
+            raise UserError(f"the model's weights are {kinds.pop()}: call model.float(); precision='bf16' is faster")
     return prod(unwrapped(each).scale for each in chain)
 
 
@@ -316,7 +323,11 @@ def _as_array(image) -> np.ndarray:
     if isinstance(image, (str, Path)):
         return photos.read(image)
     if isinstance(image, Image.Image):
-        return originals.eight_bits(originals.from_image(image))
+        try:
+            image.load()
+        except (OSError, SyntaxError, ValueError) as error:  # of a damaged file, or closed
+            raise UserError(f"the image cannot be read ({error}): open its file again") from None
+        image = originals.eight_bits(originals.from_image(image)) if all(image.size) else np.empty((0, 0, 3), np.uint8)
     if (
         isinstance(image, np.ndarray)
         and image.dtype in (np.uint8, np.uint16)

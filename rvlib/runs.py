@@ -37,6 +37,10 @@ REPLAYED = 3
 """Steps after each saved state whose numbers are kept, for the proof that changed code computes the same."""
 
 
+ENDED, GOING_ON = "ended", ("begun", "resumed", "lengthened")
+"""How the events of a history begin that end a run before its schedule does, and those that take it up."""
+
+
 def differences(before: dict, now: dict) -> list[str]:
     """What differs between two identities, in words: `settings.steps (10 -> 20)`, `code of losses.l1`."""
     found = []
@@ -101,6 +105,12 @@ class Run:
     def exists(self) -> bool:
         """Whether this process sees the folder that the main process writes."""
         return (self.folder / "run.json").exists()
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether its owner declared it finished where it was stopped (`end`), and it was not taken up since."""
+        telling = [each["event"] for each in self.history if each["event"].startswith((*GOING_ON, ENDED))]
+        return bool(telling) and telling[-1].startswith(ENDED)
 
     @property
     def weights(self) -> RestorationModel:
@@ -206,7 +216,7 @@ class Run:
     def _take_weights(self) -> bool:
         """Take the weights in the folder for the finished run, if they are those of its last step."""
         weights, metadata = read_saved(self.folder / "last.safetensors")
-        if metadata.get("step") != self.identity["settings"]["steps"]:
+        if metadata.get("step") != self.identity["settings"]["steps"] and not self.is_ended:
             return False
         self.weights.load_state_dict(weights)
         self.model.restorer().load_state_dict(weights)
@@ -247,7 +257,7 @@ class Run:
     def note_resumed(self, **machine) -> None:
         """Add to the history that training goes on, and on what."""
         if self.step:
-            self._note("resumed", **machine)
+            self._note("resumed", seconds=round(self.seconds, 2), **machine)
         else:
             self.history[-1] |= machine
         self._write()
@@ -358,6 +368,21 @@ class Run:
 
 class _OtherArchitectureError(UserError):
     """A state whose tensors do not fit the model: it is damaged, unless the network's code changed."""
+
+
+def end(folder: str | Path, reason: str) -> None:
+    """Declare a stopped run finished as it is: its last weights count, and it is not resumed unless it is lengthened.
+
+    Raises UserError where there is no stopped run.
+    """
+    file, weights = Path(folder) / "run.json", Path(folder) / "last.safetensors"
+    if not (file.exists() and weights.exists()):
+        raise UserError(f"{folder} holds no stopped run: train first, and stop it with Ctrl-C")
+    content = _read_json(file)
+    date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    step = read_metadata(weights)["step"]
+    content["history"].append({"event": f"{ENDED}: {reason}", "step": step, "date": date, "commit": commit()})
+    write_atomically(file, lambda path: Path(path).write_text(json.dumps(content, indent=1, sort_keys=True)))
 
 
 def record(folder: str | Path) -> dict:

@@ -46,6 +46,9 @@ SAVE_EVERY = 600.0
 TRIED = 5
 """Steps before a GPU's work is recorded, in which cuDNN tries its ways to compute."""
 
+LOST = ("DataLoader worker (pid", "shared memory(shm)", "in pin memory thread")
+"""How torch says that a process that cuts batches died, or could not hand one over."""
+
 
 class Outcome(NamedTuple):
     """What a step gave, the same in all processes but for the photos."""
@@ -85,12 +88,10 @@ class Training:
                 f"each of {accelerator.num_processes} processes has {size} of {settings.batch_size} pairs, which "
                 f"cannot be cut into {settings.accumulate} equal parts: choose another accumulate"
             )
-        self.prepared = None
-        # on a CPU, the cores that would cut the next batch compute this one
-        device = accelerator.device.type
-        self.batches = self._cut if device == "cpu" else Ahead(self._cut, pin=device == "cuda")
+        self.prepared, self.batches = None, self._cut
         is_alone = accelerator.num_processes == 1
-        self.can_be_recorded = device == "cuda" and is_alone and getattr(objective, "can_be_recorded", False)
+        is_cuda = accelerator.device.type == "cuda"
+        self.can_be_recorded = is_cuda and is_alone and getattr(objective, "can_be_recorded", False)
         self.tried, self.recorded = 0, None
 
     def step(self, number: int, *, measure: bool = False, wishes: dict[str, bool] | None = None) -> Outcome:
@@ -219,89 +220,107 @@ def fit(
     if not alone:
         synchronise(model)
     training = Training(model, objective, patches, settings, accelerator)
+    if accelerator.device.type != "cpu":  # there, the cores that would cut the next batch compute this one
+        training.batches = Ahead(training.batches, pin=accelerator.device.type == "cuda")
     state = Run(run, training.model, training.average, training.optimizer, is_main=accelerator.is_main_process)
 
     def replay(steps: int) -> list[dict[str, float]]:
         return [training.step(state.step + index, measure=True).numbers for index in range(steps)]
 
-    with accelerator.main_process_first():  # the other processes wait until a replaced run is set aside
-        state.open(identity, replace=replace, replay=replay if alone else None)
-    _check_processes(state, accelerator)
-    is_complete = state.step >= settings.steps
-    if is_complete and state.is_main:  # its files may have been damaged or removed since
-        state.publish()
-    if not is_complete:
-        threads, device = torch.get_num_threads(), accelerator.device
-        state.note_resumed(device=_device(device), threads=threads, processes=accelerator.num_processes)
-    # on a CPU, what the core gave to this training: other programs beside it add nothing
-    clock = time.thread_time if accelerator.device.type == "cpu" else time.perf_counter
-    seen = sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ  # where nobody looks, each line of it would be kept
-    bar = tqdm(
-        total=settings.steps,
-        initial=state.step,
-        desc=state.folder.name,
-        unit="step",
-        disable=not state.is_main,
-        mininterval=0.1 if seen else 60,
-    )
-    on_log = on_log or _live_curve()
-    stopped, due = False, time.monotonic() + FIRST_SAVE
-    with bar, _stop_requested() as stop:
-        while state.step < settings.steps and not (stopped or (alone and stop.is_set())):
-            started = clock()
-            wishes = {"stop": stop.is_set(), "save": state.is_main and time.monotonic() > due}
-            outcome = _step(training, state.step, measure=alone and state.wants_numbers, wishes=wishes)
-            if not math.isfinite(outcome.values["loss"]):
-                photos = sorted({name for names in gather(outcome.photos, accelerator) for name in names})
-                raise UserError(
-                    f"the loss is {outcome.values['loss']} at step {state.step + 1}, on patches of "
-                    f"{', '.join(photos)}; the last good state is that of step {state.saved_step}: "
-                    f"lower learning_rate or set clip_norm"
-                )
-            if outcome.numbers:
-                state.keep(outcome.numbers)
-            state.advance(outcome.values, clock() - started)
-            stopped = outcome.wishes["stop"]
-            bar.set_postfix_str(_shown(state), refresh=False)
-            bar.update()
-            if state.step % settings.validate_every == 0 or state.step == settings.steps:
-                scores = validate(state.weights) if validate is not None else {}
-                rate = settings.rate(state.step - 1)
-                state.log({"learning_rate": rate, "seconds": round(state.seconds, 2)}, scores)
-                bar.set_postfix_str(_shown(state))
-                if on_log is not None:
-                    on_log(pd.DataFrame(state.rows))
-                due = time.monotonic() + SAVE_EVERY
-            elif outcome.wishes["save"]:
+    try:
+        with accelerator.main_process_first():  # the other processes wait until a replaced run is set aside
+            state.open(identity, replace=replace, replay=replay if alone else None)
+        _check_processes(state, accelerator)
+        goal = state.step if state.is_ended else settings.steps
+        is_complete = state.step >= goal
+        if is_complete and state.is_main:  # its files may have been damaged or removed since
+            state.publish()
+        if not is_complete:
+            threads, device = torch.get_num_threads(), accelerator.device
+            state.note_resumed(device=_device(device), threads=threads, processes=accelerator.num_processes)
+        # on a CPU, what the core gave to this training: other programs beside it add nothing
+        clock = time.thread_time if accelerator.device.type == "cpu" else time.perf_counter
+        # where nobody looks, each line of the bar would be kept
+        seen = sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ
+        bar = tqdm(
+            total=settings.steps,
+            initial=state.step,
+            desc=state.folder.name,
+            unit="step",
+            disable=not state.is_main,
+            mininterval=0.1 if seen else 60,
+        )
+        on_log = on_log or _live_curve()
+        stopped, due = False, time.monotonic() + FIRST_SAVE
+        with bar, _stop_requested() as stop:
+            while state.step < goal and not (stopped or (alone and stop.is_set())):
+                started = clock()
+                wishes = {"stop": stop.is_set(), "save": state.is_main and time.monotonic() > due}
+                outcome = _step(training, state.step, measure=alone and state.wants_numbers, wishes=wishes)
+                if not math.isfinite(outcome.values["loss"]):
+                    photos = sorted({name for names in gather(outcome.photos, accelerator) for name in names})
+                    raise UserError(
+                        f"the loss is {outcome.values['loss']} at step {state.step + 1}, on patches of "
+                        f"{', '.join(photos)}; the last good state is that of step {state.saved_step}: "
+                        f"lower learning_rate or set clip_norm"
+                    )
+                if outcome.numbers:
+                    state.keep(outcome.numbers)
+                state.advance(outcome.values, clock() - started)
+                stopped = outcome.wishes["stop"]
+                bar.set_postfix_str(_shown(state), refresh=False)
+                bar.update()
+                if state.step % settings.validate_every == 0 or state.step == settings.steps:
+                    scores = validate(state.weights) if validate is not None else {}
+                    rate = settings.rate(state.step - 1)
+                    state.log({"learning_rate": rate, "seconds": round(state.seconds, 2)}, scores)
+                    bar.set_postfix_str(_shown(state))
+                    if on_log is not None:
+                        on_log(pd.DataFrame(state.rows))
+                    due = time.monotonic() + SAVE_EVERY
+                elif outcome.wishes["save"]:
+                    state.publish()
+                    state.save()
+                    due = time.monotonic() + SAVE_EVERY
+            stopped = stopped or (alone and stop.is_set())
+            if stopped:
                 state.publish()
                 state.save()
-                due = time.monotonic() + SAVE_EVERY
-        stopped = stopped or (alone and stop.is_set())
+        trained = copy.deepcopy(training.average.state_dict())
+        if not is_complete and alone:
+            for numbers in replay(state.missing_numbers):  # steps past the end or the stop, for a later proof
+                state.keep(numbers)
         if stopped:
-            state.publish()
-            state.save()
-    trained = copy.deepcopy(training.average.state_dict())
-    if not is_complete and alone:
-        for numbers in replay(state.missing_numbers):  # steps past the end or the stop, for a later proof
-            state.keep(numbers)
-    if stopped:
-        raise KeyboardInterrupt(f"stopped at step {state.step}; started again, the run resumes there")
-    accelerator.wait_for_everyone()
-    model.load_state_dict(trained)
-    model.to("cpu").eval()  # where photos and the other networks are
-    return pd.DataFrame(state.rows)
+            raise KeyboardInterrupt(f"stopped at step {state.step}; started again, the run resumes there")
+        accelerator.wait_for_everyone()
+        model.load_state_dict(trained)
+        model.to("cpu").eval()  # where photos and the other networks are
+        return pd.DataFrame(state.rows)
+    finally:
+        training.optimizer.zero_grad()  # else the model's next training would add to these gradients
+        # a traceback, which a notebook keeps, would keep the processes that cut and a GPU's memory
+        training.batches = training.recorded = None
 
 
 def _step(training: Training, number: int, **options) -> Outcome:
     """A step, or what to do where it takes more memory than there is."""
     try:
-        return training.step(number, **options)
+        with _heard_later():
+            return training.step(number, **options)
     except torch.OutOfMemoryError:
-        parts, size = training.settings.accumulate, training.part.stop - training.part.start
+        pass  # raised below: the error in hand would keep the memory of the step that it fell into
+    except (RuntimeError, OSError, EOFError) as error:
+        if not any(lost in str(error) for lost in LOST):
+            raise
         raise UserError(
-            f"the GPU's memory does not suffice for {size // parts} pairs at a time: let a batch be computed in "
-            f"{2 * parts} parts (accumulate={2 * parts}), or set bf16"
+            f"a process that cuts batches was lost ({error}): memory may not suffice, or in a container /dev/shm "
+            f"(--shm-size); started again, the run resumes from what it saved last"
         ) from None
+    parts, size = training.settings.accumulate, training.part.stop - training.part.start
+    raise UserError(
+        f"the GPU's memory does not suffice for {size // parts} pairs at a time: let a batch be computed in "
+        f"{2 * parts} parts (accumulate={2 * parts}), or set bf16"
+    )
 
 
 def _check_processes(state: Run, accelerator: Accelerator) -> None:
@@ -431,3 +450,20 @@ def _stop_requested():
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _heard_later():
+    """Let signals wait for the end of a step; processes forked meanwhile, which cut the batches, never hear them.
+
+    `timeout`, batch systems and notebooks send them to every process of a job, and without those that cut a training
+    could not end its step.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # nothing is forked there
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -3,6 +3,7 @@
 The optional extra `video` brings PyAV, which brings FFmpeg's libraries.
 """
 
+import hashlib
 import heapq
 import importlib.util
 import os
@@ -78,7 +79,10 @@ def is_clip(path: str | Path) -> bool:
 
 
 def maker(path: Path) -> str | None:
-    """What made a restored clip, as `restore_clip` was told; None where the file does not say."""
+    """What made a restored clip, as `restore_clip` was told; None where the file does not say.
+
+    Of a damaged clip it also says where that ends: such a result is not taken for a whole one.
+    """
     with suppress(UserError):
         found = metadata.SIGNATURE.match(Clip(path).said.get("comment", ""))
         return found and found[1]
@@ -296,8 +300,9 @@ def restore_clip(
     `size`, `made_by` and `options` are those of a photo (`Batch.restore`); `start` and `end` are seconds of the clip,
     `codec` is one of `CODECS`, `quality` 1 to 100. Frames go one by one from decoder to network to encoder. Every 48 of
     them become a file in a folder beside the target; joined they are the target. If `made_by` names the models, the
-    same call goes on from them after a kill. A damaged clip is restored up to the damage, which a UserError then names.
-    UserError also for what is no clip, and for what the target's container cannot hold.
+    same call goes on from them after a kill. A damaged clip is restored up to the damage, which a UserError then names,
+    and names again, without restoring, when the same call is repeated. UserError also for what is no clip, and for what
+    the target's container cannot hold.
     """
     kind, models = CONTAINERS.get(target.suffix.lower()), list(model) if isinstance(model, Sequence) else [model]
     if kind is None:
@@ -312,6 +317,12 @@ def restore_clip(
         raise UserError(f"{path} would be overwritten by its restored version: choose another output")
     _check_container(kind, [codec, *(each.codec_context.name for each in clip.tracks)], target)
     make_ready(target)
+    made_of = made_by and repr((sha256(path), start, end, SEGMENT, made_by, size, codec, quality))
+    mark = f", {hashlib.sha256(made_of.encode()).hexdigest()[:12]}"  # of a result that ends where its clip is damaged
+    earlier = maker(target) or ""
+    if made_by and earlier.endswith(mark):
+        damage = earlier.removeprefix(f"{made_by}, ").removesuffix(mark)
+        raise UserError(f"{path} is {damage}: {target} holds what comes before, restored")
     frames = clip.frames()
     first = next(frames, None)
     if first is None:
@@ -321,7 +332,7 @@ def restore_clip(
     factor = (size or Size()).of(*sides, scale_of(models))
     result = Result(clip, first, factor, codec, quality)
     folder = target.with_name(f".{target.name}.segments")
-    segments = _finished(folder, made_by and repr((sha256(path), start, end, SEGMENT, made_by, size, codec, quality)))
+    segments = _finished(folder, made_of)
     done = len(segments) * SEGMENT
     left = islice(chain([first], frames), done, None)
     notes = ["it is interlaced, and no network here learned that: deinterlace it first"] * first.interlaced_frame
@@ -342,12 +353,12 @@ def restore_clip(
             file, some = folder / f"{len(segments):06}.nut", chain([following], islice(left, SEGMENT - 1))
             write_atomically(file, partial(result.encode, pictures(some)))
             segments.append(file)
-    signature = f"rvlib {rvlib.__version__}: {made_by}"
+    damage = f"damaged after {float(clip.reached + clip.start):.2f} s ({clip.damage})" if clip.damage else ""
+    signature = f"rvlib {rvlib.__version__}: {made_by}" + f", {damage}{mark}" * bool(damage)
     write_atomically(target, partial(result.join, segments, signature, kind))
     shutil.rmtree(folder)
-    if clip.damage:
-        where = f"{float(clip.reached + clip.start):.2f} s"
-        raise UserError(f"{path} is damaged after {where} ({clip.damage}): {target} holds what comes before, restored")
+    if damage:
+        raise UserError(f"{path} is {damage}: {target} holds what comes before, restored")
     return [f"{path}: {each}" for each in notes]
 
 

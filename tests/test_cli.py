@@ -93,6 +93,8 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(weights, tmp
         (["train", "edsr", "--photos", ".", "--run", "r"], "no recipe for 'edsr'"),
         (["train", "fsrcnn", "--photos", "nowhere", "--run", "r"], "nowhere does not exist"),
         (["fetch", "Set6", "--target", "t"], "unknown set 'Set6'"),
+        (["fetch", "official/"], "no official weights are called 'official/'"),
+        (["fetch", "official/a.pth"], "no official weights are called 'official/a.pth'"),
         (["evaluate", "--model", "{weights}", "--reference", "nowhere"], "nowhere does not exist"),
         (
             ["restore", "{photo}", "--model", "{weights}", "-o", "x.png", "--precision", "fp16"],

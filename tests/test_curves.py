@@ -30,6 +30,7 @@ def released(monkeypatch):
         "fsrcnn-x4": record("fsrcnn", y, validation=None),
         "diffir-x4": record("diffir-s2", y, before=[{"history": [], "log": []}]),
         "nafnet-deblur": record("nafnet", rgb, device="NVIDIA H100", threads=8),
+        "diffir-deblur": record("diffir-s2", rgb, device="NVIDIA H100", before=[record("diffir-s1", rgb)]),
         "plain-x4": {"identity": {"method": "fsrcnn"}, "log": [{"step": 1, "loss": 0.5}]},
     }
     monkeypatch.setattr(curves.rvlib, "released", lambda: list(known))
@@ -49,6 +50,8 @@ def test_what_cannot_stand_beside_others_is_left_out_with_a_reason(released):
     assert absent == [
         "left out: fsrcnn-x4 (released weights, whose records do not name their validation photos)",
         "left out: diffir-x4 (released weights, whose hours were not kept)",
+        "left out: diffir-deblur (released weights, which were trained on a GPU and on a CPU, "
+        "whose hours cannot be added)",
         "left out: plain-x4 (released weights, which have no learning curve)",
     ]
 

@@ -508,6 +508,53 @@ def test_an_image_of_32_bit_integers_is_refused():
         originals.from_image(Image.fromarray(DEEP[..., 0].astype(np.int32)))
 
 
+@pytest.mark.parametrize("bits", [6, 10, 12, 14])
+def test_grey_of_odd_depths_is_refused_and_not_shown_dark(tmp_path, bits):
+    """Cameras of microscopes store 12 bits, which Pillow puts into the lower ones of 16."""
+    numbers = np.full((6, 16), 2**bits - 1, ">u2").view(np.uint8).reshape(-1, 2)
+    packed = np.packbits(np.unpackbits(numbers, axis=1)[:, 16 - bits :]).tobytes()
+    tags = {256: 16, 257: 6, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: 6, 279: len(packed)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed
+    (tmp_path / "odd.tif").write_bytes(head + struct.pack("<H", len(tags)) + entries + bytes(4))
+    for read in (originals.read, photos.read):
+        with pytest.raises(rvlib.UserError, match=rf"odd\.tif has {bits} bits per colour"):
+            read(tmp_path / "odd.tif")
+
+
+@pytest.mark.parametrize("largest", [65_535, 1023, 255])
+def test_depths_of_netpbm(tmp_path, largest):
+    """Grey keeps its depth; colours of more than 8 bits, which Pillow reduces, are refused where depth counts."""
+    numbers = (DEEP[..., :3].astype(np.float64) / 65_535 * largest).round()
+    raw = numbers.astype(">u2" if largest > 255 else np.uint8)
+    for name, kind, content in (("grey.pgm", b"P5", raw[..., 0]), ("colours.ppm", b"P6", raw)):
+        (tmp_path / name).write_bytes(kind + b" 10 6 %d\n" % largest + content.tobytes())
+    grey = originals.read(tmp_path / "grey.pgm")
+    white = np.iinfo(grey.image.dtype).max
+    assert white == (255 if largest == 255 else 65_535)
+    assert np.array_equal(grey.image[..., 1], (numbers[..., 0] / largest * white).round())
+    if largest > 255:
+        with pytest.raises(rvlib.UserError, match="up to 16 bits per colour"):
+            originals.read(tmp_path / "colours.ppm")
+    assert np.abs(photos.read(tmp_path / "colours.ppm") - numbers / largest * 255).max() <= 0.51
+
+
+def test_a_bitmap_of_sixteen_bits_a_pixel_has_no_more_than_eight_a_colour(tmp_path):
+    red, green, blue = (RGB[..., channel].astype(np.uint16) >> shift for channel, shift in ((0, 3), (1, 2), (2, 3)))
+    pixels = (red << 11 | green << 5 | blue).astype("<u2").tobytes()
+    head = struct.pack("<IiiHHIIiiII", 40, 10, -6, 1, 16, 3, 0, 0, 0, 0, 0) + struct.pack("<III", 0xF800, 0x7E0, 0x1F)
+    (tmp_path / "in.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 66 + len(pixels), 0, 0, 66) + head + pixels)
+    expected = np.dstack([part * 255 / most for part, most in ((red, 31), (green, 63), (blue, 31))])
+    assert np.abs(originals.read(tmp_path / "in.bmp").image - expected).max() <= 1
+
+
+def test_deep_grey_of_jpeg_2000_stays_deep(tmp_path):
+    Image.fromarray(DEEP[..., 0]).save(tmp_path / "in.jp2", irreversible=False)
+    read = originals.read(tmp_path / "in.jp2")
+    assert np.array_equal(read.image[..., 1], DEEP[..., 0])
+    assert not read.notes
+
+
 # What is no photo -----------------------------------------------------------------------------------------------------
 
 
@@ -526,8 +573,10 @@ def test_the_reason_is_said(tmp_path):
     (tmp_path / "empty.png").touch()
     os.mkfifo(tmp_path / "pipe.png")
     for name, message in cases.items():
-        with pytest.raises(rvlib.UserError, match=message):
-            originals.read(tmp_path / name)
+        for read in (originals.read, originals.size):
+            with pytest.raises(rvlib.UserError, match=message):
+                read(tmp_path / name)
+    assert metadata.maker(tmp_path / "pipe.png") is None  # and it did not wait
 
 
 def test_no_program_is_started_for_a_photo(tmp_path, monkeypatch):
@@ -539,7 +588,7 @@ def test_no_program_is_started_for_a_photo(tmp_path, monkeypatch):
         image.load()
     assert started, "this test can fail"
     started.clear()
-    for read in (originals.read, photos.read):
+    for read in (originals.read, originals.size, photos.read):
         with pytest.raises(rvlib.UserError, match="its format is unknown"):
             read(tmp_path / "photo.png")
     assert not started

@@ -1,6 +1,8 @@
 """Pairs: aligned patches, own folders, and what does not fit together."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -135,6 +137,23 @@ def test_a_failure_ahead_is_told_when_its_batch_is_asked_for():
     ahead(1)
     with pytest.raises(ZeroDivisionError):
         ahead(2)
+
+
+@pytest.mark.slow
+def test_those_that_make_batches_end_with_the_one_that_asked(tmp_path):
+    """Where it is killed too, after the seconds at which they look."""
+    program = (
+        "import os, time, torch\n"
+        "from rvlib.pairs import Ahead\n"
+        "ahead = Ahead(lambda number: (torch.ones(1), torch.ones(1), [os.getpid()]), pin=False)\n"
+        "print(*ahead(0)[2], flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    asking = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    maker = int(asking.stdout.readline())
+    assert (maker == asking.pid) != hasattr(os, "sched_getaffinity")
+    asking.kill()
+    asking.communicate(timeout=60)  # ends when nobody holds the other end of its pipe any more
 
 
 def test_photos_are_kept_once(references):

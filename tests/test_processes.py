@@ -3,7 +3,10 @@
 The processes are started by torchrun and talk through gloo; `tests/two_processes.py` is what they run.
 """
 
+import json
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +15,7 @@ from unittest import mock
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import rvlib
@@ -127,6 +131,36 @@ def test_train_starts_its_own_processes(tmp_path):
         assert torch.allclose(ours, theirs, atol=1e-6)
         assert (ours - before).abs().max() > 1e-4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]  # what they shared is gone
+
+
+@STARTS
+@pytest.mark.parametrize("machines", [pytest.param(1, marks=pytest.mark.drill), 2])
+def test_the_lines_of_the_readme_train_together(machines, tmp_path):
+    """As they stand, but for the sizes: two processes of one machine, or of two, which share this one's disk."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text().replace("\n", " ")
+    line = re.findall(r"`(torchrun [^`]+ -m rvlib -- train) ", readme)[machines - 1]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        line = line.replace("HOST:29500", f"localhost:{free.getsockname()[1]}")
+    line = line.replace("--nproc_per_node 8", f"--nproc_per_node {2 // machines}")
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(sample("coffee")[:96, :128]).save(tmp_path / "photos" / "coffee.png")
+    words = "fsrcnn --photos photos --run run --steps 4 --set batch_size=4".split()
+    begun = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *line.split()[1:], *words],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(machines)
+    ]
+    for process in begun:
+        said = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, said[-3000:]
+    assert json.loads((tmp_path / "run/run.json").read_text())["history"][0]["processes"] == 2
+    assert rvlib.load(tmp_path / "run").spec["name"] == "fsrcnn"
 
 
 class Process:

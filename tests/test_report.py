@@ -498,6 +498,23 @@ def test_core_hours_count_cores_processes_and_what_came_before():
     assert provenance.budget({}) == "–"
 
 
+def test_hours_of_a_gpu_and_of_a_cpu_are_not_added():
+    log = [{"step": 1, "seconds": 360.0}, {"step": 2, "seconds": 7560.0}]
+    history = [
+        {"event": "begun", "device": "NVIDIA H200", "threads": 8},
+        {"event": "resumed", "device": "NVIDIA H200", "threads": 4, "seconds": 180.0},
+        {"event": "resumed", "device": "cpu", "threads": 1, "seconds": 360.0},
+        {"event": "taken from a record"},
+    ]
+    record = {"history": history, "log": log}
+    assert provenance.spent(record) == {"GPU-hours": pytest.approx(0.1), "core-hours": pytest.approx(2.0)}
+    assert provenance.budget(record) == "0.1 GPU-hours and 2.0 core-hours"
+    assert provenance.machine(record) == "NVIDIA H200, 8 threads; then NVIDIA H200, 4 threads; then cpu, 1 threads"
+    assert pd.isna(provenance.hours(record))
+    del history[2]["seconds"]
+    assert provenance.budget(record) == "–"
+
+
 def test_the_crops_are_those_on_which_most_was_gained():
     rng = np.random.default_rng(0)
     reference = rng.integers(60, 200, (64, 64, 3), dtype=np.uint8)

@@ -98,12 +98,37 @@ def test_colour_conversion_is_its_own_inverse():
         (np.zeros((4, 4), np.uint8), "not a uint8 array of shape"),
         (np.zeros((0, 4, 3), np.uint8), "no pixels"),
         (7, "not a int"),
+        (Image.new("RGB", (0, 4)), "no pixels"),
+        (Image.new("I", (4, 4)), "^holds 32-bit integers"),
         ("missing.png", "missing.png does not exist"),
     ],
 )
 def test_what_is_no_photo_is_named(model, image, message):
     with pytest.raises(rvlib.UserError, match=message):
         rvlib.restore(model, image)
+
+
+def test_an_image_whose_file_is_damaged_or_closed_is_named(model, photo, tmp_path):
+    Image.fromarray(photo).save(tmp_path / "half.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "half.png").read_bytes()[:900])
+    closed = Image.fromarray(photo)
+    closed.close()
+    with Image.open(tmp_path / "half.png") as half:
+        for image in (half, closed):
+            with pytest.raises(rvlib.UserError, match="the image cannot be read"):
+                rvlib.restore(model, image)
+
+
+@pytest.mark.parametrize("wrong", ["fsrcnn-x4", None, ["fsrcnn-x4"]])
+def test_a_name_is_no_model(photo, wrong):
+    with pytest.raises(rvlib.UserError, match=r"('fsrcnn-x4'|None) is no model: rvlib.load makes one"):
+        rvlib.restore(wrong, photo)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_are_refused(photo, dtype):
+    with pytest.raises(rvlib.UserError, match=f"weights are {dtype}: call model.float"):
+        rvlib.restore(rvlib.create("fsrcnn", d=4, s=2, m=1).to(dtype), photo)
 
 
 @pytest.mark.parametrize("name", ["fsrcnn-x4", "nafnet-deblur"])

@@ -2,7 +2,9 @@
 
 import filecmp
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -205,6 +207,36 @@ def test_a_longer_schedule_lengthens_the_run(photos, tmp_path):
     events = json.loads((tmp_path / "run.json").read_text())["history"]
     assert [each["event"] for each in events] == ["begun", "lengthened from 4 to 8 steps", "resumed"]
     assert [each["step"] for each in events] == [0, 4, 4]
+
+
+def test_a_run_that_is_ended_early_is_taken_as_it_is(photos, tmp_path, monkeypatch):
+    """With its state and without; lengthened, it goes on."""
+    with pytest.raises(rvlib.UserError, match="no stopped run"):
+        runs.end(tmp_path, "enough")
+    cut, sent = Patches.cut, []
+
+    def stop_once(self, number, *arguments, **named):
+        if number == 2 and not sent:
+            sent.append(os.kill(os.getpid(), signal.SIGTERM))
+        return cut(self, number, *arguments, **named)
+
+    monkeypatch.setattr(Patches, "cut", stop_once)
+    with pytest.raises(KeyboardInterrupt):
+        recipes.train("fsrcnn", photos, run=tmp_path, steps=8, **TINY)
+    runs.end(tmp_path, "enough")
+    monkeypatch.setattr(Patches, "cut", lambda *_, **__: pytest.fail("it trained"))
+    model, _ = recipes.train("fsrcnn", photos, run=tmp_path, steps=8, **TINY)
+    kept = (tmp_path / "state.pt").read_bytes()
+    (tmp_path / "state.pt").unlink()
+    again, log = recipes.train("fsrcnn", photos, run=tmp_path, steps=8, **TINY)
+    assert log["step"].max() == checkpoint.read_metadata(tmp_path / "last.safetensors")["step"] == 3
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    assert history(tmp_path) == ["begun", "ended: enough"]
+    (tmp_path / "state.pt").write_bytes(kept)
+    monkeypatch.setattr(Patches, "cut", cut)
+    _, log = recipes.train("fsrcnn", photos, run=tmp_path, steps=10, **TINY)
+    assert log["step"].max() == 10
 
 
 def test_a_failed_start_blocks_nothing(photos, tmp_path, monkeypatch):

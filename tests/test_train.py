@@ -166,6 +166,21 @@ def test_not_finite_loss_names_step_and_photos(tmp_path, photos, monkeypatch):
         recipes.train("fsrcnn", photos, run=tmp_path, steps=10, validate_every=2, **TINY)
 
 
+def test_a_training_leaves_no_gradient_to_the_next_one(tmp_path, photos):
+    """A model that met a loss that is not finite, and is trained anew with other settings."""
+
+    def objective(model, batch):
+        return {"loss": Pixelwise(losses.mse)(model, batch)["loss"] * (float("nan") if broken else 1)}
+
+    model, patches = rvlib.create("fsrcnn"), Patches(photos, Bicubic(4), patch_size=32, channels=1)
+    broken = True
+    with pytest.raises(rvlib.UserError, match="the loss is nan at step 1"):
+        fit(model, objective, patches, Settings(steps=2, batch_size=2), run=tmp_path / "first")
+    broken = False
+    fit(model, objective, patches, Settings(steps=2, batch_size=2), run=tmp_path / "second")
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
 def test_averaged_weights_follow_their_formula(tmp_path, photos):
     model = rvlib.create("fsrcnn")
     patches = Patches(photos, Bicubic(4), patch_size=32, channels=1)

@@ -85,6 +85,7 @@ def test_what_a_format_does_not_hold_is_said_once_for_a_folder(rv, tmp_path):
     [
         ["-o", "out.heic"], ["-o", "{0}/" + "x" * 300 + ".png"], ["-o", "{0}/in/a.png/out.png"],
         ["-o", "out.png", "--suffix", "_x4"],
+        ["-o", "out.png", "--device", "hpu"],
         ["-o", "out.png", "--device", "gpu"], ["-o", "out.png", "--device", "mps:3"], ["-o", "out.png", "--scale", "2"],
         ["-o", "out.png", "--scale", "7"],
     ],
@@ -132,6 +133,17 @@ def test_weights_with_numbers_that_are_none_are_refused(rv, tmp_path, weights):
     assert not (tmp_path / "out.png").exists()
 
 
+@pytest.mark.parametrize("name", ["pipe.png", "folder.png"])
+def test_what_is_no_file_is_not_there_already_and_not_waited_for(rv, tmp_path, name):
+    make(tmp_path / "in", a=COFFEE[:8, :8])
+    (tmp_path / "out" / "folder.png").mkdir(parents=True)
+    os.mkfifo(tmp_path / "out" / "pipe.png")
+    os.rename(tmp_path / "in" / "a.png", tmp_path / "in" / name)
+    status, said = rv("restore", tmp_path / "in", "--model", "{weights}", "-o", tmp_path / "out")
+    assert status == 1
+    assert f"{name} is a device or a pipe" in said or f"{name} could not be written (Is a directory)" in said
+
+
 # evaluate -------------------------------------------------------------------------------------------------------------
 
 
@@ -160,6 +172,10 @@ def test_only_the_named_table_is_written(rv, tmp_path):
     assert status == 0, said
     assert [(tmp_path / name).read_text() for name in ("README.md", "README.tex")] == ["mine"] * 2
     assert (tmp_path / "README.csv").read_text().startswith("set,photo")
+    for output in (".", "/"):
+        status, said = rv("evaluate", "--model", "{weights}", "--reference", folder, "-o", output)
+        assert status == 1
+        assert "choose a name that ends in .csv" in said
     for output in ("README.md", "in"):
         status, said = rv("evaluate", "--model", "{weights}", "--reference", folder, "-o", tmp_path / output)
         assert (status, (tmp_path / "README.md").read_text()) == ((1, "mine") if output == "README.md" else (0, "mine"))
@@ -204,6 +220,20 @@ def test_a_backbone_that_cannot_be_had_is_asked_for_once(rv, tmp_path, monkeypat
     assert status == 0, said
     assert len(asked) == 2, "once at each source"
     assert said.count("warning: LPIPS is left empty: the weights of alexnet could not be fetched") == 1
+
+
+def test_a_cache_that_cannot_be_written_is_said_once(rv, tmp_path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(backbones, "_from_archive", lambda name: fetched.append(name) or {"0.bias": torch.rand(4)})
+    monkeypatch.setattr(backbones.pooch, "os_cache", lambda _: tmp_path / "file" / "rvlib")
+    (tmp_path / "file").touch()
+    backbones.lpips_network.cache_clear()
+    folder = make(tmp_path / "in", a=COFFEE, b=COFFEE[::-1].copy())
+    status, said = rv("evaluate", "--model", "{weights}", "--reference", folder, "--perceptual")
+    assert status == 0, said
+    assert fetched == ["alexnet"]
+    assert "LPIPS is left empty" in said
+    assert "alexnet.safetensors could not be written" in said
 
 
 def test_a_damaged_backbone_in_the_cache_is_fetched_again(tmp_path, monkeypatch):
@@ -268,6 +298,25 @@ def test_a_name_of_several_lines_or_with_escape_codes_is_said_on_one(rv, tmp_pat
     status, said = rv(command, *([source] if words else ["--reference", source]), "--model", "{weights}", *words)
     assert status == 1
     assert r"a\n\x1b[31mb.png is no readable photo" in said
+
+
+@pytest.mark.parametrize("is_photo", [True, False])
+@pytest.mark.parametrize("command", ["restore", "restore --dry-run", "evaluate", "compare"])
+def test_whatever_is_said_of_a_name_of_several_lines_is_on_one(rv, tmp_path, command, is_photo):
+    make(tmp_path / "in", **dict.fromkeys(("a", "b", "odd\n\x1b[31m"), COFFEE))
+    odd = tmp_path / "in" / "odd\n\x1b[31m.png"
+    if not is_photo:
+        odd.write_text("no photo")
+    name, *options = command.split()
+    given = {
+        "restore": [tmp_path / "in", *options, "-o", tmp_path / "out"],
+        "evaluate": ["--reference", tmp_path / "in"],
+    }
+    given["compare"] = [odd, "-o", tmp_path / "page.html", "--side", 16]
+    status, said = rv(name, *given[name], "--models" if name == "compare" else "--model", "{weights}")
+    assert status == (0 if is_photo else 1)
+    assert "\x1b" not in said
+    assert (r"odd\n\x1b[31m.png" in said) == (not is_photo or command in ("restore --dry-run", "compare"))
 
 
 def test_two_photos_of_one_stem_are_two(tmp_path):

@@ -279,6 +279,26 @@ def test_a_damaged_clip_is_restored_up_to_the_damage(suffix, kind, network, tmp_
 
 
 @WITH_THE_EXTRA
+def test_a_damaged_clip_is_named_again_and_a_whole_one_replaces_it(monkeypatch, tmp_path):
+    clip, target = film(tmp_path / "clip.mkv", range(0, 40 * 3000, 3000), sound=False), tmp_path / "out.mkv"
+    whole = clip.read_bytes()
+    clip.write_bytes(whole[: len(whole) // 2])
+    wishes = [clip, "--model", "fsrcnn-x4", "-o", target]
+    told = command(monkeypatch, *wishes)
+    assert "clip.mkv is damaged after" in told
+    written = target.read_bytes()
+    with mock.patch.object(video, "restore", side_effect=AssertionError):
+        assert command(monkeypatch, *wishes) == told
+    assert target.read_bytes() == written
+    assert "is damaged after" in command(monkeypatch, *wishes, "--codec", "ffv1")  # it is restored once more
+    assert target.read_bytes() != written
+    clip.write_bytes(whole)
+    assert not command(monkeypatch, *wishes)
+    assert len(looked_at(target)[0]) == 40
+    assert video.maker(target) == "fsrcnn-x4"
+
+
+@WITH_THE_EXTRA
 def test_what_is_no_clip_is_one_line(network, tmp_path):
     import av
 

@@ -16,7 +16,8 @@
 #
 # **You will see**
 # - zero-shot super-resolution: a small network that is trained on one photo, for that photo,
-# - the released FSRCNN, adapted to a photo (`rvlib adapt`), for MATLAB's small photos and for those of an unknown lens,
+# - the released FSRCNN, adapted to a photo (`rvlib adapt`), for MATLAB's small photos and for those of a lens that it has
+#   not seen, once with the lens told and once not,
 # - whether the gain that `rvlib adapt` prints tells anything about the enlarged photo,
 # - why noise that cannot be guessed can be removed without a clean photo: an equation, computed, and a network that uses it.
 #
@@ -64,20 +65,22 @@ noise = 25  # standard deviation in grey levels
 # %% [markdown]
 # ## Shrink it once more: zero-shot super-resolution
 #
-# A photo repeats itself: a roof's edge, a letter, a blade of grass occurs in several sizes. So a small photo $x$ holds
-# examples of what small things look like when they are larger. ZSSR makes a pair from it without looking anywhere else:
-# $x$ is the *father*, and the father, shrunk by the same operator, is its *son*. The network learns to turn sons into
-# fathers, and is then applied to the father:
+# A photo repeats itself: a roof's edge, a letter, a blade of grass occurs in several sizes (Glasner et al. 2009 measure
+# how often). So a small photo $x$ holds examples of what small things look like when they are larger. ZSSR makes a pair
+# from it without looking anywhere else: $x$ is the *father*, and the father, shrunk by the same operator, is its *son*.
+# The network learns to turn sons into fathers, and is then applied to the father:
 #
 # $$\hat\theta = \arg\min_\theta \sum_i \ell\big(F_\theta(D(x_i)),\, x_i\big), \qquad \hat y = F_{\hat\theta}(x)
 #   \tag{zero-shot}$$
 #
-# with fathers $x_i$: the photo and versions of it that are 0.85, 0.72 and 0.61 times as large, each in the eight symmetries
-# of the square. The network can be tiny, since it has to know one photo. Two operators $D$ are compared:
+# with the operator $D$ that made the photo small, the network $F$ with weights $\theta$, the loss per pixel $\ell$ (here
+# that of the network's own recipe), and fathers $x_i$: the photo and versions of it that are 0.85, 0.72 and 0.61 times as
+# large, each in the eight symmetries of the square. The network can be tiny, since it has to know one photo. Two
+# operators are compared:
 #
-# - *MATLAB*: bicubic, with antialiasing, which all released networks were trained for.
-# - *lens*: an elongated Gaussian, turned by 30°, then every fourth pixel (`degrade.BlurredSampling`). The study knows it;
-#   the released network has never seen it.
+# - *MATLAB*: bicubic, with antialiasing, which all released networks that enlarge were trained for.
+# - *lens*: an elongated Gaussian (standard deviations of 3.5 and 1.5 pixels of the large photo), turned by 30°, then every
+#   fourth pixel (`degrade.BlurredSampling`). The study knows it; the released network has never seen it.
 
 # %% tags=["training"]
 data = study.data(profile)
@@ -105,6 +108,13 @@ assert small.shape[0] == next(iter(references.values())).shape[0] // 4
 # generator of `05_srgan` (BasicSR's form, which adds its result to an interpolated photo, as ZSSR's network does). The
 # adapted one is FSRCNN with the released weights, which `rvlib.adapt` lets go on learning at a tenth of its learning rate.
 # Neither sees the large photo.
+#
+# This is ZSSR's idea, not its program ([code](https://github.com/assafshocher/ZSSR)). That has eight layers of 64
+# channels, takes up to 3,000 steps, grows the photo in smaller steps where asked to, averages the results of turned
+# photos, and corrects them so that they shrink to the input. And it turns no patches where a kernel is given: whoever
+# turns a pair turns its lens, too. Here patches are turned as in every other training of the study, so most pairs of the
+# lens show it mirrored or turned, and what both networks gain for the lens may be less for it. So *zero-shot* below is
+# what a little of ZSSR brings, not what ZSSR can do.
 
 
 # %% tags=["training"]
@@ -128,7 +138,7 @@ for kernel, shrink in kernels.items():
 
 # %% [markdown]
 # And a control, which is the usual case: the photo came through the lens, and nobody knows it. Its own pairs are made as
-# MATLAB would, which is what the command `rvlib adapt` does.
+# MATLAB would, which is what the command `rvlib adapt` does. (One training each.)
 
 # %% tags=["training"]
 for photo, (small, _) in pairs["lens"].items():
@@ -139,7 +149,7 @@ for photo, (small, _) in pairs["lens"].items():
 # %% [markdown]
 # ### The measurement
 #
-# PSNR on luminance, four pixels cropped, against the large photo that nobody saw. A row is a photo, a method and a seed.
+# PSNR on luminance, four pixels cropped, against the large photo, which no method saw. A row is a photo, a method and a seed.
 
 # %%
 released = rvlib.load("fsrcnn-x4")
@@ -214,7 +224,7 @@ gains = pd.DataFrame(
 )
 tables.write(gains, output / "zero-shot")
 print(f"{rows['photo'].nunique()} photos of {', '.join(rows['photo'].str.split('/').str[0].unique())}")
-print("the interval is over photos, seeds averaged")
+print("the interval is over photos, seeds averaged; the released network was trained once")
 Markdown(tables.markdown(gains))
 
 # %%
@@ -251,8 +261,9 @@ else:
 #
 # ### Does the printed gain tell anything?
 #
-# `rvlib adapt` prints PSNR before and after on the photo's own pairs: sons and fathers, which it learned from. What counts
-# is the photo that nobody has. Each dot is an adapted network: what it gained on its own pairs, and on the large photo.
+# `rvlib adapt` prints PSNR before and after on the photo's own pair: its shrunk version and itself, which it learned
+# from. What counts is the large photo, which its user does not have. Each dot is an adapted network (a photo and a seed):
+# what it gained on its own pair, and on the large photo.
 
 # %%
 change = rows.pivot_table(index=["input", "photo", "seed"], columns="method", values="PSNR")
@@ -263,23 +274,24 @@ sns.scatterplot(
     both.reset_index(), x="own", y="true", hue="input", hue_order=list(kernels), palette="colorblind", ax=axis
 )
 axis.axhline(0, color="0.4", linestyle="--")
-axis.set(xlabel="gain on the photo's own pairs in dB", ylabel="gain on the large photo in dB")
+axis.set(xlabel="gain on the photo's own pair in dB", ylabel="gain on the large photo in dB")
 axis.legend(title="")
 figures.save(figure, output / "own-gain")
 promised = []
 for kernel, part in both.groupby("input"):
     told, kept = (part["own"] > 0).sum(), ((part["own"] > 0) & (part["true"] > 0)).sum()
     promised.append(
-        f"{kernel}: {told} of {len(part)} gained on their own pairs, {kept} of those on the large photo, too"
+        f"{kernel}: {told} of {len(part)} gained on their own pair, {kept} of those on the large photo, too"
     )
 print("\n".join(promised))
 
 # %% [markdown]
 # ### Photos of a kind that the network has not seen
 #
-# Text, bricks and grass are rare among photos to train on. Here the network adapts to the *left half* of a picture at its
-# full size and is measured on the right half, which it has not seen. This is the honest test of `rvlib adapt` on a folder
-# of one's own: other pictures of the same kind.
+# Where the printed gain says nothing, a photo that was kept back does. Pages and textures are no usual photos. Here the
+# network adapts to the *left half* of such a picture at its full size, for five times as many steps, and is measured on
+# the right half, which it has not seen. This is the test to make with `rvlib adapt` on a folder of one's own, in its most
+# favourable form: a folder's pictures are less alike than two halves of one.
 
 # %% tags=["training"]
 kinds = {
@@ -311,30 +323,40 @@ tables.write_rows(kind_rows, output / "kinds-rows")
 kind_rows = kind_rows if (stored := study.experiment(profile, "methods/self_supervised/kinds-rows")) is None else stored
 kind_table = kind_rows.pivot_table(index="photo", columns="method", values="PSNR")
 kind_table["adapted less released"] = kind_table["adapted"] - kind_table["released"]
+of_seeds = kind_rows.pivot_table(index=["photo", "seed"], columns="method", values="PSNR")
+of_seeds = (of_seeds["adapted"] - of_seeds["released"]).groupby("photo")
+kind_table["lowest seed"], kind_table["highest seed"] = of_seeds.min(), of_seeds.max()
 kind_table["on its own half"] = kind_rows.groupby("photo")["own gain"].mean()
-kind_table = kind_table[["bicubic", "released", "adapted", "adapted less released", "on its own half"]].reset_index()
+kinds_gain = statistics.mean_interval(kind_table["adapted less released"])
+shown = ["bicubic", "released", "adapted", "adapted less released", "lowest seed", "highest seed", "on its own half"]
+kind_table = kind_table[shown].reset_index()
 tables.write(kind_table, output / "kinds")
+print(f"PSNR on the right half in dB; seeds averaged: {kind_rows['seed'].nunique()}")
+print("adapted less released:", kinds_gain.text(2, "dB"))
 kind_table.style.format(precision=2).hide(axis="index")
 
 # %% [markdown]
 # ## Hide some pixels: denoising without clean photos
 #
-# Let $x = y + n$, with noise of mean zero that is independent from pixel to pixel. A function $f$ is called
-# *$\mathcal J$-invariant* if what it says about the pixels $J$ does not depend on the pixels $J$ of its input, for each $J$
-# of a partition $\mathcal J$ of the photo. Then its error against the *noisy* photo tells its error against the clean one
-# (Noise2Self, proposition 1):
+# Let $x = y + n$ be the noisy photo, $y$ the clean one, and $n$ noise of mean zero that is independent from pixel to
+# pixel. A function $f$ is called *$\mathcal J$-invariant* if what it says about the pixels $J$ does not depend on the
+# pixels $J$ of its input, for each $J$ of a partition $\mathcal J$ of the photo (groups of pixels that cover it and do
+# not overlap). Then its error against the *noisy* photo tells its error against the clean one (Batson and Royer 2019;
+# $\mathbb E$ is the mean over all noise):
 #
 # $$\mathbb E\,\lVert f(x) - x \rVert^2 = \mathbb E\,\lVert f(x) - y \rVert^2 + \mathbb E\,\lVert x - y \rVert^2
 #   \tag{Noise2Self}$$
 #
 # The reason is one line: the difference of both sides is $-2\,\mathbb E\,\langle f(x) - y,\; n \rangle$, and each $n_j$
-# is independent of $f(x)_j$, so it is zero. The last term is the noise, which no $f$ can change. So whoever minimises the
-# left side, which needs no clean photo, minimises the first term on the right.
+# is independent of $f(x)_j$ and zero in the mean, so the product is zero in the mean. The last term is the noise, which
+# no $f$ can change. So of all $\mathcal J$-invariant functions, the one with the least left side, which needs no clean
+# photo, has the least error against the clean one.
 #
 # ### By hand: how wide should a median filter be?
 #
-# A median over the pixels within a radius sees the pixel itself, and radius 0 (changing nothing) has no error at all against
-# the noisy photo. Leave the centre out, and the filter is $\mathcal J$-invariant: its best radius shows in the noisy photo.
+# (The paper's own example.) A median over the pixels within a radius sees the pixel itself, and radius 0 (changing
+# nothing) has no error at all against the noisy photo. Leave the centre out, and the filter is $\mathcal J$-invariant,
+# each pixel being a $J$: its best radius shows in the noisy photo.
 
 # %%
 clean = photos.sample("chelsea")[60:252, 60:252].mean(axis=2)
@@ -380,7 +402,8 @@ print(
 #
 # A network sees every pixel. To make it $\mathcal J$-invariant, the pixels of $J$ are replaced by means of their neighbours
 # before it sees the photo, and its result is looked at in $J$ alone. $J$ is one pixel of each 4 × 4, so that no hidden pixel
-# is the neighbour of another; sixteen passes make a whole photo.
+# is the neighbour of another; sixteen passes make a whole photo. (The weights of the neighbours are those of the
+# [authors' code](https://github.com/czbiohub-sf/noise2self).)
 
 # %%
 figures.show_source(objectives.hide)
@@ -395,6 +418,8 @@ figures.show_source(BlindSpot.__call__)
 # - *blind*: the same noisy photos alone,
 # - *own photo*: blind, too, on the noisy *test photos*. Nothing clean is looked at, so this is no cheating: whoever has noisy
 #   photos can train on them.
+#
+# The two blind ones hear less in each step: their loss is over one pixel in sixteen, and its target is noisy.
 
 # %% tags=["training"]
 clean_photos = photos.load_sets(data, train_sets, split="train")
@@ -454,7 +479,7 @@ denoise_rows = denoise_rows if stored is None else stored
 # %% [markdown]
 # ### The equation, computed
 #
-# The test photos' pixels, all together, for one network that was trained blind: used blind, and used as any other network.
+# The test photos' pixels, all together, for the blind network of this run: used blind, and used as any other network.
 # Used blind, the left side of the equation is its right side, up to a few per cent (8 bits cut off noise beyond black and
 # white). Used plainly, it is far below: the network sees the pixel that it is asked for and hands on its noise.
 
@@ -477,6 +502,11 @@ equation.style.format(precision=1).format("{:.3f}", subset=["left side / right s
 
 # %% [markdown]
 # ### What a clean photo is worth
+#
+# *Clean less blind* is the price of having no clean photos, all of it: the clean network also sees the pixel that it is
+# asked for, which a blind one must not, and its loss is over every pixel. A network with hidden pixels and clean targets
+# would tell these apart; it is not measured here. (The demo's own networks are too raw for a picture; the laptop profile
+# shows one.)
 
 # %%
 against = [
@@ -496,6 +526,9 @@ denoising = pd.DataFrame(
 tables.write(denoising, output / "denoising")
 means = denoise_rows.groupby("method")["PSNR"].mean().sort_values()
 print(f"mean PSNR (RGB) of {denoise_rows['photo'].nunique()} photos:", means.round(2).to_dict())
+print(
+    f"trainings of each network: {denoise_rows['seed'].nunique()}; the interval is over photos and knows no other training"
+)
 Markdown(tables.markdown(denoising))
 
 # %%
@@ -509,13 +542,14 @@ if profile != "demo" and set(test_sets) == {"samples"}:  # seconds of training a
 # %% [markdown]
 # ## Cost
 #
-# Core-seconds of training, by the clock of the process. A network that knows one photo is paid for *each* photo; one that
-# was trained on pairs is paid for once.
+# Core-seconds of training, by the clock of the process. A network that knows one photo is paid for *each* photo, *own photo*
+# for each set of noisy photos, and one that was trained on other photos once.
 
 # %%
 paid = pd.concat([rows, denoise_rows]).query("`core-seconds` > 0").groupby("method", sort=False)["core-seconds"]
 cost = paid.agg(["mean", "min", "max"]).reset_index()
-cost["for"] = ["one photo" if method in ("zero-shot", "adapted") else "all photos" for method in cost["method"]]
+paid_for = {"zero-shot": "one photo", "adapted": "one photo", "own photo": "the test photos"}
+cost["for"] = [paid_for.get(method, "all photos") for method in cost["method"]]
 cost["parameters"] = [
     complexity.parameters({"zero-shot": next(iter(zero_shot.values()))[0], "adapted": released}.get(method, network))
     for method in cost["method"]
@@ -527,7 +561,13 @@ cost.style.format(precision=1, thousands=",").hide(axis="index")
 # ## Takeaways
 
 # %%
-lines = []
+order = rows.groupby(["input", "method"])["PSNR"].mean().drop("adapted, lens unknown", level="method")
+lines = [
+    f"**{kernel}, from best to worst mean PSNR:** "
+    + ", ".join(f"{method} {value:.2f} dB" for method, value in part.droplevel(0).sort_values(ascending=False).items())
+    + "."
+    for kernel, part in order.groupby("input")
+]
 for (kernel, first, second), (interval, _) in found.items():
     if "released" in (first, second):
         lines.append(f"{kernel}: {first} less {second}: {interval.text(2, 'dB')}.")
@@ -535,28 +575,31 @@ lines += [f"Adapted networks, {each}." for each in promised]
 best = kind_table.loc[kind_table["adapted less released"].idxmax()]
 lines.append(
     f"Adapted to half of a picture, measured on its other half: from {kind_table['adapted less released'].min():+.2f} to "
-    f"{best['adapted less released']:+.2f} dB ({best['photo']}) against the released network."
+    f"{best['adapted less released']:+.2f} dB ({best['photo']}) against the released network, on average "
+    f"{kinds_gain.text(2, 'dB')}."
 )
 for first, second in (("blind", "noisy"), ("clean", "blind")):
-    lines.append(f"Denoising: {first} less {second}: {compared[first, second][0].text(2, 'dB')}.")
+    interval, means = compared[first, second]
+    lines.append(f"Denoising: {first} less {second}: {interval.text(2, 'dB')}; {means}.")
 summary = {f"{kernel}: {a} less {b}": interval.mean for (kernel, a, b), (interval, _) in found.items()}
 summary |= {f"{a} less {b}": interval.mean for (a, b), (interval, _) in compared.items()}
 tables.write_json({"gain_db": summary}, output / "summary.json")
 Markdown("\n".join(f"- {line}" for line in lines))
 
 # %% [markdown]
-# - The photo itself tells about its degradation what no training set can, but about the world it tells little. So its worth
-#   depends on what is missing: knowledge of photos, or knowledge of the lens.
-# - The zero-shot network had to be *told* the lens. ZSSR estimates it from the photo (KernelGAN does it with a network);
-#   the command `rvlib adapt` shrinks as MATLAB does, and *adapted, lens unknown* is what comes of that. In Python,
-#   `rvlib.adapt(..., degradation=...)` is told a lens.
+# - What counts is that the photo's own pairs are made as the photo was. Compare *adapted* with *adapted, lens unknown*: the
+#   same photos, the same network and steps, and only in the first was the lens told.
+# - The photo did not tell the lens here, the study did. For a real photo, ZSSR asks for an estimate of it; KernelGAN
+#   makes one with a network. The command `rvlib adapt` shrinks as MATLAB does. In Python,
+#   `rvlib.adapt(..., degradation=...)` takes another operator.
 # - An error against noisy photos can be trusted, and minimised, if no pixel is guessed from itself.
 #
 # **What it is worth in practice**
-# - *Usual photos, made small by usual programs*: take the released network as it is.
-# - *Scans and pictures of one kind*: `rvlib adapt folder/ --model fsrcnn-x4 -o mine.safetensors`, with a few of them kept
-#   back, and `rvlib evaluate` on those before and after. The gain on the pictures that were learned from is not the answer.
-# - *Noisy photos without clean ones* (microscopes, telescopes, X-rays): blind spots need nothing but the photos. The noise must
+# - *Usual photos that were made small as MATLAB does*: take the released network as it is.
+# - *Pictures of one kind*, such as textures or handwriting: it can pay, and need not (see the table above). Take
+#   `rvlib adapt folder/ --model fsrcnn-x4 -o mine.safetensors`, keep a few pictures back, and `rvlib evaluate` on those
+#   before and after. The gain on the pictures that were learned from is not the answer.
+# - *Noisy photos without clean ones* (some microscopes, telescopes): blind spots need nothing but the photos. The noise must
 #   be independent from pixel to pixel. That of a JPEG, or of a camera that has interpolated its colours, is not, and is taken
 #   for a part of the photo.
 #
@@ -571,7 +614,7 @@ Markdown("\n".join(f"- {line}" for line in lines))
 #
 # <details><summary>Solutions</summary>
 #
-# **1.** More noise asks for more pixels: the radius grows, or stays, and never shrinks. The cell checks it.
+# **1.** More noise asks for more pixels: the radius grows. The cell checks that it does not shrink, for this photo.
 #
 # **2.** They vanish: a star that no neighbour announces is noise by this definition. What is independent from pixel to pixel
 # is removed, whatever it is.
@@ -587,13 +630,13 @@ radii = []
 for level in (10, 50):
     test = clean + np.random.default_rng(1).normal(0, level, clean.shape)
     errors = {}
-    for radius in range(1, 5):
+    for radius in range(1, 9):
         disk = np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1]) <= radius
         disk[radius, radius] = False
         errors[radius] = ((median_filter(test, footprint=disk) - test) ** 2).mean()
     radii.append(min(errors, key=errors.get))
 print("chosen radii:", dict(zip((10, 50), radii, strict=True)))
-assert radii[0] <= radii[1]
+assert radii[0] <= radii[1] < 8, "the best radius is one that was tried"
 
 # %% [markdown]
 # **Further reading**

@@ -98,6 +98,8 @@ def _reason(record: dict, curve: pd.DataFrame) -> str:
         return "which have no learning curve"
     if "validation" not in record:
         return "whose records do not name their validation photos"
+    if len(provenance.spent(record)) > 1:
+        return "which were trained on a GPU and on a CPU, whose hours cannot be added"
     return "whose hours were not kept" if curve["hours"].isna().any() else ""
 
 

@@ -1,7 +1,7 @@
 """Clips made of a photo by a known camera motion, and how much of a clip changes that should not: flicker.
 
-The measure is the warping error of Lai et al. 2018, *Learning Blind Video Temporal Consistency*, without its mask of
-hidden places: a camera that moves over a flat photo hides nothing.
+The measure is the root of the warping error of Lai et al. 2018, *Learning Blind Video Temporal Consistency*, which is a
+mean square, without its mask of hidden places: a camera that moves over a flat photo hides nothing.
 """
 
 from itertools import pairwise

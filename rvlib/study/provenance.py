@@ -156,41 +156,56 @@ def run_record(folder: Path) -> dict:
     return {**found, **({"before": kept} if kept else {})}
 
 
-def hours(record: dict) -> float:
-    """Core-hours of a run's training, or GPU-hours on GPUs (`machine`); what it continued from is counted too.
+def spent(record: dict) -> dict[str, float]:
+    """Hours of a run's training by what they are hours of, {"core-hours": 2.1}; what it continued from is counted too.
 
-    NaN where some of the time was not kept.
+    NaN where some of the time was not kept. On a GPU it is the clock's time, on a CPU that which its cores worked.
     """
     logged = [row.get("seconds") for row in record.get("log", [])]
-    seconds = next((each for each in reversed(logged) if each is not None), float("nan"))
-    machine = _machine(record)
-    cores = machine.get("processes", 1) * (1 if on_gpu(record) else machine.get("threads", 1))
-    return seconds * cores / 3600 + sum(hours(each) for each in record.get("before", []))
+    end = next((each for each in reversed(logged) if each is not None), float("nan"))
+    parts = []  # one for each device, one after the other: [unit, cores, seconds at its start]
+    for machine in _machines(record) or [{}]:
+        is_gpu = not str(machine.get("device", "cpu")).startswith("cpu")
+        kind = "GPU-hours" if is_gpu else "core-hours"
+        cores = machine.get("processes", 1) * (1 if is_gpu else machine.get("threads", 1))
+        if not parts or parts[-1][:2] != [kind, cores]:
+            parts.append([kind, cores, machine.get("seconds", float("nan")) if parts else 0.0])
+    found = {}
+    for (kind, cores, start), stop in zip(parts, [*(part[2] for part in parts[1:]), end], strict=True):
+        found[kind] = found.get(kind, 0.0) + (stop - start) * cores / 3600
+    for before in record.get("before", []):
+        for kind, more in spent(before).items():
+            found[kind] = found.get(kind, 0.0) + more
+    return found
 
 
-def _machine(record: dict) -> dict:
-    """Device, threads and processes, of the last time that the training was taken up."""
-    noted = [each for each in record.get("history", []) if "device" in each]
-    return noted[-1] if noted else {}
+def _machines(record: dict) -> list[dict]:
+    """Device, threads and processes, of each time that the training was begun or taken up."""
+    return [each for each in record.get("history", []) if "device" in each]
 
 
-def on_gpu(record: dict) -> bool:
-    """Whether a run was trained on a GPU."""
-    return not str(_machine(record).get("device", "cpu")).startswith("cpu")
+def hours(record: dict) -> float:
+    """The hours of a training that has one kind of them (`unit`); NaN where they were not kept, or are of two kinds."""
+    found = spent(record)
+    return next(iter(found.values())) if len(found) == 1 else float("nan")
 
 
 def unit(record: dict) -> str:
-    """What a run's hours are hours of: "core-hours", or "GPU-hours"."""
-    return f"{'GPU' if on_gpu(record) else 'core'}-hours"
+    """What a run's hours are hours of: "core-hours", "GPU-hours", or both."""
+    return " and ".join(sorted(spent(record)))
 
 
 def budget(record: dict) -> str:
     """What a training took, for tables: "3.0 core-hours"; a dash where nothing is known."""
-    spent = hours(record)
-    if pd.isna(spent):
+    found = spent(record)
+    if any(map(pd.isna, found.values())):
         own = hours({**record, "before": []})
-        return "–" if pd.isna(own) else f"at least {own:.1f} {unit(record)}"
-    return f"{spent:.1f} {unit(record)}"
+        return "–" if pd.isna(own) else f"at least {_short(own)} {unit({**record, 'before': []})}"
+    return " and ".join(f"{_short(each)} {kind}" for kind, each in sorted(found.items()))
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}" if number >= 1 else f"{number:.2g}"
 
 
 def story(name: str) -> str:
@@ -202,10 +217,10 @@ def story(name: str) -> str:
 
 
 def machine(record: dict) -> str:
-    """The machine of a training in words."""
-    noted = _machine(record)
-    if not noted:
-        return "machine not kept"
-    processes = noted.get("processes", 1)
-    several = f", {processes} processes" if processes > 1 else ""
-    return f"{noted['device']}, {noted.get('threads', 1)} threads{several}"
+    """The machines of a training in words, one after the other."""
+    found = []
+    for noted in _machines(record):
+        processes = noted.get("processes", 1)
+        several = f", {processes} processes" if processes > 1 else ""
+        found.append(f"{noted['device']}, {noted.get('threads', 1)} threads{several}")
+    return "; then ".join(dict.fromkeys(found)) or "machine not kept"
