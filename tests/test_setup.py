@@ -137,6 +137,15 @@ def commands(target):
     ]
 
 
+def test_no_symbolic_link_is_tracked():
+    """A link to somebody's environment or data would replace another's, or lead nowhere."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--stage"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    assert not [line for line in listed.stdout.splitlines() if line.startswith("120000")]
+
+
 def test_make_lists_its_targets():
     targets = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.M)[1].split()
     assert sorted(line.split()[0] for line in make("help").splitlines()) == sorted(targets)
