@@ -263,8 +263,7 @@ class Run:
         self._write()
 
     def _note(self, event: str, **details) -> None:
-        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-        self.history.append({"event": event, "step": self.step, "date": date, "commit": commit(), **details})
+        self.history.append(_event(event, self.step, **details))
 
     def _read(self) -> dict | None:
         file = self.folder / "run.json"
@@ -279,8 +278,7 @@ class Run:
         if not self.is_main:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        content = json.dumps({"identity": self.identity, "history": self.history}, indent=1, sort_keys=True)
-        write_atomically(self.folder / "run.json", lambda path: Path(path).write_text(content))
+        _write_json(self.folder / "run.json", {"identity": self.identity, "history": self.history})
 
     def reload(self) -> None:
         """Set model, average, optimizer and log to what `save` wrote."""
@@ -379,10 +377,8 @@ def end(folder: str | Path, reason: str) -> None:
     if not (file.exists() and weights.exists()):
         raise UserError(f"{folder} holds no stopped run: train first, and stop it with Ctrl-C")
     content = _read_json(file)
-    date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-    step = read_metadata(weights)["step"]
-    content["history"].append({"event": f"{ENDED}: {reason}", "step": step, "date": date, "commit": commit()})
-    write_atomically(file, lambda path: Path(path).write_text(json.dumps(content, indent=1, sort_keys=True)))
+    content["history"].append(_event(f"{ENDED}: {reason}", read_metadata(weights)["step"]))
+    _write_json(file, content)
 
 
 def record(folder: str | Path) -> dict:
@@ -403,6 +399,17 @@ def find_record(identity: dict) -> tuple[dict, Path] | None:
         if weights.exists() and content.get("identity") == identity:
             return content, weights
     return None
+
+
+def _event(event: str, step: int, **details) -> dict:
+    """An entry of a history: what happened, at which step, when, and at which commit."""
+    date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    return {"event": event, "step": step, "date": date, "commit": commit(), **details}
+
+
+def _write_json(file: Path, content: dict) -> None:
+    text = json.dumps(content, indent=1, sort_keys=True)
+    write_atomically(file, lambda path: Path(path).write_text(text))
 
 
 def _read_json(file: Path) -> dict:
