@@ -45,7 +45,7 @@ check: setup  ## ruff, spelling and the quick tests, for every save (under 90 s 
 	codespell
 	$(TESTS) --quick
 
-test: setup  ## ruff, spelling, one case of every kind of test, and nbval over all notebooks (under 12 minutes on 2 cores)
+test: setup  ## ruff, spelling, one case of every kind of test, and nbval over all notebooks (under 20 minutes on 2 cores)
 	ruff check .
 	ruff format --check .
 	codespell

@@ -15,7 +15,7 @@ from rvlib.errors import UserError
 from rvlib.models import create
 from rvlib.restore import restore
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 ROOT = Path(__file__).resolve().parent.parent
 """The repository's root: every path of the study starts here, whatever the working directory is."""

@@ -51,10 +51,10 @@ def adapt(
     """Train a super-resolution network a little longer, on photos and their own shrunk versions.
 
     `model` is a network, or what `load` takes; `photos` a file, a folder, or uint8 H x W x 3 by name. The photos are
-    shrunk by `degradation`, by default as the network's inputs were (`degrade.Bicubic`). It is training by the method's
-    recipe (`recipes.train`, which takes `settings`), at a tenth of its learning rate: a stopped `run` is resumed and a
-    complete one is taken as it is. The pairs that are measured are those that were learned from: how the enlarged photo
-    looks, they do not say.
+    shrunk by `degradation`, by default as the network's inputs were (`degrade.Bicubic`); one that has a direction asks
+    for `augment=False`. It is training by the method's recipe (`recipes.train`, which takes `settings`), at a tenth of
+    its learning rate: a stopped `run` is resumed and a complete one is taken as it is. The pairs that are measured are
+    those that were learned from: how the enlarged photo looks, they do not say.
     Raises UserError, before anything is written, for a network that does not enlarge or was trained in a game, and for
     photos that are missing, damaged, GIFs, or smaller than a patch.
     """

@@ -7,6 +7,7 @@ Nothing in a file is ever executed: safetensors holds tensors alone, and pickles
 import hashlib
 import json
 import os
+import stat
 import warnings
 import zipfile
 from pathlib import Path
@@ -51,7 +52,13 @@ def save(model: RestorationModel, path: str | Path, *, half: bool = False, **det
     described = json.loads(json.dumps({**model.spec, **method, **details}))  # as it is read again: tuples become lists
     described["sha256"] = _digest(state, described)
     metadata = {"rvlib": json.dumps(described, sort_keys=True)}  # one key alone: several come in random order
-    write_atomically(path, lambda temporary: save_file(state, temporary, metadata=metadata))
+
+    def write(temporary: str) -> None:
+        mode = stat.S_IMODE(os.stat(temporary).st_mode)
+        save_file(state, temporary, metadata=metadata)  # which puts a file of its own there
+        os.chmod(temporary, mode)
+
+    write_atomically(path, write)
 
 
 def released() -> list[str]:
@@ -149,6 +156,8 @@ def _on(model: RestorationModel, device: str | torch.device) -> RestorationModel
         return model.to(torch.device(device))
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:  # each backend has its own
         reason = (str(error).strip() or "not available").splitlines()[0][:120]
+        if reason.startswith("Expected one of"):  # a list of all that torch could be built for
+            reason = "unknown"
         raise UserError(f"there is no device {str(device)!r} here ({reason}): choose auto or cpu") from None
 
 
@@ -171,6 +180,8 @@ def _official(source: str | Path):
 
 def _find(source: str | Path) -> Path:
     """The file that `load` was asked for: a released name has neither folders nor a suffix."""
+    if not str(source):  # of "a+" in a list of models, say
+        raise UserError(f"a model without a name: give one of {', '.join(released())}, or a file of weights")
     path = Path(source)
     if os.path.isdir(path) and str(source) not in released():  # of a run
         return path / "last.safetensors"

@@ -99,7 +99,8 @@ def slider_html(before: np.ndarray, after: np.ndarray, caption: str) -> str:
     """Two versions of a photo on top of each other and a line between them; needs no network and no kernel.
 
     The line follows the browser's own range input, which lies over the photo unseen: mouse, touch and keyboard move it,
-    in JupyterLab too, which is asked to leave it the arrow keys. A page may set --zoom. uint8 H x W x 3 of one size.
+    in JupyterLab too, which is asked to leave it the arrow keys. A page may set --zoom. uint8 H x W x 3 of one size; a
+    small one is shown larger, as wide as its caption needs.
     """
     lower, upper = (data_url(image) for image in (before, after))
     text = html.escape(caption)
@@ -109,7 +110,7 @@ def slider_html(before: np.ndarray, after: np.ndarray, caption: str) -> str:
     )
     layer = "position:absolute;left:0;top:0;width:100%;height:100%"
     return (
-        f'<figure class="slider" style="margin:1em 0;max-width:{before.shape[1]}px">'
+        f'<figure class="slider" style="margin:1em 0;max-width:max({before.shape[1]}px,20em)">'
         '<div class="frame" style="overflow:hidden">'
         f'<div style="position:relative;line-height:0;overflow:hidden;width:calc(100% * var(--zoom, 1))">'
         f'<img class="before" alt="before: {text}" '

@@ -37,8 +37,14 @@ SIZES = ((1, 48, 64), (2, 64, 32), (1, 72, 80))
 INPUTS = ("degraded", "noise")
 """Names of a file's inputs, in the order of the forward's arguments; its output is `restored`."""
 
-DECLARED = ("task", "scale", "channels", "multiple_of", "reach", "window", "noise_size", "bytes_per_pixel", "method")
-"""Attributes of the network (`RestorationModel`) that a file repeats in its metadata."""
+DECLARED = {
+    "task": str,
+    **dict.fromkeys(("scale", "channels", "multiple_of", "window", "noise_size"), int),
+    "reach": int | None,
+    "bytes_per_pixel": float | int,
+    "method": str | None,
+}
+"""Attributes of the network (`RestorationModel`) that a file repeats in its metadata, and what they are."""
 
 
 def export(
@@ -184,8 +190,7 @@ def _named(inputs: Iterable[Tensor]) -> dict[str, np.ndarray]:
 def _traced(network: RestorationModel):
     """The network as an ONNX model in float32, by torch's exporter."""
     inputs = _example(network, 2, 48, 64)
-    free = torch.export.Dim.DYNAMIC
-    shapes = ({0: free, 2: free, 3: free}, {0: free})[: len(inputs)]
+    shapes = ({0: "batch", 2: "height", 3: "width"}, {0: "batch"})[: len(inputs)]
     quiet = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
     levels = [each.level for each in quiet]
     # the plain twins: what is faster in torch on a CPU only makes a larger graph
@@ -283,9 +288,12 @@ def _described(path: str | Path) -> dict:
         raise UserError(f"{path} does not exist: give an ONNX file that `rvlib export` wrote")
     found = _session(str(path)).get_modelmeta().custom_metadata_map
     try:
-        return {name: json.loads(found[name]) for name in (*DECLARED, "precision", "sha256", "licence")}
+        described = {name: json.loads(found[name]) for name in (*DECLARED, "precision", "sha256", "licence")}
     except (KeyError, ValueError):
-        raise UserError(f"{path} does not say how it restores: only files that `rvlib export` wrote do") from None
+        described = {}
+    if not all(isinstance(described.get(name, ...), kind) for name, kind in DECLARED.items()):
+        raise UserError(f"{path} does not say how it restores: only files that `rvlib export` wrote do")
+    return described
 
 
 def _run(session, *inputs: Tensor | None) -> Tensor:

@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 import rvlib
 
 ORIENTATION, DESCRIPTION, SOFTWARE = 0x0112, 0x010E, 0x0131
-SIGNATURE = re.compile(r"rvlib [^:]*: ([^;]*)")  # "rvlib 0.1.0: fsrcnn-x4; what the camera's program wrote"
+SIGNATURE = re.compile(r"rvlib [^:]*: ([^;]*)")  # "rvlib 0.2.0: fsrcnn-x4; what the camera's program wrote"
 WIDTH, HEIGHT, INTEROPERABILITY = 0xA002, 0xA003, 0xA005  # in the camera's part of EXIF
 TAGS = {
     # a TIFF's own tags say where its strips are and what they hold: those of the photo alone are handed on

@@ -97,9 +97,11 @@ def walk(path: Path, *, recursive: bool = False) -> tuple[list[Path], list[str]]
 
 def no_photos(path: Path, *, recursive: bool = False) -> str:
     """What is said of a folder without photos."""
-    unread = passed_over(path, recursive=recursive)
     inside = " and its folders hold" if recursive else " holds"
-    return f"{path}{inside} no photos ({', '.join(sorted(SUFFIXES))}){'; ' if unread else ''}{unread}"
+    told = [f"{path}{inside} no photos ({', '.join(sorted(SUFFIXES))})", passed_over(path, recursive=recursive)]
+    if not recursive and any(each.is_dir() and _is_seen(each.name) for each in Path(path).iterdir()):
+        told.append("the folders in it are not looked into")
+    return "; ".join(each for each in told if each)
 
 
 def passed_over(path: Path, *, recursive: bool = False) -> str:

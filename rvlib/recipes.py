@@ -21,7 +21,7 @@ from rvlib.pairs import Pair, Patches, check_given, given_pair, photo_pairs
 from rvlib.processes import in_processes
 from rvlib.restore import restore
 from rvlib.settings import check
-from rvlib.train import checksum, fit
+from rvlib.train import checksum, fit, is_complete
 
 SHAKE = MotionBlur(length=(5.0, 25.0))
 """The camera shake that deblurring is measured on: 5 to 25 pixels, the same all over the photo, averaged in light."""
@@ -78,6 +78,7 @@ def train(
     arguments: dict | None = None,
     loss: str | None = None,
     patch_size: int | None = None,
+    augment: bool = True,
     replace_run: bool = False,
     processes: int = 1,
     on_log: Callable[[pd.DataFrame], None] | None = None,
@@ -89,11 +90,12 @@ def train(
     names. `start` is a model to continue from, or what `load` takes: SRResNet for SRGAN, stage 1 for stage 2 of
     DiffIR. `arguments` go to the model; without them it has the architecture of the start, or the recipe's. `loss` (a
     name of `losses.PIXEL_LOSSES`) and `settings` (steps, batch_size, learning_rate, ...) overwrite the recipe's, whose
-    warm-up takes a tenth of the steps at most. `validation` photos, or pairs (degraded, reference), are restored now
-    and then, and their mean PSNR chooses the best weights (`mean_psnr`). With `replace_run`, another run in the folder
-    is set aside. Several `processes` share each batch, a GPU each where there are any, and reach the same weights
-    (`rvlib.processes`); the call then finds their run complete. Raises UserError for an unknown method, loss or
-    setting, or a value out of range.
+    warm-up takes a tenth of the steps at most. `augment` flips and turns patches; `False` leaves them as they are, for
+    `degraded` photos with a blur that has the same direction in all of them. `validation` photos, or pairs (degraded,
+    reference), are restored now and then, and their mean PSNR chooses the best weights (`mean_psnr`). With
+    `replace_run`, another run in the folder is set aside. Several `processes` share each batch, a GPU each where there
+    are any, and reach the same weights (`rvlib.processes`); they are started only where something is left to train.
+    Raises UserError for an unknown method, loss or setting, or a value out of range.
     """
     if method not in RECIPES:
         raise UserError(f"there is no recipe for {method!r}: choose one of {', '.join(RECIPES)}")
@@ -102,13 +104,11 @@ def train(
     for name, value in (("patch_size", patch_size), ("processes", processes)):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise UserError(f"{name} must be a whole number of at least 1, not {value}")
+    if not isinstance(augment, bool):
+        raise UserError(f"augment must be true or false, not {augment}")
     loss = recipe.loss if loss is None else loss
     if not isinstance(loss, str) or loss not in PIXEL_LOSSES:
         raise UserError(f"unknown loss {loss!r}: choose one of {', '.join(PIXEL_LOSSES)}")
-    if processes > 1:
-        given = {"run": run, "validation": validation, "scale": scale, "arguments": arguments, "loss": loss}
-        given |= {"patch_size": patch_size, "replace_run": replace_run}
-        _train_in(processes, method, references, degraded, start, **given, **settings)
     chosen = replace(recipe.settings, **settings)
     if "warmup_steps" not in settings:
         chosen = replace(chosen, warmup_steps=min(chosen.warmup_steps, chosen.steps // 10))
@@ -116,8 +116,8 @@ def train(
     if start is not None and not arguments:
         arguments = _architecture(start, METHOD_OF[method].network)
     torch.manual_seed(chosen.seed)  # the fresh weights
-    given = {} if scale is None else {"scale": scale}
-    model = create(METHOD_OF[method].network, **{**recipe.arguments, **given, **(arguments or {})})
+    sized = {} if scale is None else {"scale": scale}
+    model = create(METHOD_OF[method].network, **{**recipe.arguments, **sized, **(arguments or {})})
     if model.channels not in (1, 3):
         raise UserError(f"photos have 1 channel (luminance) or 3 (RGB), not {model.channels}: choose other arguments")
     model.method = METHOD_OF[method].key
@@ -130,16 +130,21 @@ def train(
         degradation(model.task, model.scale, training=True) if degraded is None else degraded,
         patch_size=recipe.patch_size if patch_size is None else patch_size,
         channels=model.channels,
+        augment=augment,
         seed=chosen.seed,
     )
     pairs = validation_pairs(validation or {}, model)
+    training = {"run": run, "facts": {"method": method, "start": begun_from}}
+    if processes > 1 and not is_complete(trained, objective, patches, chosen, **training):
+        given = {"run": run, "validation": validation, "scale": scale, "arguments": arguments, "loss": loss}
+        given |= {"patch_size": patch_size, "augment": augment, "replace_run": replace_run}
+        _train_in(processes, method, references, degraded, start, **given, **settings)
     history = fit(
         trained,
         objective,
         patches,
         chosen,
-        run=run,
-        facts={"method": method, "start": begun_from},
+        **training,
         validate=(lambda average: mean_psnr(average, pairs)) if pairs else None,
         replace=replace_run,
         on_log=on_log,

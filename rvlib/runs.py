@@ -109,8 +109,7 @@ class Run:
     @property
     def is_ended(self) -> bool:
         """Whether its owner declared it finished where it was stopped (`end`), and it was not taken up since."""
-        telling = [each["event"] for each in self.history if each["event"].startswith((*GOING_ON, ENDED))]
-        return bool(telling) and telling[-1].startswith(ENDED)
+        return _is_ended(self.history)
 
     @property
     def weights(self) -> RestorationModel:
@@ -379,6 +378,22 @@ def end(folder: str | Path, reason: str) -> None:
     content = _read_json(file)
     content["history"].append(_event(f"{ENDED}: {reason}", read_metadata(weights)["step"]))
     _write_json(file, content)
+
+
+def is_complete(folder: str | Path, identity: dict) -> bool:
+    """Whether the run of this identity is in the folder and over, or is in the committed records."""
+    identity = json.loads(json.dumps(identity))
+    file, weights = Path(folder) / "run.json", Path(folder) / "last.safetensors"
+    if not (file.exists() and weights.exists()):
+        return find_record(identity) is not None
+    found, step = _read_json(file), (read_metadata(weights) or {}).get("step", 0)
+    is_over = step >= identity["settings"]["steps"] or _is_ended(found.get("history", []))
+    return is_over and found.get("identity") == identity
+
+
+def _is_ended(history: list[dict]) -> bool:
+    telling = [each["event"] for each in history if each["event"].startswith((*GOING_ON, ENDED))]
+    return bool(telling) and telling[-1].startswith(ENDED)
 
 
 def record(folder: str | Path) -> dict:

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from rvlib import runs
 from rvlib.errors import UserError
 from rvlib.fingerprint import code
 from rvlib.models import builder
@@ -232,66 +233,16 @@ def fit(
             state.open(identity, replace=replace, replay=replay if alone else None)
         _check_processes(state, accelerator)
         goal = state.step if state.is_ended else settings.steps
-        is_complete = state.step >= goal
-        if is_complete and state.is_main:  # its files may have been damaged or removed since
-            state.publish()
-        if not is_complete:
-            threads, device = torch.get_num_threads(), accelerator.device
-            state.note_resumed(device=_device(device), threads=threads, processes=accelerator.num_processes)
-        # on a CPU, what the core gave to this training: other programs beside it add nothing
-        clock = time.thread_time if accelerator.device.type == "cpu" else time.perf_counter
-        # where nobody looks, each line of the bar would be kept
-        seen = sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ
-        bar = tqdm(
-            total=settings.steps,
-            initial=state.step,
-            desc=state.folder.name,
-            unit="step",
-            disable=not state.is_main,
-            mininterval=0.1 if seen else 60,
-        )
-        on_log = on_log or _live_curve()
-        stopped, due = False, time.monotonic() + FIRST_SAVE
-        with bar, _stop_requested() as stop:
-            while state.step < goal and not (stopped or (alone and stop.is_set())):
-                started = clock()
-                wishes = {"stop": stop.is_set(), "save": state.is_main and time.monotonic() > due}
-                outcome = _step(training, state.step, measure=alone and state.wants_numbers, wishes=wishes)
-                if not math.isfinite(outcome.values["loss"]):
-                    photos = sorted({name for names in gather(outcome.photos, accelerator) for name in names})
-                    raise UserError(
-                        f"the loss is {outcome.values['loss']} at step {state.step + 1}, on patches of "
-                        f"{', '.join(photos)}; the last good state is that of step {state.saved_step}: "
-                        f"lower learning_rate or set clip_norm"
-                    )
-                if outcome.numbers:
-                    state.keep(outcome.numbers)
-                state.advance(outcome.values, clock() - started)
-                stopped = outcome.wishes["stop"]
-                bar.set_postfix_str(_shown(state), refresh=False)
-                bar.update()
-                if state.step % settings.validate_every == 0 or state.step == settings.steps:
-                    scores = validate(state.weights) if validate is not None else {}
-                    rate = settings.rate(state.step - 1)
-                    state.log({"learning_rate": rate, "seconds": round(state.seconds, 2)}, scores)
-                    bar.set_postfix_str(_shown(state))
-                    if on_log is not None:
-                        on_log(pd.DataFrame(state.rows))
-                    due = time.monotonic() + SAVE_EVERY
-                elif outcome.wishes["save"]:
-                    state.publish()
-                    state.save()
-                    due = time.monotonic() + SAVE_EVERY
-            stopped = stopped or (alone and stop.is_set())
-            if stopped:
-                state.publish()
-                state.save()
-        trained = copy.deepcopy(training.average.state_dict())
-        if not is_complete and alone:
-            for numbers in replay(state.missing_numbers):  # steps past the end or the stop, for a later proof
+        trained = training.average.state_dict()
+        if state.step < goal:
+            stopped = _advance(training, state, goal, validate, on_log or _live_curve())
+            trained = copy.deepcopy(trained)
+            for numbers in replay(state.missing_numbers) if alone else []:  # steps past the end, for a later proof
                 state.keep(numbers)
-        if stopped:
-            raise KeyboardInterrupt(f"stopped at step {state.step}; started again, the run resumes there")
+            if stopped:
+                raise KeyboardInterrupt(f"stopped at step {state.step}; started again, the run resumes there")
+        elif state.is_main:  # its files may have been damaged or removed since
+            state.publish()
         accelerator.wait_for_everyone()
         model.load_state_dict(trained)
         model.to("cpu").eval()  # where photos and the other networks are
@@ -300,6 +251,67 @@ def fit(
         training.optimizer.zero_grad()  # else the model's next training would add to these gradients
         # a traceback, which a notebook keeps, would keep the processes that cut and a GPU's memory
         training.batches = training.recorded = None
+
+
+def _advance(
+    training: Training,
+    state: Run,
+    goal: int,
+    validate: Callable[[nn.Module], dict[str, float]] | None,
+    on_log: Callable[[pd.DataFrame], None] | None,
+) -> bool:
+    """Take steps up to `goal`, with all that is validated, shown and saved meanwhile; whether it was stopped before."""
+    settings, accelerator = training.settings, training.accelerator
+    device, alone = accelerator.device, accelerator.num_processes == 1
+    state.note_resumed(device=_device(device), threads=torch.get_num_threads(), processes=accelerator.num_processes)
+    # on a CPU, what the core gave to this training: other programs beside it add nothing
+    clock = time.thread_time if device.type == "cpu" else time.perf_counter
+    # where nobody looks, each line of the bar would be kept
+    seen = sys.stderr.isatty() or "JPY_SESSION_NAME" in os.environ
+    bar = tqdm(
+        total=settings.steps,
+        initial=state.step,
+        desc=state.folder.name,
+        unit="step",
+        disable=not state.is_main,
+        mininterval=0.1 if seen else 60,
+    )
+    stopped, due = False, time.monotonic() + FIRST_SAVE
+    with bar, _stop_requested() as stop:
+        while state.step < goal and not (stopped or (alone and stop.is_set())):
+            started = clock()
+            wishes = {"stop": stop.is_set(), "save": state.is_main and time.monotonic() > due}
+            outcome = _step(training, state.step, measure=alone and state.wants_numbers, wishes=wishes)
+            if not math.isfinite(outcome.values["loss"]):
+                photos = sorted({name for names in gather(outcome.photos, accelerator) for name in names})
+                raise UserError(
+                    f"the loss is {outcome.values['loss']} at step {state.step + 1}, on patches of "
+                    f"{', '.join(photos)}; the last good state is that of step {state.saved_step}: "
+                    f"lower learning_rate or set clip_norm"
+                )
+            if outcome.numbers:
+                state.keep(outcome.numbers)
+            state.advance(outcome.values, clock() - started)
+            stopped = outcome.wishes["stop"]
+            bar.set_postfix_str(_shown(state), refresh=False)
+            bar.update()
+            if state.step % settings.validate_every == 0 or state.step == settings.steps:
+                scores = validate(state.weights) if validate is not None else {}
+                rate = settings.rate(state.step - 1)
+                state.log({"learning_rate": rate, "seconds": round(state.seconds, 2)}, scores)
+                bar.set_postfix_str(_shown(state))
+                if on_log is not None:
+                    on_log(pd.DataFrame(state.rows))
+                due = time.monotonic() + SAVE_EVERY
+            elif outcome.wishes["save"]:
+                state.publish()
+                state.save()
+                due = time.monotonic() + SAVE_EVERY
+        stopped = stopped or (alone and stop.is_set())
+        if stopped:
+            state.publish()
+            state.save()
+    return stopped
 
 
 def _step(training: Training, number: int, **options) -> Outcome:
@@ -362,6 +374,13 @@ def _kernels(settings: Settings, device: torch.device):
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.use_deterministic_algorithms(before[1])
+
+
+def is_complete(
+    model: RestorationModel, objective: Objective, patches: Patches, settings: Settings, *, run: str | Path, facts: dict
+) -> bool:
+    """Whether `fit` would have nothing to train for this run."""
+    return runs.is_complete(run, _identity(model, objective, patches, settings) | facts)
 
 
 def _identity(model: RestorationModel, objective: Objective, patches: Patches, settings: Settings) -> dict:

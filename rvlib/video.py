@@ -102,7 +102,8 @@ class Clip:
 
         if not 0 <= start < (float("inf") if end is None else end):
             raise UserError(f"a part of a clip starts at 0 s or later and before its end, not at {start:g} s")
-        self.path, self.start, self.end = path, Fraction(start), None if end is None else Fraction(end)
+        self.path = path
+        self.start, self.end = Fraction(str(start)), None if end is None else Fraction(str(end))  # 0.2 is 1/5
         self.damage, self.reached, self.problem = "", Fraction(0), av.error.FFmpegError
         try:
             self.container = av.open(open(path, "rb"))  # not by its name, which may look like an address

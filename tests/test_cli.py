@@ -13,6 +13,7 @@ import pytest
 
 import rvlib
 from rvlib import cli, metadata, photos, recipes
+from rvlib.commands import train
 
 RESTORE = ("restore", "{photo}", "--model", "{weights}", "-o", "x.png")
 SRGAN = ("restore", "{photo}", "--model", "srgan-x4", "-o", "x.png")
@@ -112,10 +113,11 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(weights, tmp
         ([*RESTORE, "--jobs", "0"], "--jobs lies between 1"),
         ([*RESTORE, "--quality", "101"], "--quality lies between 1"),
         ([*RESTORE, "--format", "gif"], "--format gif is for a folder"),
-        ([*RESTORE, "--device", "gpu"], "there is no device 'gpu' here"),
+        ([*RESTORE, "--device", "gpu"], "there is no device 'gpu' here (unknown): choose auto or cpu"),
         ([*RESTORE, "--tile", "3"], "tile must be at least 64"),
         (["compare", "{photo}", "--models", "a,b", "-o", "x.html"], "no released weights are called 'a'"),
         (["compare", "{photo}", "--models", ",", "-o", "x.html"], "--models names none"),
+        (["compare", "{photo}", "--models", "{weights}+", "-o", "x.html"], "a model without a name"),
         (["compare", "{photo}", "--models", "{weights}", "-o", "x.png"], "choose a name that ends in .html"),
         (["compare", "{photo}", "--models", "{weights}", "-o", "x.html", "--side", "0"], "sides of 16 to 1024"),
         (["evaluate", "--model", "{weights}", "--reference", ".", "--level", "25"], "super-resolution has no level 25"),
@@ -138,7 +140,7 @@ def test_bad_input_is_one_clear_line(weights, photo, tmp_path, words, message, m
 def test_trains_and_evaluates_on_own_photos(photo, tmp_path):
     done = rv("train", "fsrcnn", "--photos", tmp_path, "--run", tmp_path / "run", "--steps", 3, "--patch-size", 16)
     assert done.returncode == 0, done.stderr
-    assert "on 1 training photos (parts of photos that it saw" in done.stdout
+    assert "on 1 training photo (parts of photos that it saw" in done.stdout
     assert "dB against bicubic" in done.stdout
     done = rv("evaluate", "--model", tmp_path / "run", "--reference", tmp_path, "-o", tmp_path / "rows")
     assert done.returncode == 0, done.stderr
@@ -152,6 +154,15 @@ def test_trains_and_evaluates_on_own_photos(photo, tmp_path):
     assert settings["warmup_steps"] == 4
 
 
+def test_photos_that_no_patch_fits_into_are_named(capsys):
+    photos = {name: np.zeros((side, 60, 3), np.uint8) for name, side in (("a", 48), ("b", 47), ("c", 8))}
+    train._say_small(photos, 48)
+    assert capsys.readouterr().err == "note: 2 of 3 photos are smaller than a patch of 48: b, c\n"
+    for none_is_said in (8, 61, "abc"):
+        train._say_small(photos, none_is_said)
+    assert capsys.readouterr().err == ""
+
+
 def identity(run):
     return json.loads((run / "run.json").read_text())["identity"]
 
@@ -160,6 +171,7 @@ def identity(run):
 def test_every_setting_and_the_architecture_can_be_chosen(photo, tmp_path):
     words = ["--set", "milestones=[1,2]", "--set", "ema=0.9", "--set", "optimizer=adamw", "--set", "clip_norm=null"]
     words += ["--set", "learning_rate=1e-4", "--argument", "d=20", "--argument", "m=2", "--set", "loss=l1"]
+    words += ["--set", "augment=false"]
     done = rv(
         "train",
         "fsrcnn",
@@ -178,6 +190,7 @@ def test_every_setting_and_the_architecture_can_be_chosen(photo, tmp_path):
     found = identity(tmp_path / "run")
     assert found["model"]["arguments"] == {"d": 20, "m": 2}
     assert found["objective"]["loss"] == "l1"
+    assert found["data"]["augment"] is False
     expected = {"milestones": [1, 2], "ema": 0.9, "optimizer": "adamw", "clip_norm": None, "learning_rate": 1e-4}
     assert {name: found["settings"][name] for name in expected} == expected
 

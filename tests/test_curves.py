@@ -45,6 +45,11 @@ def test_a_curve_counts_core_hours_and_begins_where_the_training_before_it_ends(
     assert set(found["method"]) == {"srresnet", "srgan", "swinir"} and set(found["input"]) == {26.75}
 
 
+def test_hours_go_on_after_the_last_validation():
+    log = [{"step": 1, "seconds": HOUR, "psnr_y_crop4": 30.0}, {"step": 2, "seconds": 2 * HOUR, "psnr_y_crop4": None}]
+    assert curves.points({**record("fsrcnn", "psnr_y_crop4"), "log": log})["hours"].tolist() == [1.0]
+
+
 def test_what_cannot_stand_beside_others_is_left_out_with_a_reason(released):
     _, absent = curves.collect("demo", {})
     assert absent == [
@@ -65,7 +70,7 @@ def test_a_panel_has_one_task_one_set_of_photos_and_one_kind_of_device(released)
         ("super-resolution: samples, 16 photos", "core-hours"),
     ]
     names = [text.get_text() for text in axes[1].get_legend().get_texts()]
-    assert names == ["srresnet-x4, released weights", "srgan-x4, released weights", "input"]
+    assert names == ["SRResNet, released weights", "SRGAN, released weights", "input, not restored"]
 
 
 def test_the_input_is_measured_as_the_runs_are(monkeypatch):

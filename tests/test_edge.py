@@ -62,6 +62,7 @@ def test_a_file_computes_what_torch_does_at_sizes_that_were_never_traced(name, t
     inputs = [each.name for each in session.get_inputs()]
     assert inputs == (["degraded", "noise"] if network.noise_size else ["degraded"])
     assert [each.name for each in session.get_outputs()] == ["restored"]
+    assert session.get_inputs()[0].shape == ["batch", network.channels, "height", "width"], "what is free is named"
     side = network.multiple_of
     degraded = torch.rand(3, network.channels, side * -(-40 // side), side * -(-57 // side))
     given = (degraded, torch.randn(3, network.noise_size))[: len(inputs)]
@@ -138,7 +139,12 @@ def test_a_damaged_file_and_a_strangers_file_are_refused_in_one_line(released, t
     path.write_bytes(released[1].read_bytes()[:5000])
     with pytest.raises(rvlib.UserError, match="export it again"):
         rvlib.load(path)
-    stranger = onnx.load(released[1])
+    for spoil in (lambda each: each.ClearField("value"), lambda each: setattr(each, "value", '"four"')):
+        stranger = onnx.load(released[1])
+        spoil(next(each for each in stranger.metadata_props if each.key == "scale"))
+        onnx.save(stranger, path)
+        with pytest.raises(rvlib.UserError, match="does not say how it restores"):
+            rvlib.load(path)
     del stranger.metadata_props[:]
     onnx.save(stranger, path)
     with pytest.raises(rvlib.UserError, match="does not say how it restores"):

@@ -118,7 +118,7 @@ def test_one_record_more_is_measured_ranked_formatted_and_shown(toy, pairs, tmp_
     assert rf"\textbf{{{value['good']} " in (tmp_path / "compared.tex").read_text()
 
     page = report.table_html(means, tables.rank(means))
-    assert "mae_rgb_crop0 ↓</th>" in page
+    assert "MAE (RGB)\u00a0↓</th>" in page
     assert f"<b>{value['good']} ± " in page
     assert re.search(rf"{value['dark']} ± [\d.]+ <span class=.worse", page)
 

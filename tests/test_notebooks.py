@@ -88,10 +88,18 @@ class TestNotebook:
             names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
             known |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
             for node in ast.walk(tree):
+                if isinstance(node, ast.FunctionDef):
+                    known |= {node.name, *(each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg))}
                 if isinstance(node, (ast.Import, ast.ImportFrom)):
                     known |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
             unknown = {node.id for node in names if isinstance(node.ctx, ast.Load)} - known
             assert not unknown, f"a training cell reads {unknown}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_argument_is_looked_up_that_a_profile_may_leave_out(name):
+    text = (FOLDER / "text" / f"{name}.py").read_text()
+    assert not re.search(r"""\["arguments"\]\[""", text), "ask the network, which has the defaults too"
 
 
 def test_unknown_notebook_is_named():

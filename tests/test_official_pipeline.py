@@ -6,7 +6,7 @@ import pytest
 import yaml
 from clones import make_clone, run
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(1500)]  # minutes: one more profile through the same pipeline
 
 TABLES = """
 import csv, hashlib, pathlib, torch

@@ -31,6 +31,19 @@ def test_patches_are_aligned(augment):
         assert np.array_equal(degraded.repeat_interleave(4, -1).repeat_interleave(4, -2), large)
 
 
+def test_patches_as_they_are_have_one_direction_and_augmented_ones_all_eight():
+    """A plane that rises by 1 a row and by 2 a column."""
+    plane = np.add.outer(np.arange(64), 2 * np.arange(64))[..., None].repeat(3, axis=2).astype(np.uint8)
+    found = {}
+    for augment in (True, False):
+        patches = Patches({"a": plane}, Bicubic(4), patch_size=16, augment=augment)
+        large = patches.cut(0, 64)[1].int()[:, 0]
+        rises = (large[:, 1, 0] - large[:, 0, 0]).tolist(), (large[:, 0, 1] - large[:, 0, 0]).tolist()
+        found[augment] = set(zip(*rises, strict=True))
+    assert found[False] == {(1, 2)}
+    assert found[True] == {(a, b) for a in (-2, -1, 1, 2) for b in (-2, -1, 1, 2) if abs(a) != abs(b)}
+
+
 def test_parts_make_up_the_batch(references):
     patches = Patches(references, Bicubic(4), patch_size=32)
     whole = patches.batch(3, 8)[1]

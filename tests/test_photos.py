@@ -65,6 +65,9 @@ def test_too_many_pixels_are_refused(colours, tmp_path, monkeypatch):
 def test_folders(colours, tmp_path):
     with pytest.raises(rvlib.UserError, match="holds no photos"):
         photos.folder(tmp_path)
+    (tmp_path / "below").mkdir()
+    with pytest.raises(rvlib.UserError, match="holds no photos .*; the folders in it are not looked into"):
+        photos.folder(tmp_path)
     with pytest.raises(rvlib.UserError, match="is not a folder"):
         photos.folder(tmp_path / "none")
     for name in ("b.png", "a.jpg"):

@@ -133,6 +133,18 @@ def test_train_starts_its_own_processes(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]  # what they shared is gone
 
 
+def test_a_complete_run_starts_no_processes(tmp_path, monkeypatch):
+    photos, begun = {"coffee": sample("coffee")[:64, :64]}, []
+    facts = {"run": tmp_path / "run", "batch_size": 4, "patch_size": 32, "start": rvlib.create("fsrcnn", d=20)}
+    _, log = recipes.train("fsrcnn", photos, steps=2, **facts)
+    monkeypatch.setattr(recipes, "in_processes", lambda number, *_, **__: begun.append(number))
+    _, same = recipes.train("fsrcnn", photos, steps=2, processes=2, **facts)
+    pd.testing.assert_frame_equal(log, same)
+    assert not begun
+    recipes.train("fsrcnn", photos, steps=3, processes=2, **facts)
+    assert begun == [2]
+
+
 @STARTS
 @pytest.mark.parametrize("machines", [pytest.param(1, marks=pytest.mark.drill), 2])
 def test_the_lines_of_the_readme_train_together(machines, tmp_path):

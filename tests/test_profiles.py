@@ -15,6 +15,10 @@ def test_each_method_has_its_settings_in_each_profile(profile, method):
     assert found.keys() <= profiles.CHOICES | {"arguments"}
 
 
+def test_the_readme_says_how_long_its_example_trains():
+    assert f": {profiles.settings(None, 'fsrcnn')['steps']:,} steps" in (rvlib.ROOT / "README.md").read_text()
+
+
 def test_another_section():
     assert profiles.settings("paper", "diffir-s1", "diffir.deblurring")["arguments"] == {"task": "deblurring"}
     with pytest.raises(rvlib.UserError, match="has no section diffir.denoising"):
@@ -46,3 +50,11 @@ def test_deblurring_may_train_on_pairs_of_its_own(tmp_path, monkeypatch):
     whole = profiles.training_photos("paper", "diffir-s2")
     assert list(whole["references"]) == ["DIV2K/a", "Flickr2K/a"]
     assert not whole["degraded"]
+
+
+def test_photos_that_were_not_fetched_may_be_ones_own(tmp_path, monkeypatch):
+    stated = profiles.file("laptop")
+    monkeypatch.setattr(profiles, "file", lambda _: stated)
+    monkeypatch.setattr(rvlib, "ROOT", tmp_path)
+    with pytest.raises(rvlib.UserError, match="is missing: run .* or name a folder of photos of your own"):
+        profiles.training_photos("laptop", "fsrcnn")

@@ -10,10 +10,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import seaborn as sns
 from PIL import Image
 
 import rvlib
-from rvlib import UserError, compare, files
+from rvlib import UserError, checkpoint, compare, files
 from rvlib.study import audit, figures, provenance, readme, report, tables
 
 SUPER_RESOLUTION, DEBLURRING = "compare_super_resolution", "compare_deblurring"
@@ -61,10 +62,25 @@ def test_claims_are_labelled_and_only_for_the_sets_asked_for():
     assert len(tables.claims(["samples"])) == 0
 
 
+def test_a_table_for_reading_has_titles_and_no_empty_column(rows):
+    named, places = tables.readable(tables.means(rows.assign(ssim_y_crop4=float("nan"), seconds=0.5)))
+    text = tables.markdown(named, places)
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    assert lines[0] == ["set", "method", "label", "PSNR", "photos"]
+    assert [line[1] for line in lines[2:]] == ["bicubic", "FSRCNN", "bicubic", "FSRCNN"]
+    assert lines[-1][3] == "**30.50 ± 0.50**" and lines[-1][4] == "2"
+
+
 def test_missing_numbers_are_dashes():
     assert "–" in tables.markdown(
         pd.DataFrame({"method": ["a"], "ssim_y_crop4": [None]}).astype({"ssim_y_crop4": float})
     )
+
+
+def test_numbers_without_a_measure_are_rounded_to_what_can_be_read():
+    values = [690614.53, 57196.5, 12, 1.234, 0.0123, -0.00098, 1e-6, 0.0]
+    table = tables.format_cells(pd.DataFrame({"multiply-adds": values}))
+    assert table["multiply-adds"].tolist() == ["690,615", "57,196", "12", "1.23", "0.01", "-0.00098", "1e-06", "0"]
 
 
 def test_breaks_and_bars_do_not_break_a_table():
@@ -82,11 +98,15 @@ def test_the_page_needs_no_other_file(rows, tmp_path):
     parts = [report.table_html(tmp_path / "means.csv", tables.rank(means))]
     parts.append(report.figure_html(tmp_path / "figure.png", "crops <of> a photo"))
     section = {"title": "A & B", "text": "1 < 2", "parts": parts}
-    report.render([section], tmp_path / "index.html", profile="laptop", commit="abc", protocol="Y")
+    summary = [("Best <here>", ["Set5: 30 dB", "Set14: 28 dB"])]
+    report.render([section], tmp_path / "index.html", profile="laptop", commit="abc", summary=summary)
     page = (tmp_path / "index.html").read_text()
     assert "<b>30.50 ± 0.50</b>" in page
     assert "<u>29.00 ± 0.00</u>" in page
-    assert '<th scope="col" class="number">psnr_y_crop4 ↑</th>' in page
+    assert '<th scope="col" class="number">PSNR (luminance)\N{NO-BREAK SPACE}↑</th>' in page, (
+        "no key of a measure is shown"
+    )
+    assert "<p>Best &lt;here&gt;:</p><ul><li>Set5: 30 dB</li><li>Set14: 28 dB</li></ul>" in page
     assert "A &amp; B" in page
     assert "crops &lt;of&gt; a photo" in page
     assert "data:image/webp;base64," in page
@@ -447,6 +467,11 @@ def test_the_page_shows_what_other_profiles_measured_where_this_one_has_nothing(
         ("BSD100", given, "official"),
         ("BSD100", papers, "official"),
     }
+    assert (found["profile"] == found["method"]).all()
+    source = report.origin_html(f"{SUPER_RESOLUTION}/rows.csv", notebook="09_x", profile="laptop", rows=found)
+    links = re.findall('href="(.*?)"', source)
+    files = [(tmp_path / "reports/laptop" / link).resolve() for link in links if link.endswith(".csv")]
+    assert files == [tmp_path / "reports" / name / SUPER_RESOLUTION / "rows.csv" for name in rows], "all that is shown"
     assert set(report.rows_beside("release", SUPER_RESOLUTION)["method"]) == {"release", "official"}
     assert set(report.rows_beside("demo", SUPER_RESOLUTION)["set"]) == {"samples", "Set5", "BSD100"}
 
@@ -483,6 +508,11 @@ def test_rows_are_stamped_with_where_they_come_from(tmp_path, monkeypatch):
     for source, target in (("last", "released"), ("released", "again")):
         provenance.write_released(tmp_path / f"{source}.safetensors", tmp_path / f"{target}.safetensors")
         assert run["sha256"] == files.sha256(tmp_path / f"{target}.safetensors"), "that of the released file"
+    shipped = tmp_path / "shipped.safetensors"
+    checkpoint.save(rvlib.load(file), shipped, half=True, training={"code": "before it was carried over"})
+    before = files.sha256(shipped)
+    provenance.write_released(tmp_path / "last.safetensors", shipped)
+    assert files.sha256(shipped) == before, "a file that holds these weights stays as it is"
 
 
 def test_core_hours_count_cores_processes_and_what_came_before():
@@ -540,7 +570,7 @@ def test_tables_and_wide_figures_scroll_in_their_own_box(tmp_path):
     table = report.table_html(pd.DataFrame({"method": ["a"], "PSNR": [30.0]}), caption="Table <1>. Y.")
     assert '<div class="scroll" tabindex="0" role="region" aria-label="Table &lt;1&gt;">' in table
     assert "<caption>Table &lt;1&gt;. Y.</caption>" in table
-    assert '<th scope="col" class="number">PSNR ↑</th>' in table
+    assert '<th scope="col" class="number">PSNR\N{NO-BREAK SPACE}↑</th>' in table
     for size, scrolls in (((900, 200), True), ((300, 200), False)):
         Image.new("RGB", size).save(tmp_path / "figure.png")
         assert ('class="scroll"' in report.figure_html(tmp_path / "figure.png", "a strip")) is scrolls
@@ -554,6 +584,23 @@ def test_drawings_are_embedded_as_drawings_and_photos_small(tmp_path):
     assert len(text) < (tmp_path / "photo.png").stat().st_size / 2
     (tmp_path / "photo.svg").write_text("<svg/>")
     assert "data:image/svg+xml;base64," in report.figure_html(tmp_path / "photo.png", "photo")
+
+
+def test_a_table_without_rows_names_its_weights():
+    text = report.origin_html("video/f.csv", notebook="14_video", profile="demo", weights={"a-x4": 64 * "f"})
+    assert f'a-x4 <code title="{64 * "f"}">{12 * "f"}</code>' in text and 'href="../../weights/README.md"' in text
+    assert "weights" not in report.origin_html("data/f.csv", notebook="01_data", profile="demo")
+
+
+@pytest.mark.parametrize("sets", [True, False])
+def test_a_legend_names_methods_and_sets_and_no_columns(sets):
+    table = pd.DataFrame({"x": [1, 2], "y": [3, 4], "network": ["SwinIR", "FSRCNN"], "set": ["Set5", "Set14"]})
+    figure, axis = plt.subplots()
+    sns.scatterplot(table, x="x", y="y", hue="network", style="set", ax=axis)
+    figures.plain_legend(axis, sets=sets)
+    shown = [text.get_text() for text in axis.get_legend().get_texts()]
+    plt.close(figure)
+    assert shown == ["SwinIR", "FSRCNN", *(["", "Set5", "Set14"] if sets else [])]
 
 
 def test_the_slider_is_one_range_input_with_a_name():

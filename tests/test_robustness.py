@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -47,6 +48,15 @@ def test_input_neither_gains_nor_loses_on_its_own_condition():
     assert np.allclose(gain, 0), "what returns its input gains nothing anywhere"
 
 
+def test_a_map_has_no_minus_zero():
+    measure = measures.for_task("deblurring")[0]
+    keys = [(method, condition) for method in ("blurry", "nafnet") for condition in ("shake", "blur")]
+    rows = pd.DataFrame(keys, columns=["method", "condition"]).assign(**{measure.key: [30.0, 30.04, 29.98, 29.0]})
+    drawn = robustness.figure(rows, measure, "blurry", {"blurry": "input", "nafnet": "NAFNet"})
+    texts = [text.get_text() for axis in drawn.axes for text in axis.texts]
+    assert texts == ["0.0", "0.0", "0.0", "1.0", "0.0", "-1.0"]
+
+
 def test_budget_is_read_from_the_file(tmp_path):
     """Patches count in reference pixels, whatever the scale; what has no file has no budget."""
     crops = {name: photos.sample(name)[:96, :128] for name in ("coffee", "chelsea")}
@@ -57,5 +67,8 @@ def test_budget_is_read_from_the_file(tmp_path):
         file = tmp_path / method / "last.safetensors"
         assert provenance.training_patch(file) == 32
         assert provenance.pixels_seen(file) == pytest.approx(2 * 3 * 32**2 / 1e9)
+        log = pd.read_csv(file.with_name("log.csv"))
+        log.assign(step=1).to_csv(file.with_name("log.csv"), index=False)  # it ended early
+        assert provenance.pixels_seen(file) == pytest.approx(1 * 3 * 32**2 / 1e9)
     assert math.isnan(provenance.pixels_seen(None))
     assert provenance.weights_file("official", "nafnet", "official weights: nafnet-gopro-w32", {}) is None

@@ -114,6 +114,13 @@ def test_environment_yml_installs_what_pyproject_says():
     assert pip == ["--constraint constraints.txt", "--editable .[test]"]
 
 
+def test_every_folder_of_the_library_is_installed():
+    folders = {file.parent for file in (ROOT / "rvlib").rglob("*.py")}
+    found = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert found == set(pyproject["tool"]["setuptools"]["packages"]) - {"rvlib.weights"}  # which lies elsewhere
+
+
 def test_the_workflow_runs_the_lowest_and_the_newest_python():
     job = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["test"]
     versions = [Version(version) for version in job["strategy"]["matrix"]["python"]]

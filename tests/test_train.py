@@ -244,6 +244,7 @@ def test_checkpoint_says_what_it_is(tmp_path, photos):
         ({"warp": 9}, "unknown setting 'warp'"),
         ({"scale": 5}, "scale 5"),
         ({"patch_size": 30}, "multiple of the scale"),
+        ({"augment": 0}, "augment must be true or false, not 0"),
         ({"patch_size": 512}, "no training photo is as large"),
         ({"patch_size": 0}, "patch_size must be a whole number of at least 1, not 0"),
         ({"patch_size": "x"}, "patch_size must be a whole number"),
@@ -403,8 +404,12 @@ def test_validation_takes_pairs_as_they_are(tmp_path, photos):
 
 def test_new_settings_leave_older_runs_what_they_were(tmp_path, photos):
     recipes.train("fsrcnn", photos, run=tmp_path, steps=2, **TINY)
-    settings = json.loads((tmp_path / "run.json").read_text())["identity"]["settings"]
+    identity = json.loads((tmp_path / "run.json").read_text())["identity"]
+    settings, data = identity["settings"], identity["data"]
     assert not settings.keys() & {"tf32", "deterministic"}
+    older = json.loads((rvlib.ROOT / "weights/fsrcnn-x4.json").read_text())["identity"]["data"]
+    assert data.keys() == older.keys()
+    assert data["augment"] is older["augment"] is True
     assert settings["clip_norm"] == 0.5
     assert settings["milestones"] == []
     with pytest.raises(rvlib.UserError, match=r"different: settings.tf32 \(none -> false\)"):

@@ -170,6 +170,14 @@ def test_a_part_of_a_clip_begins_at_zero(network, tmp_path):
 
 
 @WITH_THE_EXTRA
+def test_the_end_of_a_part_is_the_number_that_was_said(tmp_path):
+    """A fifth of a second, and not the float beside it, which the frame at 0.2 s would still lie before."""
+    clip = film(tmp_path / "clip.mp4", range(0, 10 * 3000, 3000), sound=False)
+    part = video.Clip(clip, end=0.2)
+    assert len(list(part.frames())) == part.seconds * 30 == 6
+
+
+@WITH_THE_EXTRA
 def test_what_stopped_goes_on_and_loses_a_segment_at_most(network, tmp_path):
     clip, restored = film(tmp_path / "clip.mp4"), []
 
@@ -372,6 +380,8 @@ def test_the_command_restores_skips_and_refuses(monkeypatch, capsys, tmp_path):
         assert f"{word.partition('=')[0]} cannot be had with a clip" in command(monkeypatch, *wishes, word)
     photos.write(tmp_path / "photo.png", photos.sample("coffee")[:24, :32])
     assert "several files" in command(monkeypatch, tmp_path / "photo.png", *wishes)
+    for itself in (clip, tmp_path):
+        assert "choose another output" in command(monkeypatch, clip, "--model", "fsrcnn-x4", "-o", itself)
     wishes[0] = tmp_path / "photo.png"
     assert "--start is for clips" in command(monkeypatch, *wishes, "--start", "1")
 

@@ -43,6 +43,7 @@ def test_card_describes_the_file(name):
     assert "core-hours" in card or "GPU-hours" in card
     pictures = re.findall(r"\]\((\S+failure.png)\)", card)
     assert pictures and all((WEIGHTS / picture).is_file() for picture in pictures), "the picture is in the repository"
+    assert f"[all points](../reports/release/curves/{name}.csv)" in card
     for line in re.findall(r"^\| \w.* ± .*$", card, flags=re.MULTILINE):
         assert int(line.split("|")[-2]) > 1, "the number of photos"
 
@@ -52,7 +53,7 @@ def test_card_describes_the_file(name):
     [
         (2.0, -0.2, 1.0, "Yes, for what it is for."),
         (0.5, -0.05, 0.01, "Yes, where time counts."),
-        (0.5, -0.05, 9.0, "It restores, but other-x4 restore better."),
+        (0.5, -0.05, 9.0, "It restores, but other-x4 restores better."),
         (2.0, 0.1, 1.0, "With a look at each photo"),
         (-0.5, -0.2, 1.0, "For looks, not where values count."),
         (-0.5, 0.1, 1.0, "No."),
@@ -75,6 +76,9 @@ def test_the_card_says_from_numbers_whether_to_use_the_weights(psnr, lpips, seco
     assert text.startswith(says)
     assert f"PSNR {psnr:+.2f} dB on Set5" in text and f"LPIPS {'better' if lpips < 0 else 'worse'} on Set5" in text
     assert f"{3 * (psnr < 0)} of 3 photos came out worse" in text
+    best = ["mine-x4" if mine else "other-x4" for mine in (psnr > 1, lpips < -0.1)]
+    by_both = best[0] == best[1]
+    assert f"{best[0]} is best by PSNR{' and LPIPS.' if by_both else f', {best[1]} by LPIPS.'}" in text
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -38,7 +38,7 @@ def test_a_photo_becomes_a_slider_and_a_link_for_each_model(panel):
     photo, model, _, _, result = panel
     photo.value = uploaded("mine.png", png(20, 30))
     assert result.value.count("data:image/webp") == 2
-    assert "max-width:120px" in result.value, "30 pixels, four times as large"
+    assert "max-width:max(120px," in result.value, "30 pixels, four times as large"
     model.value = ("a-model", "another")
     assert result.value.count("<figure") == 2
     content = result.value.partition('download="another.png" href="data:image/png;base64,')[2].partition('"')[0]
@@ -49,19 +49,19 @@ def test_a_photo_becomes_a_slider_and_a_link_for_each_model(panel):
 def test_a_large_photo_is_restored_in_its_middle_or_whole(panel):
     photo, _, whole, _, result = panel
     photo.value = uploaded("large.png", png(400, 500))
-    assert f"max-width:{4 * widget.LARGEST_SIDE}px" in result.value
+    assert f"max-width:max({4 * widget.LARGEST_SIDE}px," in result.value
     whole.value = True
-    assert "max-width:2000px" in result.value
+    assert "max-width:max(2000px," in result.value
 
 
 def test_a_dropped_photo_takes_the_place_of_the_chosen_one(panel):
     photo, _, _, dropped, result = panel
     photo.value = uploaded("first.png", png(20, 30))
     dropped.value = f"second.png\ndata:image/png;base64,{base64.b64encode(png(20, 40)).decode()}"
-    assert "max-width:160px" in result.value
+    assert "max-width:max(160px," in result.value
     assert photo.value == ()
     photo.value = uploaded("third.png", png(20, 50))
-    assert "max-width:200px" in result.value
+    assert "max-width:max(200px," in result.value
     assert dropped.value == ""
 
 

@@ -57,7 +57,9 @@ table.style.format({"parameters": "{:,}"}).hide(axis="index")
 # ## Enlarge a small photo
 #
 # The photo is downscaled by 4 first, so there is a reference to compare with. Then the three lines: load, restore,
-# look.
+# look. The table has two measures, from the lowest PSNR to the highest. PSNR says how near the values are to the
+# reference (higher is nearer), LPIPS how different a network finds the two pictures (lower is more alike);
+# `03_metrics` explains both.
 #
 # ```python
 # import rvlib
@@ -77,7 +79,8 @@ scores = {
     name: {"PSNR in dB": metrics.psnr(picture, reference, crop=4), "LPIPS": metrics.lpips(picture, reference)}
     for name, picture in restored.items()
 }
-pd.DataFrame(scores).T.style.format(precision=3)
+by_quality = pd.DataFrame(scores).T.sort_values("PSNR in dB")
+by_quality.style.format({"PSNR in dB": "{:.2f}", "LPIPS": "{:.3f}"})
 
 # %% [markdown]
 # ### Before and after
@@ -149,12 +152,15 @@ widget.panel()
 # best, and where? `09` and `10`. What does a decibel cost? `11_cost`. Is a published number true? `12_report` audits
 # those of a course report, which the notebooks call *the audited report*.
 #
+# Three more notebooks leave the comparison: `13_edge` (files that run without Python), `14_video` (what flickers from
+# frame to frame) and `15_self_supervised` (what a photo teaches about itself).
+#
 # The methods, each with its notebook:
 
 # %%
 titles = {name: METHODS.get(name.partition("_")[2]) for name in notebooks.names()}
 rows = [
-    {"notebook": name, "method": method.title, "task": " and ".join(method.tasks)}
+    {"notebook": name, "method": method.title, "tasks": ", ".join(method.tasks)}
     for name, method in titles.items()
     if method is not None
 ]

@@ -35,6 +35,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from IPython.display import Markdown
 
 from rvlib import complexity, evaluate, measures, metrics
 from rvlib.study import diagrams, figures, provenance, tables
@@ -363,14 +364,17 @@ output = study.output(profile, "methods/fsrcnn")
 trained = model
 model, which = study.best(profile, f"fsrcnn-x{scale}", trained)
 curve, whose = study.learning_curve(profile, f"fsrcnn-x{scale}", history)
-lines = {column: baseline} if whose == "this run" else None  # the release has other validation photos
-figure = figures.curves(curve, columns=["loss", column], baseline=lines)
+known = {"photos": len(checked), "input": baseline}
+if whose != "this run":  # the release has other validation photos
+    known = provenance.record(f"fsrcnn-x{scale}")["validation"]
+figure = figures.curves(curve, columns=["loss", column], baseline={column: known["input"]})
 figure.suptitle(f"{whose}: {int(curve['step'].iloc[-1]):,} steps, one seed", fontsize="small")
 figures.save(figure, output / "training")
 assert history["loss"].iloc[-1] < history["loss"].iloc[0], "the training of this notebook learns"
-print(f"shown from here on: {which}. Bicubic on this run's validation photos ({len(checked)}): {baseline:.2f} dB")
+print(f"dashed: bicubic on the validation photos of the curve ({known['photos']}), {known['input']:.2f} dB")
+print(f"shown from here on: {which}")
 if which != "this run":
-    print(f"They are of the same FSRCNN(56, 12, 4), trained for {provenance.story(f'fsrcnn-x{scale}')}.")
+    print(f"they are of the same FSRCNN(56, 12, 4), trained for {provenance.story(f'fsrcnn-x{scale}')}")
 
 # %% [markdown]
 # At step 0, before the first dot, FSRCNN is far below interpolation: its deconvolution begins with numbers near zero,
@@ -401,11 +405,10 @@ plt.show()
 # - *Expanding*: without it the deconvolution reads 12 channels instead of 56, and up to 0.3 dB are lost.
 # - *Own kernels*: with one deconvolution kernel for all channels, at least 0.9 dB are lost.
 #
-# The figure and the table below show this experiment where it was long enough to tell. The demo's is not.
-#
 # Both are statements on networks that have trained to the end. The experiment asks how much of it shows after the same
 # short training, from the same seeds. For scale, it prints where bicubic interpolation is on the same validation
-# photos: a network below it is still learning to interpolate.
+# photos: a network below it is still learning to interpolate. What the demo trains in seconds tells nothing: its figure
+# and table are those of the release profile, where that has run.
 
 # %% tags=["training"]
 variants = {"whole": {}, "without-expanding": {"expand": False}, "shared-kernel": {"shared_kernel": True}}
@@ -429,16 +432,21 @@ found = pd.DataFrame(
 )
 tables.write(found, output / "ablation-rows")
 found = found if (stored := study.experiment(profile, "methods/fsrcnn/ablation-rows")) is None else stored
+found["network"] = found["network"].str.replace("-", " ")
 whole = found[found["network"] == "whole"].set_index("seed")[column]
 found["loss in dB"] = whole.reindex(found["seed"]).to_numpy() - found[column]
-if profile != "demo" or stored is not None:  # what the demo trains in seconds is no result
-    figure, axis = plt.subplots(figsize=(6.5, 2.4))
-    sns.stripplot(found, x="loss in dB", y="network", hue="network", legend=False, s=8, ax=axis)
-    for row, claim in enumerate((0.0, 0.3, 0.9)):
+claims = {"without expanding": 0.3, "shared kernel": 0.9}  # dB, of trained networks
+tells = profile != "demo" or stored is not None  # what the demo trains in seconds is no result
+if tells:
+    figure, axis = plt.subplots(figsize=(6.5, 2.2))
+    dots = {"x": "loss in dB", "y": "network", "order": list(claims), "color": figures.COLORS["fsrcnn"], "s": 8}
+    sns.stripplot(found[found["network"].isin(claims)], **dots, ax=axis)
+    axis.axvline(0, color="0.4", linewidth=1)
+    for row, claim in enumerate(claims.values()):
         axis.plot([claim, claim], [row - 0.3, row + 0.3], color="0.4", linestyle="--")
     axis.set(xlabel="loss against the whole network in dB\n(dashed: the claim; a dot per seed)", ylabel="")
     axis.set_title(
-        f"{found['steps'].iloc[0]} steps; validation photos: {found['validation photos'].iloc[0]}", fontsize="small"
+        f"{found['steps'].iloc[0]:,} steps; validation photos: {found['validation photos'].iloc[0]}", fontsize="small"
     )
     figures.save(figure, output / "ablation")
 
@@ -450,16 +458,18 @@ summary.columns = ["parameters", "seeds", "mean PSNR in dB", "mean loss in dB", 
 tables.write(summary.reset_index(), output / "ablation")
 ahead = summary.loc["whole", "mean PSNR in dB"] - found["bicubic"].iloc[0]
 run_steps, run_photos = (int(value) for value in found[["steps", "validation photos"]].iloc[0])
-print(f"validation photos: {run_photos}; after {run_steps} steps the whole network is {ahead:+.2f} dB from bicubic")
-for name, claim in (("without-expanding", 0.3), ("shared-kernel", 0.9)):
+print(f"validation photos: {run_photos}; after {run_steps:,} steps the whole network is {ahead:+.2f} dB from bicubic")
+for name, claim in claims.items() if tells else ():
     row = summary.loc[name]
-    sure = ahead > 0.5 and row["seeds"] > 2 and row["smallest loss"] > 0
-    if profile == "demo" and stored is None:
-        print(f"{name} (claimed for trained networks: {claim} dB): this run is too short to tell")
-        continue
-    word = "every seed shows a loss" if sure else "not larger than its spread over seeds"
-    print(f"{name} loses {row['mean loss in dB']:.2f} dB (claimed for trained networks: {claim}): {word}")
-summary.style.format(precision=2).format("{:,.0f}", subset="parameters")
+    if ahead < 0.5 or row["seeds"] < 3:
+        verdict = "no measurement yet, for that takes three seeds and half a decibel over bicubic"
+    elif row["smallest loss"] > 0:
+        verdict = "every seed shows a loss"
+    else:
+        verdict = "cannot be told from none, for not every seed shows a loss"
+    print(f"{name}: loss of {row['mean loss in dB']:+.2f} dB (claimed for trained networks: {claim}); {verdict}")
+shown = summary if tells else summary[["parameters"]]
+shown.style.format(precision=2).format("{:,.0f}", subset="parameters")
 
 # %% [markdown]
 # One thing holds after any training: without either of them the network has only about two thirds of its
@@ -468,9 +478,9 @@ summary.style.format(precision=2).format("{:,.0f}", subset="parameters")
 # ## Results on photos that were not trained on
 #
 # PSNR and SSIM on luminance, four pixels cropped from each border, against bicubic interpolation of the same inputs.
-# The intervals draw the photos again with replacement (bootstrap, `03_metrics`). Of four photos such an interval is too
-# narrow: read it as the spread between photos. It says nothing on other seeds. In the table ± is half of the interval, and
-# ≈ marks what the photos cannot tell from the best of its set.
+# The intervals draw the photos again with replacement (bootstrap). Of four photos such an interval is too
+# narrow: read it as the spread between photos. It says nothing on other seeds. In the table ± is half of the interval,
+# the best of a set is bold and the second underlined, and ≈ marks what the photos cannot tell from the best.
 
 # %%
 restorers = evaluate.baseline("super-resolution", scale)
@@ -482,7 +492,7 @@ means = tables.means(rows)
 stamped = provenance.stamp(rows, profile, trained={f"fsrcnn-x{scale}": "fsrcnn/fsrcnn"}, degradation=degradation)
 tables.write_rows(stamped, output / "rows")
 tables.write(means, output / "means", tables.rank(means))
-means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
+Markdown(tables.markdown(*tables.readable(means)))
 
 # %%
 gain = differences(rows, column, ("fsrcnn", measured), ("bicubic", "bicubic input"))
@@ -502,11 +512,13 @@ assert min(gains.values()) > 0, "a trained FSRCNN must be ahead of bicubic"
 
 # %%
 claimed = tables.claims(["Set5", "Set12", "Set14"]).query("label.str.endswith('table 1') and method == 'fsrcnn'")
-claimed = claimed.assign(seconds=claimed["set"].map({"Set5": 0.2, "Set12": 0.23, "Set14": 0.21}))
+claimed["seconds"] = claimed["set"].map({"Set5": 0.2, "Set12": 0.23, "Set14": 0.21})
+claimed.loc[~claimed["label"].str.startswith("report"), "seconds"] = np.nan  # the report's times are its own
 table_1 = pd.concat([claimed, means[means["method"] == "fsrcnn"]])
 shown_columns = ["set", "label", column, f"ssim_y_crop{scale}", "seconds"]
 tables.write(table_1[shown_columns], output / "table-1")
-table_1[shown_columns].style.format(precision=3, na_rep="–").hide(axis="index")
+named = table_1[shown_columns].rename(columns={column: "PSNR in dB", f"ssim_y_crop{scale}": "SSIM"})
+named.style.format({"PSNR in dB": "{:.2f}", "SSIM": "{:.4f}", "seconds": "{:.2f}"}, na_rep="–").hide(axis="index")
 
 # %% [markdown]
 # ### Look at it

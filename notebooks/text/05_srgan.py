@@ -34,6 +34,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from IPython.display import Markdown
 
 from rvlib import complexity, evaluate, losses, measures, metrics, objectives
 from rvlib.study import diagrams, figures, provenance, tables
@@ -339,11 +340,11 @@ if profile == "demo":
     for name, log in (("srresnet", pixel_history), ("srgan", game_history))
 )
 figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.2))
-sns.lineplot(pixels, x="step", y="loss", ax=axes[0], marker="o").set_yscale("log")
+sns.lineplot(pixels, x="step", y="loss", ax=axes[0], marker="o")
 axes[1].plot(game["step"], game["discriminator"], marker="o", label="discriminator")
 axes[1].plot(game["step"], game["adversarial"] / 1e-3, marker="o", label="generator, $l_{Gen}$")
 axes[1].axhline(2 * np.log(2), color="0.5", linestyle="--", label="cannot tell: 2 log 2")
-axes[1].legend(fontsize="small")
+axes[1].legend(fontsize="small", loc="upper right", bbox_to_anchor=(1, 0.93))
 for name, log, start in (("phase 1", pixels, 0), ("phase 2", game, pixels["step"].iloc[-1])):
     shown = log.dropna(subset=[column])
     axes[2].plot(start + shown["step"], shown[column], marker="o", label=name)
@@ -351,6 +352,8 @@ axes[2].legend()
 axes[0].set(title="phase 1: pixels", xlabel="step", ylabel="loss")
 axes[1].set(title="phase 2: the game", xlabel="step", ylabel="loss")
 axes[2].set(title="validation photos", xlabel="step", ylabel="PSNR in dB (luminance)")
+for axis in axes:
+    axis.xaxis.set_major_locator(plt.MaxNLocator(4))
 counts = [f"{int(log['step'].iloc[-1]):,}" for log in (pixels, game)]
 figure.suptitle(f"{whose}: {counts[0]} and {counts[1]} steps, one seed", fontsize="small")
 figures.save(figure, output / "training")
@@ -386,7 +389,7 @@ means = tables.means(rows)
 own = {f"{name}-x{scale}": f"srgan/{name}" for name in models}
 tables.write_rows(provenance.stamp(rows, profile, trained=own, degradation=degradation), output / "rows")
 tables.write(means, output / "means", tables.rank(means))
-means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
+Markdown(tables.markdown(*tables.readable(means)))
 
 # %%
 perceived = "lpips_alex_rgb_crop0"
@@ -495,6 +498,7 @@ for kind, side, place in (("weights", "right", (-7, 5)), ("pictures", "left", (7
             fontsize="x-small",
         )
 axis.set(xlabel="PSNR in dB (luminance): right is nearer", ylabel="LPIPS: down is more alike")
+axis.margins(x=0.12)
 axis.set_title(f"SRResNet at the right end, SRGAN at the left; mean of {len(tested)} photos", fontsize="small")
 figures.save(figure, output / "plane")
 tables.write(plane, output / "plane")
@@ -539,7 +543,7 @@ print(f"the discriminator has {sizes['discriminator'] / sizes['generator']:.1f} 
 # %% [markdown]
 # - Squared error asks for the mean of all likely photos; the game asks for one of them.
 # - Every term of the loss sees something else: pixels, features, a verdict, smoothness. The last one hardly counts.
-# - What is called SRResNet in a table may have BatchNorm or not. The released weights have none (MSRResNet).
+# - A network that a table calls SRResNet may have BatchNorm or not. The released weights have none (MSRResNet).
 #
 # **What can go wrong in practice.** What a GAN draws is plausible, not true: do not read number plates or faces off
 # it. The discriminator can win too early, and the generator then learns nothing; watch the dashed line. The result

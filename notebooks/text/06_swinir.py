@@ -42,6 +42,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from einops import rearrange
+from IPython.display import Markdown
 
 from rvlib import complexity, evaluate, measures, metrics
 from rvlib.study import diagrams, figures, provenance, tables
@@ -160,7 +161,7 @@ axis.legend()
 plt.show()
 
 # %% [markdown]
-# The whole network keeps the promise. Counted while the library's model runs: four times the pixels, four times the
+# A whole network keeps the promise. Counted while the demo's small one runs: four times the pixels, four times the
 # work.
 
 # %%
@@ -218,8 +219,9 @@ index = attention.relative_position_index.view(64, 64)
 figure, axes = plt.subplots(1, 3, figsize=(9, 2.9))
 for axis, token in zip(axes, (0, 27, 63), strict=True):
     shown = axis.imshow(index[token].view(8, 8), vmin=0, vmax=224)
-    axis.set_title(f"seen from token {token}")
+    axis.set(title=f"seen from token {token}", xlabel="column of the window")
     axis.grid(visible=False)
+axes[0].set_ylabel("row of the window")
 figure.colorbar(shown, ax=axes.tolist(), label="entry of the table")
 plt.show()
 steps = {(token, token + 1): int(index[token, token + 1]) for token in (0, 9, 18)}
@@ -261,8 +263,8 @@ figures.show_source(swinir.SwinLayer.forward)
 
 # %%
 figure = diagrams.draw(
-    [["F i,0", "STL|1", "STL, shifted|1", "STL|2", "STL, shifted|2", "conv 3 × 3", "+", "F i,out"]],
-    skips=[("F i,0", "+")],
+    [["$F_{i,0}$", "STL|1", "STL, shifted|1", "STL|2", "STL, shifted|2", "conv 3 × 3", "+", "$F_{i,out}$"]],
+    skips=[("$F_{i,0}$", "+")],
     shaded=["STL|1", "STL, shifted|1", "STL|2", "STL, shifted|2"],
     notes={"STL|1": "L layers, two by two"},
 )
@@ -281,23 +283,27 @@ figure = diagrams.draw(
 # features and reconstruction.
 
 # %%
-parts = ["photo", "conv 3 × 3|sf", *(f"RSTB {i + 1}" for i in range(len(model.layers))), "conv 3 × 3|df", "+"]
+is_released = f"swinir-small-x{scale}" in study.released_beside(profile)
+drawn = rvlib.load(f"swinir-small-x{scale}").spec["arguments"] if is_released else training["arguments"]
+blocks = [f"RSTB {i + 1}\n{depth} layers" for i, depth in enumerate(drawn["depths"])]
+parts = ["photo", "conv 3 × 3|sf", *blocks, "conv 3 × 3|df", "+"]
 figure = diagrams.draw(
     [[*parts, "conv,\nshuffle", "restored"]],
     skips=[("conv 3 × 3|sf", "+")],
-    shaded=[part for part in parts if part.startswith("RSTB")],
+    shaded=blocks,
     notes={
         "photo": "3 × h × w",
-        "conv 3 × 3|sf": f"F₀: {small['embed']} × h × w",
-        "conv 3 × 3|df": "F of the deep part",
+        "conv 3 × 3|sf": f"$F_0$: {drawn['embed']} × h × w",
+        "conv 3 × 3|df": "$F_{DF}$",
         "restored": f"3 × {scale}h × {scale}w",
     },
+    titles=["the released network" if is_released else "the network that this profile trains"],
 )
 
 # %% [markdown]
-# The diagram shows the network that this run trains, the demo's or the profile's. The official light one has four blocks of six layers and 60 channels, the
-# classical one six blocks of six layers and 180 channels, and a larger reconstruction. The light variant reconstructs
-# with a single convolution to $3 \cdot 4^2$ channels and one pixel shuffle, which lays them out as 4 × 4 pixels.
+# The official light network has four blocks of six layers and 60 channels. The classical one has six blocks of six
+# layers, 180 channels and a larger reconstruction. The network drawn here reconstructs as the light one does: a single
+# convolution makes $3 \cdot 4^2$ channels, and one pixel shuffle lays them out as 4 × 4 pixels.
 #
 # ## Training
 #
@@ -332,16 +338,17 @@ output, column = study.output(profile, "methods/swinir"), f"psnr_y_crop{scale}"
 degradation, data = Bicubic(scale), study.data(profile)
 model, label = study.best(profile, f"swinir-small-x{scale}", trained)
 curve, whose = study.learning_curve(profile, f"swinir-small-x{scale}", history)
-figure = figures.curves(curve, columns=["loss", column])
-figure.suptitle(f"{whose}: {int(curve['step'].iloc[-1]):,} steps, one seed", fontsize="small")
-figures.save(figure, output / "training")
+if profile != "demo" or whose == "released weights":  # what the demo trains in seconds is no result
+    figure = figures.curves(curve, columns=["loss", column])
+    figure.suptitle(f"{whose}: {int(curve['step'].iloc[-1]):,} steps, one seed", fontsize="small")
+    figures.save(figure, output / "training")
 if profile == "demo":
     assert history["loss"].iloc[-1] < history["loss"].iloc[0], "the training of this notebook learns"
 built = model.spec["arguments"]
 print(
-    f"shown from here on: {label}, {complexity.parameters(model):,} parameters, {built['embed']} channels, layers of its"
+    f"shown from here on: {label}, {complexity.parameters(model):,} parameters, {built['embed']} channels, "
+    f"{' + '.join(map(str, built['depths']))} layers in {len(built['depths'])} blocks, {built['heads'][0]} heads"
 )
-print(f"blocks {tuple(built['depths'])}, heads {tuple(built['heads'])}")
 if label != "this run":
     print(f"trained for {provenance.story(f'swinir-small-x{scale}')}")
 
@@ -441,7 +448,7 @@ means = tables.means(rows)
 own = {f"swinir-small-x{scale}": "swinir/swinir"}
 tables.write_rows(provenance.stamp(rows, profile, trained=own, degradation=degradation), output / "rows")
 tables.write(means, output / "means", tables.rank(means))
-means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
+Markdown(tables.markdown(*tables.readable(means)))
 
 # %%
 gain = differences(rows, column, ("swinir", measured), ("bicubic", "bicubic input"))
@@ -483,6 +490,7 @@ for axis, (name, network) in zip(axes, (("SwinIR", model), ("SRResNet", other)),
     axis.add_patch(plt.Rectangle((corner, corner), 2 * reach[name] + 1, 2 * reach[name] + 1, fill=False, color="cyan"))
     axis.set(title=f"{name}, {other_label if name == 'SRResNet' else label}", xlabel="input pixels")
     axis.grid(visible=False)
+axes[0].set_ylabel("input pixels")
 figure.colorbar(drawn, ax=axes.tolist(), label="log₁₀ of the relative gradient")
 figures.save(figure, output / "reach")
 for name in reach:
@@ -491,9 +499,9 @@ for name in reach:
     print(f"{strong[name]:.1f} % of the input counts at least a thousandth of the strongest pixel")
 
 # %% [markdown]
-# How far a network *can* look follows from its layers; how far it *does* look is this: compare the squares with the 72
-# × 72 pixels of the input, and with the windows of 8. Of a long range there is little to see. This is one pixel of one photo, and the two networks differ in size and training, so it says
-# little on attention as such. On larger networks, Chen et al. 2023 (HAT) find by attribution maps that SwinIR uses no
+# How far a network *can* look follows from its layers. How far it *does* look, the squares show: compare them with the
+# 72 × 72 pixels of the input, and with the windows of 8. Of a long range there is little to see. This is one pixel of
+# one photo, and the two networks differ in size and training, so it says little on attention as such. On larger networks, Chen et al. 2023 (HAT) find by attribution maps that SwinIR uses no
 # wider a region than the convolutional RCAN, and is still better: what attention adds is weights that depend on the
 # content.
 #
@@ -514,7 +522,7 @@ for name, network in (("SwinIR", model), ("SRResNet", other)):
         moved = slice((40 - shift) * scale, (56 - shift) * scale)
         change = np.abs(before[cut_out, cut_out] - after[moved, moved])
         for kind, value in (("mean", change.mean()), ("largest", change.max())):
-            changes.append({"network": name, "shift in pixels": shift, "of the crop": kind, "grey levels": value})
+            changes.append({"network": name, "shift in pixels": shift, "in the middle": kind, "grey levels": value})
 changes = pd.DataFrame(changes)
 
 # %%
@@ -525,7 +533,7 @@ sns.lineplot(
     x="shift in pixels",
     y="grey levels",
     hue="network",
-    style="of the crop",
+    style="in the middle",
     palette=colours,
     marker="o",
     ax=axis,
@@ -533,7 +541,7 @@ sns.lineplot(
 axis.set(ylabel="change in grey levels", xlabel="shift of the input in pixels")
 sns.move_legend(axis, "center left", bbox_to_anchor=(1, 0.5))
 figures.save(figure, output / "failure")
-inside = changes[changes["shift in pixels"] < 8].groupby(["network", "of the crop"])["grey levels"].max()
+inside = changes[changes["shift in pixels"] < 8].groupby(["network", "in the middle"])["grey levels"].max()
 for name in ("SwinIR", "SRResNet"):
     print(
         f"{name}: up to {inside[name, 'mean']:.1f} grey levels on average, {inside[name, 'largest']:.0f} in one place"
@@ -547,10 +555,11 @@ for name in ("SwinIR", "SRResNet"):
 # ## Experiment: does a larger window pay?
 #
 # **Question:** with windows of 8 × 8, the two matrix products of attention cost four times as much as with 4 × 4; the
-# last column below has what that means for the whole network. Does the same short training get further with it? Unlike the training above, these runs start from fresh weights, as the official
-# code does, and they are far shorter. The table says how far each got, and where bicubic interpolation is on the same
-# photos: below it, a network is still learning to interpolate, and what is compared is the speed of learning, not the
-# quality in the end.
+# last column of the table says what that means for the whole network. Does an equally long training get further with
+# it? Unlike the training above, these runs start from fresh weights, as the official code does, and they are shorter.
+# The lines below the table say how far they are from bicubic interpolation on the same photos: a network below it is
+# still learning to interpolate, and then the comparison is one of learning speed, not of quality in the end. What the
+# demo trains in seconds tells nothing: its table is that of the release profile, where that has run.
 
 # %% tags=["training"]
 experiment = {}
@@ -577,26 +586,30 @@ found = pd.DataFrame(
 )
 tables.write(found, output / "window-rows")
 found = found if (stored := study.experiment(profile, "methods/swinir/window-rows")) is None else stored
+tells = profile != "demo" or stored is not None  # what the demo trains in seconds is no result
 summary = found.groupby("window").agg({"seed": "count", column: ["mean", "min", "max"], "multiply-adds": "first"})
-summary.columns = ["seeds", "mean PSNR in dB", "lowest", "highest", "multiply-adds"]
+summary.columns = ["seeds", "mean PSNR in dB", "lowest", "highest", "multiply-adds for 72 × 72 pixels"]
 tables.write(summary.reset_index(), output / "window")
-summary.style.format("{:.2f}", subset=["mean PSNR in dB", "lowest", "highest"]).format(
-    "{:,.0f}", subset="multiply-adds"
-)
+summary.index = [f"{window} × {window}" for window in summary.index]
+shown = summary.rename_axis("window") if tells else summary.rename_axis("window").iloc[:, -1:]
+shown.style.format(precision=2).format("{:,.0f}", subset="multiply-adds for 72 × 72 pixels")
 
 # %%
 by_window = found.pivot(index="seed", columns="window", values=column)
 per_seed = by_window[8] - by_window[4]
 run_steps, run_photos, bicubic_there = found[["steps", "validation photos", "bicubic"]].iloc[0]
 ahead = summary["mean PSNR in dB"].min() - bicubic_there
-decided = np.sign(per_seed).nunique() == 1 and len(per_seed) > 2 and ahead > 0.5
-print(
-    f"validation photos: {run_photos:.0f}; after {run_steps:.0f} steps the weaker one is {ahead:+.2f} dB from bicubic"
-)
-print(
-    f"window 8 less window 4: {per_seed.mean():+.2f} dB, from {per_seed.min():+.2f} to {per_seed.max():+.2f} over seeds"
-)
-print("every seed agrees" if decided else "no measurement yet: too short, or too few seeds, to tell the two apart")
+if ahead < 0.5 or len(per_seed) < 3:
+    verdict = "no measurement yet, for that takes three seeds and half a decibel over bicubic"
+elif np.sign(per_seed).nunique() == 1:
+    verdict = f"every seed is for windows of {8 if per_seed.min() > 0 else 4}"
+else:
+    verdict = "cannot be told apart, for the sign changes from seed to seed"
+if tells:
+    told = f"validation photos: {run_photos:.0f}; after {run_steps:,.0f} steps the weaker one is {ahead:+.2f} dB"
+    print(f"{told} from bicubic")
+    told = f"window 8 less window 4: {per_seed.mean():+.2f} dB, from {per_seed.min():+.2f} to {per_seed.max():+.2f}"
+    print(f"{told} over {len(per_seed)} seeds; {verdict}")
 
 # %% [markdown]
 # ## Self-ensemble: eight looks at the same photo
@@ -660,7 +673,7 @@ print(f"the self-ensemble adds {ensemble.text(2, 'dB')} for eight times the work
 # metrics.psnr(rvlib.restore(blind, degraded), reference, crop=4)
 # ```
 #
-# Subtract the result from the value under the strip above. The network was trained with the tables, so this measures
+# Subtract the result from SwinIR's value under the strip above. The network was trained with the tables, so this measures
 # how much it relies on them, not how good a network without them could become.
 #
 # </details>

@@ -10,9 +10,8 @@
 # # 07 · NAFNet: what is left when everything that can go is gone
 #
 # **Does a restoration network need activation functions?** No: a product of two feature maps is non-linear enough, and the
-# network below, which has nothing else, removes blur. This
-# notebook starts from a block of plain convolutions, adds what pays, takes away what does not, and ends at a network with
-# neither ReLU, GELU, softmax nor sigmoid in it.
+# network below, which has nothing else, removes blur. This notebook starts from a block of plain convolutions, adds what
+# pays, takes away what does not, and ends at a network with neither ReLU, GELU, softmax nor sigmoid in it.
 #
 # **You will see**
 # - GELU taken apart until it is a gate, and the gate until it is a product,
@@ -35,12 +34,13 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from IPython.display import Markdown
 from torch.nn import functional as F
 
 from rvlib import complexity, evaluate, losses, measures, metrics
 from rvlib.study import diagrams, figures, provenance, statistics, tables
 from rvlib.models import nafnet
-from rvlib.pairs import photo_pairs
+from rvlib.pairs import photo_pairs, set_pairs
 
 figures.theme()
 
@@ -92,22 +92,31 @@ scales += [["x ↓ 4", "1/4|in", "", "1/4|out"]]
 crossing = [("1/1|in", "fuse all\nscales"), ("1/4|in", "fuse all\nscales")]
 crossing += [("fuse all\nscales", "1/1|out"), ("fuse all\nscales", "1/4|out")]
 figure = diagrams.draw(scales, arrows=crossing, shaded=["fuse all\nscales"], titles=["multi-scale", "", ""])
-single = ["x", "intro", "enc 1", "enc 2", "enc 3", "middle", "dec 3", "dec 2", "dec 1", "ending", "+", "ŷ"]
-places = dict(
-    zip(
-        single[1:10],
-        ("w, 1/1", "w, 1/1", "2w, 1/2", "4w, 1/4", "8w, 1/8", "4w, 1/4", "2w, 1/2", "w, 1/1", "3, 1/1"),
-        strict=True,
-    )
-)
-skips = [("x", "+"), ("enc 1", "dec 1"), ("enc 2", "dec 2"), ("enc 3", "dec 3")]
-figure = diagrams.draw([single], skips=skips, notes=places, shaded=["x", "+"])
 
 # %% [markdown]
-# The last diagram is NAFNet's, with one level less than the paper's, which has 1, 1, 1 and 28 blocks on the way down, 1 in
-# the middle and 1 per level on the way up, 36 together. Under each box stand its channels, in units of the width w, and the size of the image. Each level halves the
-# image and doubles the channels, and the features of the way down are added on the way up. The longest arc says what kind of
-# network this is: it predicts what is *missing* from the blurred photo, and adds it.
+# And a single U-Net, here the released NAFNet (in a profile that trains it: that profile's). Under each box are its
+# channels, in units of the width w, the size of the image, and the number of blocks:
+
+# %%
+is_released = "nafnet-deblur" in study.released_beside(profile)
+drawn = rvlib.load("nafnet-deblur").spec["arguments"] if is_released else training["arguments"]
+down, up = drawn["encoder"], drawn["decoder"]
+levels = {f"{2**i if i else ''}w, 1/{2**i}": i for i in range(len(down) + 1)}
+notes = {f"enc {i + 1}": f"{place}\n{down[i]} blocks" for place, i in levels.items() if i < len(down)}
+notes["middle"] = f"{list(levels)[-1]}\n{drawn['middle']} blocks"
+notes |= {f"dec {i + 1}": f"{place}\n{up[-1 - i]} blocks" for place, i in reversed(levels.items()) if i < len(up)}
+notes = {name: note.replace("\n1 blocks", "\n1 block") for name, note in notes.items()}
+skips = [("x", "+"), *((f"enc {i + 1}", f"dec {i + 1}") for i in range(len(down)))]
+single = ["x", "intro", *notes, "ending", "+", "ŷ"]
+notes |= {"intro": "w, 1/1", "ending": "3, 1/1"}
+title = "one U-Net: " + ("the released NAFNet" if is_released else "the NAFNet that this profile trains")
+figure = diagrams.draw([single], skips=skips, notes=notes, shaded=["x", "+"])
+print(title)
+
+# %% [markdown]
+# The paper's has 1, 1, 1 and 28 blocks on the way down, 1 in the middle and 1 per level on the way up, 36 together. Each
+# level halves the image and doubles the channels, and the features of the way down are added on the way up. The longest
+# arc says what kind of network this is: it predicts what is *missing* from the blurred photo, and adds it.
 
 # %%
 figures.show_source(nafnet.UNet.forward)
@@ -358,7 +367,7 @@ errors = torch.tensor([1e-4, 3e-4, 1e-3, 3e-3, 1e-2], requires_grad=True)
 change = {"squared error": pull_of_error * errors, "minus PSNR": pull_of_psnr * errors}
 shares = pd.DataFrame({name: (pull / pull.sum()).detach().numpy() for name, pull in change.items()})
 axis = shares.assign(patch=[f"MSE {e:.0e}" for e in errors.tolist()]).plot.bar(x="patch", figsize=(6, 2.6), rot=0)
-axis.set(xlabel="patch, by its mean squared error", ylabel="share of a 1 %\nimprovement in the loss")
+axis.set(xlabel="patch, by its mean squared error", ylabel="share of the loss's change\nif each improves by 1 %")
 plt.show()
 
 # %% [markdown]
@@ -396,9 +405,12 @@ output, data = study.output(profile, "methods/nafnet"), study.data(profile)
 checked = photo_pairs(validation, recipes.SHAKE)
 floor = np.mean([metrics.psnr(*pair, channel="rgb") for pair in checked.values()])
 assert np.isfinite(history["loss"]).all()
-if profile != "demo":
-    figure = figures.curves(history, columns=["loss", "psnr_rgb_crop0"], baseline={"psnr_rgb_crop0": floor})
+curve, whose = study.learning_curve(profile, "nafnet-deblur", history)
+if profile != "demo" or whose != "this run":  # what the demo trains in seconds is no result
+    line = floor if whose == "this run" else provenance.record("nafnet-deblur")["validation"]["input"]
+    figure = figures.curves(curve, columns=["loss", "psnr_rgb_crop0"], baseline={"psnr_rgb_crop0": line})
     figure.axes[1].get_legend().get_texts()[0].set_text("blurred input")
+    figure.suptitle(f"{whose}: {int(curve['step'].iloc[-1]):,} steps, one seed", fontsize="small")
     figures.save(figure, output / "training")
 
 # %% [markdown]
@@ -426,17 +438,24 @@ for label, (method, more) in steps_of_the_paper.items():
         experiment[label, number] = recipes.train(method, train_photos, run=name, **settings, **common)
 
 # %%
-side = 2 ** len(ablation["arguments"]["encoder"]) * 4
+side = 4 * trained.multiple_of
+tried = list(checked.items())
+if blurred_photos:  # a set with blur of its own, which the paper's table is measured on: some of its test pairs
+    tried = list(set_pairs(data, train_sets[0], recipes.SHAKE).items())
+tried = dict(tried[:: -(-len(tried) // 16)])
+floor = np.mean([metrics.psnr(*pair, channel="rgb") for pair in tried.values()])
 rows = [
-    {"network": label, "seed": number, "photos": len(checked), "parameters": complexity.parameters(net)}
+    {"network": label, "seed": number, "photos": len(tried), "parameters": complexity.parameters(net)}
     | {"multiply-adds per pixel": complexity.multiply_adds(net, torch.rand(1, 3, side, side)) / side**2}
-    | {"gain": log["psnr_rgb_crop0"].iloc[-1] - floor}
-    for (label, number), (net, log) in experiment.items()
+    | {"gain": recipes.mean_psnr(net, tried)["psnr_rgb_crop0"] - floor}
+    for (label, number), (net, _) in experiment.items()
 ]
 tables.write(pd.DataFrame(rows), output / "experiment")
 assert np.isfinite([row["gain"] for row in rows]).all()
 published = dict(zip(steps_of_the_paper, (28.51, 31.90, 32.11, 32.35, 32.76, 32.85), strict=True))
-sizes = pd.DataFrame(rows).groupby("network", sort=False)[["parameters", "multiply-adds per pixel"]].first()
+found = study.experiment(profile, "methods/nafnet/experiment")
+sizes = pd.DataFrame(rows) if found is None else found
+sizes = sizes.groupby("network", sort=False)[["parameters", "multiply-adds per pixel"]].first()
 sizes["published, GoPro, dB"] = sizes.index.map(published)
 sizes.style.format({"parameters": "{:,}", "multiply-adds per pixel": "{:,.0f}", "published, GoPro, dB": "{:.2f}"})
 
@@ -444,18 +463,20 @@ sizes.style.format({"parameters": "{:,}", "multiply-adds per pixel": "{:,.0f}", 
 # The networks have the same width, so their sizes differ a little, as the table says.
 
 # %%
-found, steps = study.experiment(profile, "methods/nafnet/experiment"), {}
+steps, sure = {}, []
 if found is None:
     print("not measured yet (make report PROFILE=release does): the table above quotes the paper")
 else:
     figure, axis = plt.subplots(figsize=(7.5, 3))
-    sns.stripplot(found, x="gain", y="network", hue="network", legend=False, s=8, ax=axis)
-    axis.set(xlabel="gain over the blurred validation photos in dB (RGB); one dot per seed", ylabel="")
+    sns.stripplot(found, x="gain", y="network", order=list(published), color=figures.COLORS["nafnet"], s=8, ax=axis)
+    axis.axvline(0, color="0.4", linestyle="--")
+    axis.set(xlabel="gain over the blurred photos in dB (RGB); one dot per seed", ylabel="")
     figures.save(figure, output / "experiment")
     by_seed = found.pivot(index="network", columns="seed", values="gain").reindex(list(published))
-    print(f"{by_seed.shape[1]} seeds, {found['photos'].iloc[0]} photos; in brackets the extremes over seeds")
+    print(f"{by_seed.shape[1]} seeds, {found['photos'].iloc[0]} photos: gain of each step, in brackets the extremes")
     for before, after in pairwise(by_seed.index):
         steps[after], told = statistics.over_seeds(by_seed, after, before)
+        sure += [after] if (by_seed.loc[after] > by_seed.loc[before]).all() else []
         print(f"{after:16} {told}; published {published[after] - published[before]:+.2f}")
     if by_seed.max().max() < 0.5:
         print("no network has gained half a decibel yet: what the steps bring later cannot be seen here")
@@ -486,7 +507,7 @@ column = "psnr_rgb_crop0"
 own = {"nafnet-deblur": "nafnet/nafnet"}
 tables.write_rows(provenance.stamp(rows, profile, trained=own, degradation=recipes.SHAKE), output / "rows")
 tables.write(means, output / "means", tables.rank(means))
-means.drop(columns="seconds").style.format(precision=3).hide(axis="index")
+Markdown(tables.markdown(*tables.readable(means)))
 
 # %%
 restored = rvlib.restore(model, blurred)
@@ -640,7 +661,7 @@ print(
 # Two kinds of error must be told apart. Frequencies that the path wipes out cannot come back, and leave a pale copy of the
 # blurred map. A correction that is too strong or in the wrong place makes edges of the other sign: over-sharpening. The lines
 # above say how much error is left at the 16 pixels of the border, where the network must guess what lies outside, and inside.
-# Much of it is left: as long as the training here allows, the network removes a part of the blur, and the photo stays soft. `10_compare_deblurring` varies the length of the shake.
+# `10_compare_deblurring` varies the length of the shake.
 #
 # ## Takeaways
 
@@ -653,6 +674,8 @@ print(f"NAFNet ({label}, {complexity.parameters(model):,} parameters) gains {gai
 print(
     f"the test-time converter changes it by {converter.text(3, 'dB')}; in the dark its gain changes by {dark.mean:+.2f} dB;"
 )
+if steps:
+    print(f"of the {len(steps)} steps of the block, those that gain with every seed here: {', '.join(sure) or 'none'}")
 print(f"on {sum(g < 0 for g in gains.values())} of {len(gains)} sample photos it makes the photo worse than it was")
 assert not any(isinstance(m, (torch.nn.ReLU, torch.nn.GELU, torch.nn.Sigmoid)) for m in model.modules())
 

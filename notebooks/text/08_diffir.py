@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from IPython.display import Markdown, display
 from torch.nn import functional as F
 
 from rvlib import complexity, evaluate, measures, metrics, objectives
@@ -134,7 +135,8 @@ figures.show_source(diffir.DDPM.reverse)
 # %% [markdown]
 # ### Points in a plane
 #
-# On points in a plane the process can be watched. A spiral is diffused in four steps. Then the reverse steps run with a
+# On points in a plane the process can be watched; the colour of a point says where on the spiral it began. A spiral is
+# diffused in four steps. Then the reverse steps run with a
 # "denoiser" that knows the spiral by heart: it guesses the mean of the spiral points that could have led to $z_t$. In the
 # last row it also gets a *condition*, a rough idea of where the point was. A degraded photo gives such an idea.
 
@@ -164,7 +166,7 @@ rows = {"forward": list(forward.values()), "no condition": [noise, *unconditione
 for line, (name, states) in zip(axes, rows.items(), strict=True):
     for index, (axis, z) in enumerate(zip(line, states, strict=True)):
         axis.scatter(*z.T, s=3, c=angle, cmap="viridis")
-        title = f"z{index}" if name == "forward" else f"ẑ{4 - index}"
+        title = f"$z_{index}$" if name == "forward" else rf"$\hat{{z}}_{4 - index}$"
         axis.set(title=title, xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[])
     line[0].set_ylabel(name)
 figures.save(figure, study.output(profile, "methods/diffir") / "toy")
@@ -198,11 +200,11 @@ figures.show_source(diffir.CPEN.describe)
 #
 # PixelUnshuffle moves each 4 × 4 block of a channel into 16 channels, so CPEN works at a quarter of the size. For
 # deblurring, $x$ and $y$ give 48 + 48 = 96 channels. For x4 only $y$ is unshuffled, to 48 channels: $x$ has that size
-# already and keeps its 3. Together they are 51. The audited report says that CPEN of stage 2 has 48 input channels, "half of that" of stage 1: this holds for deblurring,
-# for x4 it has 3.
+# already and keeps its 3. Together they are 51. The audited report says that CPEN of stage 2 has 48 input channels, "half
+# of that" of stage 1: this holds for deblurring, for x4 it has 3.
 
 # %%
-lanes = [["x, y", "unshuffle,\nconcat", "CPEN 1", "z"], ["", "", "x", "DIRformer", "ŷ"]]
+lanes = [["x, y", "unshuffle,\nconcat", "CPEN 1", "z"], ["", "", "x", "DIRformer", r"$\hat{y}$"]]
 figure = diagrams.draw(
     lanes, arrows=[("z", "DIRformer")], shaded=["CPEN 1", "DIRformer"], titles=["stage 1: sees the reference y", ""]
 )
@@ -218,12 +220,12 @@ assert list(counted.values()) == [51, 3, 96, 48]
 # %%
 lanes = [
     ["x", "unshuffle", "CPEN 2", "c"],
-    ["", "", "noise\nz_T", "denoiser,\nT times", "ẑ"],
-    ["", "", "", "x|again", "DIRformer", "ŷ"],
+    ["", "", "noise\n$z_T$", "denoiser,\nT times", r"$\hat{z}$"],
+    ["", "", "", "x|again", "DIRformer", r"$\hat{y}$"],
 ]
 figure = diagrams.draw(
     lanes,
-    arrows=[("c", "denoiser,\nT times"), ("ẑ", "DIRformer")],
+    arrows=[("c", "denoiser,\nT times"), (r"$\hat{z}$", "DIRformer")],
     shaded=["CPEN 2", "denoiser,\nT times", "DIRformer"],
     titles=["stage 2: sees x alone", "", ""],
 )
@@ -266,12 +268,30 @@ figures.show_source(dirformer.Modulation.forward)
 
 # %%
 lanes = [
-    ["", "", "", "Q̂"],
-    ["F", "norm", "modulate\nby z", "K̂", "τ K̂ Q̂", "softmax\nĈ × Ĉ", "⊗", "1 × 1\nW_c", "+", "F̂"],
-    ["", "", "", "V̂"],
+    ["", "", "", r"$\hat{Q}$"],
+    [
+        "F",
+        "norm",
+        "modulate\nby z",
+        r"$\hat{K}$",
+        r"$\tau\,\hat{K} \hat{Q}$",
+        "softmax\n$\\hat{C}$ × $\\hat{C}$",
+        "⊗",
+        "1 × 1\n$W_c$",
+        "+",
+        r"$\hat{F}$",
+    ],
+    ["", "", "", r"$\hat{V}$"],
 ]
-arrows = [("modulate\nby z", "Q̂"), ("modulate\nby z", "V̂"), ("Q̂", "τ K̂ Q̂"), ("V̂", "⊗")]
-figure = diagrams.draw(lanes, arrows=arrows, skips=[("F", "+")], shaded=["modulate\nby z", "softmax\nĈ × Ĉ"])
+arrows = [
+    ("modulate\nby z", r"$\hat{Q}$"),
+    ("modulate\nby z", r"$\hat{V}$"),
+    (r"$\hat{Q}$", r"$\tau\,\hat{K} \hat{Q}$"),
+    (r"$\hat{V}$", "⊗"),
+]
+figure = diagrams.draw(
+    lanes, arrows=arrows, skips=[("F", "+")], shaded=["modulate\nby z", "softmax\n$\\hat{C}$ × $\\hat{C}$"]
+)
 
 # %%
 attention = dirformer.Attention(16, 2, bias=False)
@@ -294,7 +314,7 @@ assert abs(costs[64] / costs[16] - 1) < 0.15, "linear in the pixels"
 # %%
 lanes = [
     ["", "", "", "1 × 1,\n3 × 3 dw|1", "GELU"],
-    ["F", "norm", "modulate\nby z", "", "", "⊙", "1 × 1", "+", "F̂"],
+    ["F", "norm", "modulate\nby z", "", "", "⊙", "1 × 1", "+", r"$\hat{F}$"],
     ["", "", "", "1 × 1,\n3 × 3 dw|2"],
 ]
 arrows = [("modulate\nby z", "1 × 1,\n3 × 3 dw|1"), ("modulate\nby z", "1 × 1,\n3 × 3 dw|2"), ("GELU", "⊙")]
@@ -449,7 +469,7 @@ for task, (network, _, degradation) in models.items():
                 score = metrics.psnr(picture[None], y, **view).item()
                 swapped.append({"task": task, "photo": name, "IPR of": source, "PSNR": score})
 swapped = pd.DataFrame(swapped)
-tables.write(swapped, output / "swapped")
+tables.write_rows(swapped, output / "swapped")
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(11.5, 3.2))
@@ -458,9 +478,12 @@ for axis, task in zip(axes, models, strict=True):
     table = swapped[swapped["task"] == task].pivot(index="photo", columns="IPR of", values="PSNR")
     own = pd.Series({name: table.loc[name, name] for name in table.index})
     differences[task] = table.sub(own, axis=0)[[*table.index, "constant", "zeros"]]
+    tables.write(differences[task].reset_index(), output / f"swapped-{task}")
     shown = {"annot": True, "fmt": "+.2f", "cmap": "vlag", "center": 0, "vmin": -0.5, "vmax": 0.5}
     sns.heatmap(differences[task], ax=axis, annot_kws={"fontsize": 9}, **shown)
-    axis.set(title=f"{task}: change of the PSNR in dB (colours end at ±0.5)", xlabel="IPR of", ylabel="photo restored")
+    axis.set(
+        title=f"{task}: change of the PSNR in dB", xlabel="IPR of (colours end at ±0.5 dB)", ylabel="photo restored"
+    )
     axis.tick_params(axis="x", rotation=40)
 figures.save(figure, output / "swapped")
 worth = {}
@@ -609,7 +632,7 @@ assert np.isfinite(ratio)
 # - *separate*: the continued stage 1, then the denoiser alone, one random $t$ at a time;
 # - *joint*: stage 1, then all of stage 2 together, with T steps.
 #
-# For T = 1 the single β is that of the last step, 0.99. With the first, 0.1, training would start from $z_T = 0.95\, z + ...$,
+# For T = 1 the single β is that of the last step, 0.99. With the first, 0.1, training would start from $z_T = 0.95\, z + \dots$,
 # nearly the answer, while in use it starts from pure noise.
 
 # %% tags=["training"]
@@ -650,22 +673,24 @@ if found is None:
     print("not measured yet: make report PROFILE=release trains these networks")
 else:
     figure, axis = plt.subplots(figsize=(7.5, 3.2))
-    sns.stripplot(found, x="gain", y="training", hue="training", legend=False, s=7, ax=axis)
+    sns.stripplot(found, x="gain", y="training", color=figures.COLORS["diffir"], s=7, ax=axis)
     axis.set(xlabel="gain over bicubic interpolation in dB (luminance); one dot per seed", ylabel="")
     figures.save(figure, output / "experiment")
 
 # %%
-verdicts = {}
+verdicts, said = {}, []
 if found is not None:
     by_seed = found.pivot(index="training", columns="seed", values="gain")
-    print(f"{by_seed.shape[1]} seeds, {found['photos'].iloc[0]} photos; in brackets the extremes over seeds")
+    print(f"{by_seed.shape[1]} seeds, {found['photos'].iloc[0]} photos; mean over seeds, in brackets the extremes")
     for first, second in (("true IPR", "constant"), ("joint, T = 4", "separate, T = 4"), ("joint, T = 4", "true IPR")):
         verdicts[f"{first} less {second}"], told = statistics.over_seeds(by_seed, first, second, digits=3)
-        print(f"{first} less {second}: {told}")
+        said.append(f"trained for equally long, {first} less {second}: {told}")
     joint = by_seed[by_seed.index.str.startswith("joint")]
-    print(
-        f"over T, joint training varies by {np.ptp(joint.mean(axis=1)):.3f} dB; over seeds by {np.ptp(joint, axis=1).max():.3f}"
-    )
+    between, within = np.ptp(joint.mean(axis=1)), np.ptp(joint, axis=1).max()
+    said.append(f"the {len(joint)} values of T: means at most {between:.3f} dB apart, seeds of one T {within:.3f} dB")
+    print("\n".join(said))
+    if by_seed.max().max() < 0.5:
+        print("no network has gained half a decibel yet: what differs later cannot be seen here")
 
 # %% [markdown]
 # A difference that changes its sign from seed to seed cannot be told apart from none. And the number of steps can only matter
@@ -707,7 +732,10 @@ rows = pd.concat([*parts, pd.DataFrame(bounds)], ignore_index=True)
 means = tables.means(rows)
 tables.write_rows(pd.concat([*stamped, pd.DataFrame(bounds)], ignore_index=True), output / "rows")
 tables.write(means, output / "means")
-means.drop(columns="seconds").style.format(precision=3, na_rep="–").hide(axis="index")
+for task in tasks:
+    part = means[means["set"].str.endswith(f", {task}")].assign(set=means["set"].str.removesuffix(f", {task}"))
+    print(f"{task}:")
+    display(Markdown(tables.markdown(tables.readable(part)[0])))
 
 # %%
 shown = {"bicubic": evaluate.bicubic(4)(degraded), "DiffIR": rvlib.restore(model, degraded)}
@@ -753,13 +781,14 @@ own_less_constant = {task: float(interval.mean) for task, interval in worth.item
 summary = {"gain_db": gain, "own_less_constant_db": own_less_constant, "noise_left": left, "verdicts_db": verdicts}
 tables.write_json(summary, output / "summary.json")
 for task, interval in worth.items():
-    tiny_effect = max(abs(interval.low), abs(interval.high)) < 0.1
-    says = (
-        "on average less than a tenth of a decibel, the IPR is in effect a constant"
-        if tiny_effect
-        else "it carries some"
-    )
+    if max(abs(interval.low), abs(interval.high)) < 0.1:
+        says = "less than a tenth of a decibel, so it is in effect a constant"
+    elif not interval.decided:
+        says = "these photos do not show that it carries anything"
+    else:
+        says = "it carries something" if interval.mean > 0 else "a constant is better"
     print(f"{task}: a photo's own IPR, against a constant, is worth {interval.text(2, 'dB')}: {says}")
+print(*said, sep="\n")
 print(f"DiffIR ({label}) gains { ({name: round(float(value), 2) for name, value in gain.items()}) } dB over bicubic")
 print(
     f"{100 * left:.3f} % of the noise is left after {len(model.diffusion.betas)} steps, and the error is {ratio:,.0f} times the spread"

@@ -53,7 +53,7 @@ demo_steps = 2000  # where there are no released weights either, a short FSRCNN 
 # ## The contestants
 #
 # Each method comes with the weights that this profile trained, and with the released ones where these are others. In the
-# demo there is no training: what is released is compared, and everything after this cell is the same in every profile.
+# demo there is no training: the released networks are compared, and everything after this cell is the same in every profile.
 
 # %%
 data = study.data(profile)
@@ -94,8 +94,8 @@ def back_projection(degraded: np.ndarray) -> np.ndarray:
 # ## What an hour buys
 #
 # PSNR of the validation photos over the hours that the cores, or the GPU, spent on a training. A curve begins where the
-# training ends from which it continued. A steep end asks for more hours, a flat one for another network. Curves stand
-# together only if they were measured on the same photos and on the same kind of device.
+# training ends from which it continued. A steep end asks for more hours, a flat one for another network. Curves share
+# a panel only if they were measured on the same photos and on the same kind of device.
 
 # %%
 learned, absent = curves.collect(profile, runs, task="super-resolution")
@@ -159,15 +159,16 @@ tables.write(compared, output / "compared", places)
 best = {column: tables.winners(means, column) for column in columns}
 tables.write_json(best, output / "summary.json")
 for measure in chosen:
-    print(f"best by {measure.title} {measure.arrow}:", best[measure.key])
+    named_best = {name: tables.NAMES.get(method, method) for name, method in best[measure.key].items()}
+    print(f"best by {measure.title} {measure.arrow}:", named_best)
 for claim in claims[["method", "label", "protocol"]].drop_duplicates().itertuples():
-    print(f"{claim.label}, {claim.method}: protocol {claim.protocol}")
+    print(f"{claim.label}, {tables.NAMES.get(claim.method, claim.method)}: protocol {claim.protocol}")
 assert "bicubic" not in best[psnr_column].values(), "no trained method may lose against bicubic"
 
 # %% [markdown]
 # ## Do we measure as the papers do?
 #
-# Their own weights, measured here, beside the numbers that they publish: within 0.02 dB the protocol is the same, and every
+# Their own weights, measured here, next to the numbers that they publish: within 0.02 dB the protocol is the same, and every
 # other row can be believed. The profile `official` does this; what it could not fetch is named and left out.
 
 # %%
@@ -222,6 +223,7 @@ for index, method in enumerate(gains):
         )
         axis.text(high, y, f"  {mean:+.2f}", va="center", fontsize="x-small")
 axis.axvline(0, color="0.4", linestyle="--")
+axis.margins(x=0.12)  # for the numbers behind the intervals
 axis.set_yticks(range(len(sets)), labels=[f"{name}, {len(gains.loc[name])} photos" for name in sets])
 axis.set(xlabel="mean gain over bicubic in dB (luminance), with 95 % intervals over photos")
 axis.invert_yaxis()
@@ -263,7 +265,8 @@ long = gains.stack().rename("gain").reset_index()
 long["title"] = long["method"].map(titles)
 figure, axis = plt.subplots(figsize=(8.5, 1.4 + 0.9 * long["set"].nunique()))
 colours = {titles[method]: figures.COLORS[method] for method in order}
-sns.stripplot(long, x="gain", y="set", hue="title", palette=colours, alpha=0.8, dodge=True, ax=axis)
+picture = {"x": "gain", "y": "set", "hue": "title", "order": sets, "palette": colours, "alpha": 0.8, "dodge": True}
+sns.stripplot(long, **picture, ax=axis)
 axis.axvline(0, color="0.4", linestyle="--")
 axis.set(xlabel="gain over bicubic in dB (luminance); one dot per photo", ylabel="")
 axis.legend(title="", loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
@@ -313,7 +316,7 @@ for name, part in wrong[wrong["by"] == "frequency"].groupby("method", sort=False
 
 # %%
 page = Image.new("RGB", (512, 192), (246, 243, 235))
-written = ((40, "R8B O0Q 3E5S 1lI"), (28, "rn m cl d vv w 6890"), (20, "The quick brown fox 1974, 38.50"))
+written = ((40, "R8B O0Q 3E5S"), (28, "rn m cl d vv w 6890"), (20, "The quick brown fox 1974, 38.50"))
 for row, (size, words) in enumerate(written):
     ImageDraw.Draw(page).text((12, 12 + 62 * row), words, fill=(30, 30, 34), font=ImageFont.load_default(size))
 page = np.array(page)
@@ -327,8 +330,8 @@ for name, picture in shown.items():
     change = figures.signed_difference(picture, page)
     strokes[name] = {"invented, %": 100 * (change[paper] < -40).mean(), "lost, %": 100 * (change[ink] > 40).mean()}
     strokes[name] |= {
-        "PSNR": metrics.psnr(picture, page, crop=scale),
-        "pattern on the paper": change[:, 450:][paper[:, 450:]].std(),
+        "PSNR in dB": metrics.psnr(picture, page, crop=scale),
+        "pattern on the paper, grey levels": change[:, 450:][paper[:, 450:]].std(),
     }
 figure = figures.images({n: picture[:, :310] for n, picture in [*shown.items(), ("reference", page)]}, width=2.6)
 figures.save(figure, output / "text")
@@ -343,29 +346,35 @@ strokes.style.format(precision=2)
 # yet "looks natural": the theorem of Blau and Michaeli (2018) is about the distance between *distributions* of images, which
 # no measure of a pair can be (`05_srgan`). NIQE, on the right, asks how far the statistics of the result are from those of
 # good photos, and is not shown the reference: that is nearer to the theorem's second axis. The dashed lines are the NIQE of
-# the references themselves.
+# the references themselves. Where NIQE was not measured, its half is left out.
 
 # %%
 try:
     naturalness.model()
     has_niqe = True
-except rvlib.UserError as reason:  # the column is empty then, and the right half too
-    has_niqe, _ = False, print(reason)
+except rvlib.UserError as reason:  # the column is empty then
+    has_niqe = False
+    print(reason)
 natural = {}
 for name in sets if has_niqe else []:
     known_photos = [y for _, y in set_pairs(data, name, degradation).values() if min(y.shape[:2]) >= 192]
     natural[name] = float(np.mean([metrics.niqe(photo) for photo in known_photos])) if known_photos else np.nan
+
+# %%
 shown = means[means["label"].isin([label, *label_of.values()])].assign(network=lambda t: t["method"].map(titles))
-figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.8))
-for axis, column, text in zip(
-    axes, (lpips_column, niqe_column), ("LPIPS (AlexNet)", "NIQE, no reference"), strict=True
-):
+halves = {lpips_column: "LPIPS (AlexNet)", niqe_column: "NIQE, no reference"}
+halves = {column: text for column, text in halves.items() if shown[column].notna().any()}
+figure, axes = plt.subplots(1, max(len(halves), 1), figsize=(1.5 + 4.5 * max(len(halves), 1), 3.8), squeeze=False)
+for axis, (column, text) in zip(axes[0], halves.items(), strict=False):
     facts = {"x": psnr_column, "y": column, "hue": "network", "style": "set", "palette": colours, "s": 70}
-    sns.scatterplot(shown, **facts, legend=axis is axes[1], ax=axis)
+    sns.scatterplot(shown, **facts, legend=axis is axes[0, -1], ax=axis)
+    axis.margins(0.08)
     axis.set(xlabel="PSNR in dB (luminance, crop 4): right is better", ylabel=f"{text}: down is better")
-for value in natural.values():
-    axes[1].axhline(value, color="0.4", linestyle="--")
-axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+    if column == niqe_column:
+        for value in natural.values():
+            axis.axhline(value, color="0.4", linestyle="--")
+if halves:
+    figures.plain_legend(axes[0, -1], sets=len(sets) > 1)
 figures.save(figure, output / "plane")
 agreement = {}
 for name, part in shown[shown["method"].isin(known)].groupby("set"):
@@ -381,7 +390,7 @@ for name, part in shown[shown["method"].isin(known)].groupby("set"):
 # So far every input was made here. These eight photos were not: cuts of 72 × 96 pixels of photos as they are, four of them
 # JPEG, one taken with a moving camera. (Flower by vultilion, China by danielbuechele, both CC BY 2.0; the others are in the
 # public domain, CC0, or have no known restrictions. The laptop's profile trains on some of them.) There is no reference, so no
-# PSNR and no LPIPS. What is left is NIQE, and to look: at the sky, at hatching next to a stroke of the pen, at points between
+# PSNR and no LPIPS. What is left is NIQE, and to look: at the water, at hatching next to a stroke of the pen, at points between
 # the stars.
 
 # %%
@@ -398,7 +407,7 @@ scores = pd.DataFrame(
     {m: {n: metrics.niqe(i) if has_niqe else np.nan for n, i in made.items()} for m, made in enlarged.items()}
 )
 tables.write_rows(scores.rename_axis("photo").reset_index(), output / "real")
-scores.style.format(precision=2, na_rep="–")
+scores.rename(index=lambda name: name.replace("_", " ")).style.format(precision=2, na_rep="–")
 
 # %%
 columns = dict.fromkeys(
@@ -406,7 +415,7 @@ columns = dict.fromkeys(
 )
 looked_at = ("china", "hubble_deep_field", "coins", "text")
 figure = figures.images(
-    {f"{name}, {method}": enlarged[method][name] for name in looked_at for method in columns},
+    {f"{name.replace('_', ' ')}, {method}": enlarged[method][name] for name in looked_at for method in columns},
     columns=len(columns),
     width=3.3,
 )
@@ -441,7 +450,7 @@ figure = robustness.figure(rough, chosen[0], "bicubic", titles)
 figures.save(figure, output / "robustness")
 by_condition = rough.groupby(["method", "condition"])[psnr_column].mean().unstack()
 over_input = by_condition.sub(by_condition.loc["bicubic"]).drop(index="bicubic")
-worse = {titles[m]: sorted(v[v < 0].index) for m, v in over_input.iterrows()}
+worse = {titles[m]: sorted(v[v.round(1) < 0].index) for m, v in over_input.iterrows()}  # as the map shows them
 print("worse than bicubic on average:", {m: conditions for m, conditions in worse.items() if conditions})
 
 # %% [markdown]
@@ -464,7 +473,7 @@ if has_niqe:
     print("most natural by NIQE:", natural_first, "; lowest on the real photos:", scores.mean().idxmin())
 lost = strokes.drop(index="bicubic")
 print(f"of the ink of printed text, {lost['lost, %'].min():.0f} to {lost['lost, %'].max():.0f} % is lost;", end=" ")
-print(f"the paper is least even after {lost['pattern on the paper'].idxmax()}")
+print(f"the paper is least even after {lost.iloc[:, -1].idxmax()}")
 harmed = sorted({condition for conditions in worse.values() for condition in conditions})
 print("conditions in which at least one network does worse than bicubic:", harmed or "none")
 

@@ -73,8 +73,8 @@ seen.style.format(precision=2, thousands=",", na_rep="–").hide(axis="index")
 # ## What an hour buys
 #
 # PSNR of the validation photos over the hours that the cores, or the GPU, spent on a training. A curve begins where the
-# training ends from which it continued. A steep end asks for more hours, a flat one for another network. Curves stand
-# together only if they were measured on the same photos and on the same kind of device.
+# training ends from which it continued. A steep end asks for more hours, a flat one for another network. Curves share
+# a panel only if they were measured on the same photos and on the same kind of device.
 
 # %%
 learned, absent = curves.collect(profile, runs, task="deblurring")
@@ -193,7 +193,7 @@ for name in test_sets:
 # %% [markdown]
 # ## Do we measure as the papers do?
 #
-# Their own weights, measured here, beside the numbers that they publish: within 0.02 dB the protocol is the same, and every
+# Their own weights, measured here, next to the numbers that they publish: within 0.02 dB the protocol is the same, and every
 # other row can be believed. The profile `official` does this; what it could not fetch is named and left out.
 
 # %%
@@ -210,7 +210,7 @@ Markdown(tables.markdown(confirmed)) if len(confirmed) else print("no official w
 crops = {"coffee": (120, 250, 110, 130), "astronaut": (40, 190, 100, 118)}
 for name, box in crops.items():
     blurred, sharp = photo_pairs({name: photos.sample(name)}, degradation)[name]
-    shown = {"blurry": blurred} | {titles[m]: rvlib.restore(contestants[n], blurred) for m, n in ours.items()}
+    shown = {"blurred": blurred} | {titles[m]: rvlib.restore(contestants[n], blurred) for m, n in ours.items()}
     notes = {
         n: f"{metrics.psnr(image, sharp, channel='rgb'):.2f} dB\nLPIPS {metrics.lpips(image, sharp):.3f}"
         for n, image in shown.items()
@@ -305,9 +305,9 @@ for (method, length), part in networks.groupby(["method", "length"]):
     print(f"{titles[method]:7} {length:3} pixels: {told}; worse than the input on {worse}")
 
 # %% [markdown]
-# Grey are the lengths that the tables above are measured on. No error bars are drawn: four photos are too few for bars, so the
-# dots show each of them. Where a dot lies below the dashed
-# line, the network made that photo worse than it was: a failure that no mean over a test set shows.
+# The grey band has the lengths that the tables above are measured on. No error bars are drawn: four photos are too few,
+# so the dots show each of them. If a dot lies below the dashed line, the network made that photo worse than it was: a
+# failure that no mean over a test set shows.
 #
 # ## A sharp photo goes in
 
@@ -383,10 +383,12 @@ figures.save(figure, output / "robustness")
 by_condition = rough.groupby(["method", "condition"])["psnr_rgb_crop0"].mean().unstack()
 over_input = by_condition.sub(by_condition.loc["blurry"]).drop(index="blurry")
 for method, values in over_input.iterrows():
-    print(f"{titles[method]} makes these inputs worse on average:", sorted(values[values < 0].index) or "none")
+    print(f"{titles[method]} makes these inputs worse on average:", sorted(values[values.round(1) < 0].index) or "none")
 
 # %% [markdown]
 # ## Where on the photo?
+#
+# The longest shake of the sweep, on the photo on which a network gains least: red is too bright, blue too dark.
 
 # %%
 longest = networks[networks["length"] == max(lengths)]
@@ -412,7 +414,7 @@ print(
 )
 worse = facts[facts["the network is"].str.contains("worse")]
 print(
-    "worse than the blurred input:",
+    "worse than the blurred input, and told apart from it:",
     "; ".join(worse["method"] + " by " + worse["measure"] + " on " + worse["set"]) or "none",
 )
 length = min(length for length in lengths if length)
@@ -442,7 +444,7 @@ print("15 pixels of shake, mean PSNR in dB:", told)
 #
 # ## Try it
 #
-# **1.** Blur twice, restore twice: does the second pass still help? The cell below does it.
+# **1.** Restore twice: does the second pass still help? The cell below does it.
 #
 # <details><summary>Solution</summary>
 #

@@ -31,7 +31,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
-from IPython.display import Markdown
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profile_torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -72,7 +71,7 @@ def photo(model: torch.nn.Module, length: int) -> torch.Tensor:
 #
 # - **Parameters** are counted.
 # - **Multiply-adds** are counted while the network runs, per pixel of the restored photo.
-# - **Peak memory** is the most that a forward holds at a time beside its weights, followed tensor by tensor, per pixel.
+# - **Peak memory** is the most that a forward holds at a time in addition to its weights, followed tensor by tensor, per pixel.
 # - **Runtime** is measured: the median of several runs after one that does not count. It belongs to this machine, and
 #   the line above the table names its number of threads; ratios carry over better than seconds.
 
@@ -104,7 +103,9 @@ output = study.output(profile, "cost")
 tables.write(cost, output / "cost")
 print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
 NAMES = tables.NAMES
-Markdown(tables.markdown(cost.assign(method=cost["method"].map(NAMES))))
+shown = cost.assign(method=cost["method"].map(NAMES))
+digits = {"multiply-adds per pixel": "{:,.0f}", "peak bytes per pixel": "{:,.0f}", "microseconds per pixel": "{:.2f}"}
+shown.style.format({**digits, "parameters": "{:,}"}).hide(axis="index")
 
 # %% [markdown]
 # ### Does size tell the cost?
@@ -378,7 +379,7 @@ if rows is not None:
     places = {"x": "seconds", "y": "psnr_y_crop4", "hue": "network", "style": "set"}
     sns.scatterplot(quality, **places, palette=colours, s=70, ax=axis)
     axis.set(xscale="log", xlabel="seconds per photo", ylabel="PSNR in dB (luminance, crop 4)")
-    axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+    figures.plain_legend(axis)
     figures.save(figure, output / "quality")
 
 # %% [markdown]

@@ -24,6 +24,7 @@
 # Needs: the notebooks before it have run with the same profile. In the demo, what is missing is left out and named.
 
 # %%
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -103,7 +104,7 @@ def section(title: str, text: str, pngs: dict[str, str], more: tuple[str, ...] =
 #
 # **Question:** what does it claim, what do papers publish, and what comes out here? The tables have its layout: table 1
 # by test set, tables 3 and 4 by method. They are made from the measured rows as they are now, never from a table that was
-# made earlier, so that no stale number can stay: what has no row says *not measured*.
+# made earlier, so no stale number remains: a cell without a row says *not measured*.
 #
 # A profile measures its own test sets. On other sets the page shows the released weights from the committed rows of the
 # release profile, and the papers' own weights if the profile `official` has run here; both are labelled.
@@ -131,23 +132,25 @@ Markdown(tables.markdown(*layouts["table 4"]))
 # %% [markdown]
 # ### Table 2: how SRGAN was trained
 #
-# The only table of settings. What was done here is read from the weights, which carry their training.
+# The only table of settings. The last column is read from the weights, which carry the settings of their training.
 
 
 # %%
 def training(name: str) -> dict:
     """What the weights of a training run, or released ones, say about how they came to be; empty if there are none."""
     run = study.run_folder(profile, f"srgan/{name}") / "last.safetensors"
-    file = run if run.exists() else checkpoint.WEIGHTS / f"{name}-x4.safetensors"
+    own = run.exists() and profile != "demo"  # what the demo trains in seconds is no result
+    file = run if own else checkpoint.WEIGHTS / f"{name}-x4.safetensors"
     facts = checkpoint.read_metadata(file)["training"] if file.exists() else {}
     data = facts.get("data", {})
-    patch = {"patch_size": provenance.training_patch(file)} if facts else {}
-    return facts.get("settings", {}) | (data if isinstance(data, dict) else {"photos": data.split()[0]}) | patch
+    known = {"patch_size": provenance.training_patch(file), "steps": provenance.steps_taken(file)} if facts else {}
+    return facts.get("settings", {}) | (data if isinstance(data, dict) else {"photos": data.split()[0]}) | known
 
 
 # %%
 game, warmup = training("srgan"), training("srresnet")
 side = game.get("patch_size")
+trained_here = "released weights" if profile == "demo" else study.own(profile)
 lines = [
     ("learning rate", "0.0001", "0.0001, then 0.00001", game.get("learning_rate")),
     ("training", "400 epochs", "200,000 steps", f"{game['steps']:,} steps" if game else None),
@@ -159,7 +162,7 @@ lines = [
     ("low-resolution patch", "24 × 24", "24 × 24", f"{side // 4} × {side // 4}" if side else None),
     ("photos", "DIV2K, Flickr2K", "350,000 of ImageNet", f"{game['photos']} photos" if game else None),
 ]
-table_2 = pd.DataFrame(lines, columns=["parameter", "report's claim", "SRGAN paper", study.own(profile)])
+table_2 = pd.DataFrame(lines, columns=["parameter", "report's claim", "SRGAN paper", trained_here])
 table_2 = table_2.astype(object).fillna(tables.NOT_MEASURED).astype(str)
 layouts["table 2"] = (table_2, None)
 table_2
@@ -210,9 +213,9 @@ tables.write(errata, output / "errata")
 Markdown(tables.markdown(errata))
 
 # %% [markdown]
-# ## The summary: sentences with numbers
+# ## The summary: the best of each set
 #
-# They are built from the same rows, so that they cannot say anything else than the tables do. What this profile trained
+# It is built from the same rows, so it cannot disagree with the tables. What this profile trained
 # comes first; what others measured is named.
 
 
@@ -222,31 +225,32 @@ def against(gain: statistics.Interval) -> str:
     return "better than" if gain.low > 0 else "worse than" if gain.high < 0 else "not to be told from"
 
 
-def sentences(task: str, rows: pd.DataFrame, column: str) -> list[str]:
-    """Per label: the best method of each set by one measure, its gain over the input, and what LPIPS says."""
+def best_of_sets(task: str, rows: pd.DataFrame, column: str) -> list[tuple[str, list[str]]]:
+    """Per label, in a line for each set: the best method by one measure, its gain over the input, what LPIPS says."""
     main, found = measures.find(column), tables.gains(rows, column).query("label != 'classical method'")
     found = found.sort_values("label", key=lambda labels: labels != "this run", kind="stable")
     lpips = tables.gains(rows, "lpips_alex_rgb_crop0").set_index(["set", "label"])
-    texts = []
+    parts = []
     for label, part in found.groupby("label", sort=False):
-        phrases = []
+        lines = []
         for each in part.itertuples():
             name = tables.NAMES.get(each.method, each.method)
-            text = f"{name} with {main.text(each.value)} dB on {each.set} ({each.gain.text(main.digits, 'dB')}"
+            text = f"{each.set}: {name}, {main.text(each.value)} dB, {each.gain.text(main.digits, 'dB')} over the input"
             if (each.set, label) in lpips.index:
                 looks = lpips.loc[(each.set, label)]
                 text += f"; by LPIPS {tables.NAMES.get(looks['method'], looks['method'])}, {against(looks['gain'])} the input"
-            phrases.append(f"{text})")
-        texts.append(f"{task}, {label}, gain over the input: {', '.join(phrases)}.")
-    return texts
+            lines.append(text)
+        parts.append((f"{task}, {label}: the best of each set by PSNR", lines))
+    return parts
 
 
 # %%
 tasks = {comparisons[0]: ("Super-resolution by 4", "psnr_y_crop4"), comparisons[1]: ("Deblurring", "psnr_rgb_crop0")}
-summary = [text for name, (task, column) in tasks.items() for text in sentences(task, rows[name], column)]
+summary = [part for name, (task, column) in tasks.items() for part in best_of_sets(task, rows[name], column)]
 shares = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-summary.append(f"Of the {len(found)} numbers in the audited report's tables of results: {shares}.")
-print("\n".join(summary))
+summary.append((f"The {len(found)} numbers in the audited report's tables of results", [shares]))
+for title, part in summary:
+    print(title, *part, sep="\n  ")
 
 # %% [markdown]
 # ### The first screen: three numbers and five pictures
@@ -278,8 +282,8 @@ for (name, photo), box in report.best_crops(candidates, side=128, count=5):
 #
 # ### Comparisons
 #
-# These come first, since they are what a reader looks for. The sliders need no network and no kernel. The strips stand
-# for the audited report's figures 11 to 13, with the measures that its figures lack.
+# These come first, since they are what a reader looks for. The sliders need no network and no kernel. The strips take
+# the place of the audited report's figures 11 to 13, with the measures that its figures lack.
 
 # %%
 protocols = {name: f"{report.protocol(name)}. {tables.PLUS_MINUS}" for name in measured_by}
@@ -335,6 +339,11 @@ section(
         f"compare_super_resolution/strip-{name}.png": f"Figure {number}: the same crop of {licences[name]}, for every "
         "method, with PSNR and LPIPS of the whole photo."
         for number, name in ((11, "chelsea"), (12, "astronaut"))
+    }
+    | {
+        "compare_super_resolution/text.png": "Type in three sizes: look for letters and digits that turned into others.",
+        "compare_super_resolution/real.png": "Cuts of photos as they are: nobody made these small.",
+        "compare_super_resolution/failures.png": "The error at each frequency, and next to flat and steep places.",
     },
     (*sliders(comparisons[0], "bicubic and best PSNR"), html["table 3"], differences(comparisons[0])),
 )
@@ -344,9 +353,12 @@ section(
     {
         "compare_deblurring/strip-coffee.png": "Figure 13: the same crop for every method (coffee cup, CC0).",
         "compare_deblurring/strip-astronaut.png": f"Figure 13, continued ({licences['astronaut']}).",
-        "compare_deblurring/sweep.png": "Gain against the length of the shake.",
+        "compare_deblurring/sweep.png": "PSNR and gain against the length of the shake.",
         "compare_deblurring/robustness.png": "Other blur, noise and JPEG than in training.",
-        "compare_deblurring/failure.png": "Where it fails: shake that is longer than in training.",
+        "compare_deblurring/failure.png": "Where it fails: the longest shake of the sweep.",
+        "compare_deblurring/failures.png": "The error after deblurring, at each frequency and next to flat and steep places.",
+        "compare_deblurring/sharp.png": "What becomes of a photo that was sharp.",
+        "compare_deblurring/real.png": "A photo that a moving camera took.",
     },
     (*sliders(comparisons[1], "blurred and best PSNR"), html["table 4"], differences(comparisons[1])),
 )
@@ -377,11 +389,11 @@ print("\n".join(absent))
 # %%
 section(
     "Where the gain sits",
-    "Each dot is a photo; and the two measures against each other.",
+    "The gain by test set and by photo (a dot each), and the measures against each other.",
     {
-        "compare_super_resolution/psnr.png": "Mean PSNR per test set.",
+        "compare_super_resolution/psnr.png": "Mean gain over bicubic per test set, with 95 % intervals.",
         "compare_super_resolution/gains.png": "Gain over bicubic, photo by photo.",
-        "compare_super_resolution/plane.png": "PSNR against LPIPS.",
+        "compare_super_resolution/plane.png": "PSNR against LPIPS and, where it was measured, NIQE.",
         "compare_super_resolution/robustness.png": "Inputs that were made in another way than in training.",
     },
 )
@@ -413,7 +425,10 @@ if confirmed:
 common = {"training": "Learning curves: losses and validation PSNR.", "strip": "Input, restored, reference."}
 method_captions = {
     "fsrcnn": {"failure": "Where it fails: signed difference on the photo with the least gain."},
-    "srgan": {"plane": "Between both networks.", "failure": "Where the game made it worse."},
+    "srgan": {
+        "plane": "Mixtures of SRResNet and SRGAN: PSNR against LPIPS.",
+        "failure": "Where the game made it worse.",
+    },
     "swinir": {"reach": "What an output pixel depends on.", "failure": "A shift of the input changes the output."},
     "nafnet": {"experiment": "What each step brings.", "failure": "Where it gains least."},
     "diffir": {
@@ -437,6 +452,11 @@ def method_figures(key: str) -> dict[str, str]:
 
 
 # %%
+def titled(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with the methods' titles in place of their keys, also in "diffir, stage 1"."""
+    return table.replace({"method": {rf"^{key}\b": title for key, title in tables.NAMES.items()}}, regex=True)
+
+
 for name in notebooks.names():
     key = name.partition("_")[2]  # a method's notebook is named after it
     if trains and key in METHODS:
@@ -444,9 +464,9 @@ for name in notebooks.names():
         if there(file):
             own_rows = pd.read_csv(folder / file)
             source = report.origin_html(file, notebook=name, profile=profile, rows=own_rows)
-            table, caption = tables.means(own_rows), f"{title}: means over the photos."
-            named = table.assign(method=table["method"].replace(tables.NAMES))
-            table = (report.table_html(named, tables.rank(table), caption=caption, origin=source),)
+            for task, part in own_rows.groupby(own_rows["set"].str.partition(", ")[2], sort=False):  # DiffIR has two
+                caption = f"{title}{f', {task}' if task else ''}: means over the photos."
+                table += (report.table_html(*tables.readable(tables.means(part)), caption=caption, origin=source),)
         text = "Trained in this profile, measured on photos that were not trained on."
         section(title, text, method_figures(key), table)
 
@@ -456,13 +476,16 @@ for name in notebooks.names():
 
 # %%
 def listed(names: dict[str, str]) -> tuple[str, ...]:
-    """The CSVs of other notebooks that exist and have rows (file: caption), as HTML with the way to the file."""
-    sources = {name: report.origin_html(name, notebook=notebook_of(name), profile=profile) for name in names}
-    return tuple(
-        report.table_html(folder / name, caption=text, origin=sources[name])
-        for name, text in names.items()
-        if there(name) and len(pd.read_csv(folder / name))
-    )
+    """The CSVs of other notebooks that exist and have rows (file: caption), as HTML with the way to file and weights."""
+    parts = []
+    for name, caption in names.items():
+        table = titled(pd.read_csv(folder / name)) if there(name) else ()
+        if len(table):
+            hashes = (folder / name).with_name("weights.json")
+            weights = json.loads(hashes.read_text()) if hashes.exists() else {}
+            source = report.origin_html(name, notebook=notebook_of(name), profile=profile, weights=weights)
+            parts.append(report.table_html(table, caption=caption, origin=source))
+    return tuple(parts)
 
 
 section(
@@ -472,6 +495,9 @@ section(
         "cost/quality.png": "Quality against seconds per photo, for the networks of this profile.",
         "cost/cost.png": "Size, work and time.",
         "cost/growth.png": "Growth with the photo.",
+        "cost/shares.png": "Which operations the work and the time go to.",
+        "cost/tiles.png": "Memory beyond the photo and its result, for a photo and for half of it.",
+        "cost/efficiency.png": "Published networks: gain against work.",
     },
     listed({"cost/cost.csv": "What a pixel costs."}),
 )
@@ -486,7 +512,7 @@ section(
     listed(
         {
             "edge/exported.csv": "How far the files' results are from torch's (1 is white).",
-            "edge/speed.csv": "What a frame costs, in seconds.",
+            "edge/speed.csv": "What a frame costs, in seconds; only ratios within this table can be compared.",
             "edge/quality.csv": "What each engine restores, photo by photo.",
             "edge/estimate.csv": "What a phone could reach at best, in frames per second: an estimate.",
         }
@@ -509,19 +535,20 @@ section(
 # %%
 section(
     "Degradation and measures",
-    "The baseline, one restored photo under five protocols, and four distortions that PSNR and LPIPS rank differently.",
+    "The baseline, one restored photo under several protocols, and four distortions of equal PSNR.",
     {"degradations/strip.png": "What bicubic interpolation loses."},
     listed(
         {
             "degradations/bicubic.csv": "Bicubic interpolation, the baseline.",
-            "metrics/protocols.csv": "The same photo under five protocols.",
-            "metrics/distortions.csv": "Four distortions, two rankings.",
+            "metrics/protocols.csv": "One restored photo under several protocols.",
+            "metrics/distortions.csv": "Four distortions of equal PSNR: SSIM and LPIPS rank them.",
         }
     ),
 )
 place, differences_are = "methods/self_supervised", "mean differences with 95 % intervals over photos."
 tables_of_it = {
     f"{place}/zero-shot.csv": f"Networks that know one photo: {differences_are}",
+    f"{place}/turning.csv": f"Patches as they are less patches turned: {differences_are}",
     f"{place}/kinds.csv": "PSNR on the right half of pictures whose left half was learned from.",
     f"{place}/denoising.csv": f"Denoising without clean photos: {differences_are}",
 }
@@ -550,13 +577,14 @@ def own_table(name: str) -> str:
 
 
 caption = f"The audit: {len(found)} numbers, a verdict and a reason each. Table 4 is listed as it is printed."
+claimed = found.assign(source=found["source"].str.removeprefix("audited report, "))
 section(
     "The audit",
     "The audited report is 'RestoraVision: A Comprehensive System for Image Enhancement and Restoration', a course report of "
     "December 2024. A verdict is about a number, not about whoever printed it.",
     {},
     (
-        report.table_html(found, caption=caption, origin=own_table("audit")),
+        report.table_html(claimed, caption=caption, origin=own_table("audit")),
         report.table_html(errata, caption="Errata of the audited report's text.", origin=own_table("errata")),
     ),
 )
@@ -571,17 +599,18 @@ section(
 # %% [markdown]
 # ### What else was drawn
 #
-# Figures that no section names are shown at the end, so that a new figure of a notebook is never forgotten.
+# Figures that no section names are shown at the end, so a new figure of a notebook is never forgotten.
 
 # %%
+shown.update(f"{name}/curves.png" for name in comparisons)  # they are among the learning curves
 more = {
-    f"{path.relative_to(folder)}": f"{path.parent.name}: {path.stem}."
+    f"{path.relative_to(folder)}": f"{path.parent.name.replace('_', ' ')}: {path.stem}."
     for name in [*comparisons, "cost", "edge", "degradations", "metrics", "data"]
     for path in sorted((folder / name).glob("*.png"))
     if not path.name.startswith(("before-", "after-")) and str(path.relative_to(folder)) not in shown
 }
 if more:
-    section("More figures", "What else the notebooks drew: robustness, sweeps, failures.", more)
+    section("More figures", "What else the notebooks drew.", more)
 print("not made yet:", ", ".join(missing) or "nothing")
 
 # %% [markdown]
@@ -605,15 +634,35 @@ assert 1_000 < size < 6_000_000, f"{size:,} bytes"
 # ## Takeaways
 #
 # - A number on the page can be followed to a CSV, from there to a notebook, its parameters, a commit and its weights.
-# - What is not measured says so; what is worse than the input says so too.
+# - A cell that was not measured says so, and so does a cell that is worse than the input.
 # - The same value is not the same experiment. A claim without a protocol can be neither confirmed nor refuted; a claim
 #   that contradicts itself can.
 #
 # ## Try it
 #
-# 1. Add a section of your own: write a figure in a notebook and name it in a call of `section`.
-# 2. Change a PSNR in `rows.csv` of `09_compare_super_resolution` and run this notebook again: what changes on the page?
-# 3. Every verdict has a reason. Check it:
+# **1.** Add a section of your own to the page.
+#
+# <details><summary>Solution</summary>
+#
+# Draw a figure in one of the notebooks and keep it with `figures.save(figure, output / "mine")`. Then name its file here,
+# before the page is rendered:
+#
+# ```python
+# section("Mine", "What should a reader look for?", {"compare_deblurring/mine.png": "What it shows."})
+# ```
+#
+# </details>
+#
+# **2.** Change a PSNR in `rows.csv` of `09_compare_super_resolution` and run this notebook again. What changes on the
+# page, and what does not?
+#
+# <details><summary>Solution</summary>
+#
+# All that is made from the rows changes: the mean in the table and its marks, the differences, the summary, and the
+# verdict if the number is audited. The figures do not: `09_compare_super_resolution` drew them. The next cell checks
+# that no verdict is left without a reason.
+#
+# </details>
 
 # %%
 assert found["reason"].str.len().min() > 10

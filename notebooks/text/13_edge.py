@@ -60,7 +60,9 @@ if not has_onnx:
 output = study.output(profile, "edge")
 folder = Path(tempfile.mkdtemp())
 networks = {name: rvlib.load(name) for name in precisions}
+tables.write_json({name: network.source["sha256"] for name, network in networks.items()}, output / "weights.json")
 titles = {name: METHODS[network.method].title for name, network in networks.items()}
+titles = {name: title if [*titles.values()].count(title) == 1 else name for name, title in titles.items()}
 
 # %% [markdown]
 # ## What an exported file is
@@ -125,8 +127,9 @@ exported.style.format({"MB": "{:.2f}", "largest difference from torch": "{:.1e}"
 #
 # ## What a frame costs
 #
-# Every engine restores the same frame, in turns, so that a slow moment of the machine hits all of them. The table gives the
-# median and the range of the runs. (OpenCV's `dnn_superres` would be one more; its Python package brings no network.)
+# Every engine restores the same frame, in turns, so a slow moment of the machine hits all of them. The table gives the
+# median and the range of the runs. Seconds belong to this machine at this moment; only ratios within one run of this
+# notebook can be compared. (OpenCV's `dnn_superres` would be one more; its Python package brings no network.)
 
 
 # %%
@@ -211,7 +214,7 @@ tables.write(quality, output / "quality")
 means = quality.groupby(["network", "engine"], sort=False)[["PSNR", "LPIPS"]].mean()
 lost = means - means.groupby("network", sort=False).transform("first")
 lost.columns = ["PSNR against torch (dB)", "LPIPS against torch"]
-shown = pd.concat([means, lost], axis=1).reset_index()
+shown = (pd.concat([means, lost], axis=1).round(4) + 0.0).reset_index()  # no -0.0
 print(f"means over {len(test_photos)} photos, PSNR on luminance")
 shown.style.format(precision=4).hide(axis="index")
 
@@ -304,7 +307,8 @@ for name, part in speed.groupby("network", sort=False):
     )
 for (name, engine), row in lost.iterrows():
     if "int8" in engine or "fp16" in engine:
-        lines.append(f"{titles[name]} in {engine.split()[-1]} changes PSNR by {row.iloc[0]:+.3f} dB on these photos.")
+        change = f"{row.iloc[0]:+.3f} dB" if abs(row.iloc[0]) >= 0.001 else "less than 0.001 dB"
+        lines.append(f"{titles[name]} in {engine.split()[-1]} changes PSNR by {change} on these photos.")
 Markdown("\n".join(f"- {line}" for line in lines))
 
 # %% [markdown]
@@ -313,9 +317,10 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # - **Sides.** A network with strides wants sides that are multiples of a number. The file's metadata name it
 #   (`multiple_of`); pad the photo by reflection before, crop after. `rvlib restore --model model.onnx` does it.
 # - **Luminance.** FSRCNN's file takes one channel. `rvlib export --rgb` writes the colour conversion into the graph.
-# - **Half precision.** Sums over many pixels overflow 65,504, and small denominators vanish. Compare before you ship.
+# - **Half precision.** Sums over many pixels overflow 65,504, and small denominators vanish. Compare before you ship. On a
+#   CPU, onnxruntime computes what it has no half-precision kernel for in fp32: the file is half as large, not as fast again.
 # - **Calibration.** Photos that are brighter or noisier than the calibration photos leave the measured range and are clipped.
-# - **DiffIR.** Its file keeps the noise as an input, so that its result can be repeated. The file describes what it is
+# - **DiffIR.** Its file keeps the noise as an input, so its result can be repeated. The file describes what it is
 #   given: a tile of a large photo gets a vector of its own, where torch describes the whole photo once.
 #
 # ## Try it
@@ -341,3 +346,5 @@ Markdown("\n".join(f"- {line}" for line in lines))
 #   [doi:10.1007/978-3-319-46475-6_25](https://doi.org/10.1007/978-3-319-46475-6_25)
 # - Ignatov et al. 2021, *Real-Time Quantized Image Super-Resolution on Mobile NPUs, Mobile AI 2021 Challenge*,
 #   [arXiv:2105.07825](https://arxiv.org/abs/2105.07825)
+#
+# Next: `14_video`, the networks on frames of a clip.

@@ -61,6 +61,7 @@ networks = {name.split("-")[0]: network for name, network in released.items() if
 methods = {"bicubic": partial(imresize, factor=4)} | {key: partial(rvlib.restore, net) for key, net in networks.items()}
 titles = tables.NAMES | {"bicubic": "bicubic", "reference": "reference"}
 colours = {titles[key]: figures.COLORS[key] for key in methods}
+tables.write_json({name: network.source["sha256"] for name, network in released.items()}, output / "weights.json")
 print("compared:", ", ".join(titles[key] for key in methods))
 
 # %% [markdown]
@@ -191,7 +192,7 @@ summary.style.format(precision=2)
 # The two estimates order the methods of each clip as the printed correlation says. The last one is taken from bicubic's own
 # frames, so it can excuse some of bicubic's flicker: what flickers like a motion is taken for one.
 #
-# Photos differ more than methods do, so methods are compared clip by clip. An interval from so few clips is a narrow one,
+# Photos differ a lot, so methods are compared clip by clip. So few clips make an interval too narrow rather than too wide,
 # and each network was trained once: read it as "on clips such as these, with these weights".
 
 # %%
@@ -243,8 +244,8 @@ figure.set_size_inches(8, 2.5)
 figures.save(figure, output / "where")
 
 # %% [markdown]
-# Flat places do not flicker, edges and texture do, in stripes of a few pixels: what lay on a sample of the small frame lies
-# between two of them a moment later.
+# Flat places flicker least, edges and texture most, often in stripes of a few pixels: what lay on a sample of the small
+# frame lies between two of them a moment later. Speckle instead of stripes is detail that was guessed anew.
 #
 # ## A shift of the input, and of the output
 #

@@ -79,7 +79,8 @@ def card(name: str, folder: Path, reports: Path, method: str) -> str:
         f"- **Cost**: {provenance.budget(found)} ({provenance.machine(found)}; torch {used.get('torch', 'not kept')}, "
         f"{used.get('machine', 'x86_64')}); commit {metadata.get('commit') or begun.get('commit', 'not kept')}, "
         f"{begun.get('date', 'date not kept')}",
-        f"- **Learning curve** ({_validation(found)}): {_curve(found)}",
+        f"- **Learning curve** ({_validation(found)}): {_curve(found)}"
+        f"{_points(folder, reports / 'curves' / f'{name}.csv')}",
         f"- **sha256**: `{sha256(weights)}`\n",
     ]
     for _, rows in measured:
@@ -112,7 +113,8 @@ def _verdict(folder: Path, name: str) -> str:
     elif name == beside["seconds"].idxmin():
         yes = "Yes, where time counts"
     else:
-        yes = f"It restores, but {' and '.join(dict.fromkeys(best))} restore better"
+        others = dict.fromkeys(best)
+        yes = f"It restores, but {' and '.join(others)} restore{'s' * (len(others) == 1)} better"
     values, looks = (all(gain.low > 0 for gain in each.values()) for each in (nearer, alike))
     says = {
         (True, True): yes,
@@ -129,7 +131,8 @@ def _verdict(folder: Path, name: str) -> str:
     ):
         says += f"; LPIPS {word} on {', '.join(places)}" if places else ""
     says += f"; {(mine['gain'] < 0).sum()} of {len(mine)} photos came out worse by PSNR."
-    says += f" Of the weights for its task {best[0]} is best by PSNR" + (f", {best[1]} by LPIPS." if best[1:] else ".")
+    by_both = " and LPIPS." if len(set(best)) < len(best) else f", {best[1]} by LPIPS." if best[1:] else "."
+    says += f" Of the weights for its task {best[0]} is best by PSNR{by_both}"
     return says + _elsewhere(folder, method, label, column)
 
 
@@ -164,7 +167,7 @@ def _data(data: dict | str) -> str:
 
 
 def _curve(found: dict) -> str:
-    """A few points of a record's learning curve in words, and the file that has all of them."""
+    """A few points of a record's learning curve in words."""
     log = pd.DataFrame(found.get("log", []))
     scores = [column for column in log if column.startswith("psnr")]
     if not scores:
@@ -172,6 +175,11 @@ def _curve(found: dict) -> str:
     log = log.dropna(subset=scores[0])
     rows = log.iloc[sorted({len(log) // 4, len(log) // 2, len(log) - 1})]
     return ", ".join(f"{row[scores[0]]:.2f} dB after {int(row['step']):,} steps" for _, row in rows.iterrows())
+
+
+def _points(folder: Path, file: Path) -> str:
+    """A link to the file that has all points of a learning curve."""
+    return f" ([all points]({Path(os.path.relpath(file, folder)).as_posix()}))" if file.is_file() else ""
 
 
 def _picture(folder: Path, file: Path) -> str:

@@ -11,7 +11,7 @@ import rvlib
 from rvlib import evaluate, measures, study
 from rvlib.pairs import photo_pairs
 from rvlib.recipes import METHOD_OF, degradation
-from rvlib.study import figures, profiles, provenance
+from rvlib.study import figures, profiles, provenance, tables
 
 COLUMNS = ["task", "validation", "unit", "weights", "label", "method", "step", "hours", "PSNR", "input"]
 """A point of a curve: hours in the unit, PSNR of the restored validation photos and of their input in dB."""
@@ -36,10 +36,10 @@ def points(record: dict) -> pd.DataFrame:
     score = _score(log)
     if score is None or "seconds" not in log:
         return pd.DataFrame(columns=["step", "hours", "PSNR"])
-    log = log.dropna(subset=[score, "seconds"])
     begun = sum(provenance.hours(each) for each in record.get("before", []))
     hours = log["seconds"] * provenance.hours({**record, "before": []}) / log["seconds"].max()
-    return pd.DataFrame({"step": log["step"], "hours": begun + hours, "PSNR": log[score]})
+    log = log.assign(hours=begun + hours).dropna(subset=[score, "seconds"])
+    return pd.DataFrame({"step": log["step"], "hours": log["hours"], "PSNR": log[score]})
 
 
 def _score(log: pd.DataFrame) -> str | None:
@@ -71,7 +71,7 @@ def collect(profile: str, runs: dict[str, str], *, task: str | None = None) -> t
         validation = record["validation"]
         facts = {
             "task": its_task,
-            "validation": f"{validation['set']}, {validation['photos']} photos",
+            "validation": f"{validation['set']}, {validation['photos']} photo{'s' * (validation['photos'] > 1)}",
             "unit": provenance.unit(record),
             "weights": name,
             "label": label,
@@ -114,8 +114,11 @@ def figure(curves: pd.DataFrame) -> Figure:
     for axis, ((task, validation, unit), part) in zip(axes.flat, panels, strict=False):
         for (weights, label), curve in part.groupby(["weights", "label"], sort=False):
             style = {"color": figures.COLORS[curve["method"].iloc[0]], "marker": "o", "markersize": 4}
-            axis.plot(curve["hours"], curve["PSNR"], label=f"{weights}, {label}", **style)
-        axis.axhline(part["input"].iloc[0], color=figures.COLORS["bicubic"], linestyle="--", label="input")
+            several = part.loc[part["method"] == curve["method"].iloc[0], "weights"].nunique() > 1
+            name = weights if several else tables.NAMES[curve["method"].iloc[0]]
+            axis.plot(curve["hours"], curve["PSNR"], label=f"{name}, {label}", **style)
+        style = {"color": figures.COLORS["bicubic"], "linestyle": "--"}
+        axis.axhline(part["input"].iloc[0], label="input, not restored", **style)
         axis.set(title=f"{task}: {validation}", xlabel=unit, ylabel="validation PSNR in dB", xlim=(0, None))
-        axis.legend(fontsize="x-small", loc="best")
+        axis.legend(fontsize="small", loc="best")
     return figure

@@ -25,7 +25,7 @@ COLORS = {
     "bicubic": "0.55",
     "blurry": "0.55",
     "back-projection": "0.7",
-    "wiener": "#a6761d",
+    "wiener": "#5e3c99",
     "richardson-lucy": "#5c4210",
     **{key: PALETTE[method.colour] for key, method in METHODS.items()},
 }
@@ -155,6 +155,7 @@ def curves(history: pd.DataFrame, *, columns: list[str], baseline: dict[str, flo
         sns.lineplot(history, x="step", y=column, ax=axis, marker="o", markersize=4)
         measure = measures.find(column)
         axis.set(xlabel="step of training", ylabel=f"{measure.title} in {measure.unit}" if measure else column)
+        axis.xaxis.set_major_locator(plt.MaxNLocator(5))
         if column == "loss" and history[column].min() > 0:  # minus a PSNR is negative
             axis.set_yscale("log")
         if baseline and column in baseline:
@@ -198,6 +199,19 @@ def difference_map(differences: dict[str, np.ndarray], *, limit: float = 40) -> 
         axis.set_axis_off()
     figure.colorbar(shown, ax=axes[0].tolist(), label="grey levels", shrink=0.8)
     return figure
+
+
+def plain_legend(axis, *, sets: bool = True) -> None:
+    """The legend of a seaborn plot beside its axis, without the names of columns; without the sets' markers on wish.
+
+    The plot has the methods as colours and the sets as markers, in this order; a gap parts the two.
+    """
+    handles, labels = axis.get_legend_handles_labels()
+    heads = [index for index, label in enumerate(labels) if label in ("network", "set")]
+    end = len(labels) if sets else heads[-1]
+    kept = [index for index in range(end) if index != heads[0]]
+    names = ["" if index in heads else labels[index] for index in kept]
+    axis.legend([handles[i] for i in kept], names, loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
 
 
 def live_curve() -> Callable[[pd.DataFrame], None]:

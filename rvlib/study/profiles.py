@@ -14,7 +14,7 @@ from rvlib.errors import UserError
 from rvlib.recipes import RECIPES
 from rvlib.settings import KINDS
 
-CHOICES = {*KINDS, "patch_size", "loss", "scale"}
+CHOICES = {*KINDS, "patch_size", "augment", "loss", "scale"}
 """What a profile and `--set` may say about a training."""
 
 DEFAULT = "laptop"
@@ -62,7 +62,10 @@ def training_photos(profile: str | None, method: str, section: str | None = None
     found = _section(profile, notebook) if notebook else {}
     if "train_sets" not in found:
         raise UserError(f"{file(profile)} names no train_sets for {method}: name a folder of photos (--photos)")
-    data, files = study.data(profile or DEFAULT), {"references": {}, "degraded": {}}
+    try:
+        data, files = study.data(profile or DEFAULT), {"references": {}, "degraded": {}}
+    except UserError as error:
+        raise UserError(f"{error}; or name a folder of photos of your own (--photos)") from None
     for name in found.get(f"{entry}_train_sets") or found["train_sets"]:
         for role, side in (("reference", files["references"]), ("degraded", files["degraded"])):
             folder = photos.place(data, name, split="train", role=role)

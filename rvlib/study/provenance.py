@@ -5,6 +5,7 @@ And how much training is behind it, which a comparison of methods must say next 
 
 import hashlib
 import json
+import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,7 +58,7 @@ def _facts(name: str, label: str, profile: str, trained: dict[str, str]) -> dict
         return {"weights": "", "sha256": "", "recipe": "", "parameters": None}
     return {
         "weights": name,
-        "sha256": sha256(file) if file.parent == WEIGHTS else released_hash(file),
+        "sha256": sha256(file) if file.parent == WEIGHTS else released_hash(file, name),
         "recipe": checkpoint.read_metadata(file)["training"]["method"],
         "parameters": complexity.parameters(rvlib.load(file)),
     }
@@ -85,6 +86,19 @@ def training_patch(file: Path) -> int:
     return training["data"]["patch_size"]
 
 
+def steps_taken(file: Path) -> int:
+    """The steps of the training that wrote a file, by its log: a training can end before its settings say."""
+    is_run = (file.parent / "run.json").exists()
+    log = (runs.record(file.parent) if is_run else record(file.stem)).get("log")
+    training = checkpoint.read_metadata(file)["training"]
+    return int(log[-1]["step"]) if log else training["settings"].get("steps", _settings(training).steps)
+
+
+def _settings(training: dict):
+    """The recipe's own settings, for what a file does not name."""
+    return RECIPES[training["method"]].settings
+
+
 def pixels_seen(file: Path | None) -> float:
     """Billions of reference pixels in the training that wrote a file: steps x batch size x patch size².
 
@@ -93,9 +107,8 @@ def pixels_seen(file: Path | None) -> float:
     if file is None:
         return float("nan")
     training = checkpoint.read_metadata(file)["training"]
-    default = RECIPES[training["method"]].settings
-    steps, batch_size = (training["settings"].get(each, getattr(default, each)) for each in ("steps", "batch_size"))
-    return steps * batch_size * training_patch(file) ** 2 / 1e9
+    batch_size = training["settings"].get("batch_size", _settings(training).batch_size)
+    return steps_taken(file) * batch_size * training_patch(file) ** 2 / 1e9
 
 
 def budgets(models: dict[tuple[str, str], RestorationModel], profile: str, *, trained: dict[str, str]) -> pd.DataFrame:
@@ -113,16 +126,24 @@ def budgets(models: dict[tuple[str, str], RestorationModel], profile: str, *, tr
 
 
 def write_released(source: Path, target: Path) -> None:
-    """Write a run's weights as they are released: in half precision, with what their training was."""
+    """Write a run's weights as they are released: in half precision, with what their training was.
+
+    A file that holds these weights already stays as it is: a record may have been carried over a change of code since.
+    """
+    model = rvlib.load(source)
+    if target.exists() and checksum(rvlib.load(target)) == checksum(model):
+        return
     metadata = checkpoint.read_metadata(source)
     details = {key: value for key, value in metadata.items() if key not in ("name", "arguments", "sha256")}
-    checkpoint.save(rvlib.load(source), target, half=True, **details)
+    checkpoint.save(model, target, half=True, **details)
 
 
-def released_hash(source: Path) -> str:
-    """The hash of the file that `write_released` makes of a run's weights."""
+def released_hash(source: Path, name: str) -> str:
+    """The hash of the file that `write_released` makes of a run's weights, or leaves as it is."""
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "weights.safetensors"
+        target, shipped = Path(folder) / "weights.safetensors", WEIGHTS / f"{name}.safetensors"
+        if shipped.exists():
+            shutil.copyfile(shipped, target)
         write_released(source, target)
         return sha256(target)
 

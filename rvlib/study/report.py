@@ -25,6 +25,8 @@ SCREEN = 110
 """Layout resolution in pixels per inch; the embedded image is finer, for sharp screens and print."""
 QUALITY = 85  # of photos as WebP, which the page has many of
 WIDEST = 1600  # pixels of an embedded photo
+NARROW = 600
+"""Pixels of a figure that is shown whole on a phone; in wider ones the letters would become too small."""
 LARGEST_DRAWING = 250_000  # bytes: a drawing with thousands of points is smaller as a picture
 MARKS = {
     BEST: "<b>{}</b>",
@@ -38,12 +40,12 @@ def rows_beside(profile: str, comparison: str) -> pd.DataFrame:
     """The rows of a profile's comparison, and on sets that it has not measured those that other profiles did.
 
     These are the released weights (the committed rows of the release profile) and official weights, where the official
-    profile has run here.
+    profile has run here. The column `profile` says whose a row is.
     """
     own = tables.measured_rows(rvlib.ROOT / "reports" / profile / comparison)
-    parts = [own]
+    parts = [own.assign(profile=profile)]
     for other, label in (("release", "released weights"), ("official", published.LABEL)):
-        rows = tables.measured_rows(rvlib.ROOT / "reports" / other / comparison)
+        rows = tables.measured_rows(rvlib.ROOT / "reports" / other / comparison).assign(profile=other)
         is_theirs = rows["label"].str.startswith(label) | rows["label"].str.endswith("input")
         if other != profile and is_theirs.any():
             theirs, known = rows[is_theirs], set(zip(*(pd.concat(parts)[key] for key in ("set", "label")), strict=True))
@@ -88,19 +90,27 @@ def table_html(
     )
 
 
-def origin_html(file: str, *, notebook: str, profile: str, rows: pd.DataFrame | None = None) -> str:
+def origin_html(
+    file: str, *, notebook: str, profile: str, rows: pd.DataFrame | None = None, weights: dict[str, str] | None = None
+) -> str:
     """The way from a table to its run, as HTML: CSV, notebook, profile, commits, dates, photos, weights with hashes.
 
-    rows: the measured rows behind it, with the facts of `provenance.stamp`. Links go from reports/<profile>/index.html.
+    rows: the measured rows behind it, with the facts of `provenance.stamp`; those that other profiles measured (column
+    `profile`) are in a file of the same name there. weights: SHA-256 by name, where there are no such rows. Links go
+    from reports/<profile>/index.html.
     """
-    parts = [f'<a href="{file}">{Path(file).name}</a>', f'<a href="../../notebooks/{notebook}.ipynb">{notebook}</a>']
+    name = Path(file).name
+    others = () if rows is None else sorted(set(rows.get("profile", ())) - {profile}, reverse=True)
+    parts = [f'<a href="{file}">{name}</a>']
+    parts += [f'<a href="../{other}/{file}">{name} of the profile {other}</a>' for other in others]
+    parts.append(f'<a href="../../notebooks/{notebook}.ipynb">{notebook}</a>')
     if rows is None:
-        return f'<p class="origin">Source: {"; ".join(parts)}; profile {html.escape(profile)}.</p>'
-    parts.append(html.escape(f"profile {profile}, {commits(rows)}; photos: {photo_counts(rows)}; one seed"))
-    texts = weights_of(rows).astype(str).map(html.escape)
-    named = [
-        f'{name} ({label}) <code title="{sha256}">{sha256[:12]}</code>' for name, label, sha256 in texts.to_numpy()
-    ]
+        parts.append(html.escape(f"profile {profile}"))
+        hashes = (weights or {}).items()
+    else:
+        parts.append(html.escape(f"profile {profile}, {commits(rows)}; photos: {photo_counts(rows)}; one seed"))
+        hashes = [(f"{of} ({label})", sha256) for of, label, sha256 in weights_of(rows).astype(str).to_numpy()]
+    named = [f'{html.escape(of)} <code title="{sha256}">{sha256[:12]}</code>' for of, sha256 in hashes]
     if named:
         parts.append(f'weights (<a href="../../weights/README.md">cards</a>) by SHA-256: {", ".join(named)}')
     return f'<p class="origin">Source: {"; ".join(parts)}.</p>'
@@ -154,9 +164,16 @@ def _kind(texts: list[str]) -> str:
 
 
 def _heading(column: str) -> str:
-    """The title of a column, with an arrow that says which way is better where it holds a measure."""
+    """The title of a column, with an arrow that says which way is better where it holds a measure.
+
+    Where the column has the measure's key, the title names the channel instead: "PSNR (luminance) ↑".
+    """
     measure = find(column)
-    return html.escape(one_line(column)) + (f" {measure.arrow}" if measure else "")
+    if measure is None:
+        return html.escape(one_line(column))
+    *words, last = one_line(column).split(" ")
+    channel = f" ({measure.view.split()[0]})" if measure.function and last == measure.key else ""
+    return html.escape(" ".join([*words, f"{measure.title}{channel}\N{NO-BREAK SPACE}{measure.arrow}"]))
 
 
 def _cell_html(kind: str, text: str) -> str:
@@ -178,7 +195,7 @@ def figure_html(file: Path, caption: str) -> str:
             image = image.convert("RGB")
             image.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
             source = data_url(np.asarray(image), quality=QUALITY)
-    scroll = f' class="scroll" tabindex="0" role="region" aria-label="{text}"' if width > 2 * height else ""
+    scroll = f' class="scroll" tabindex="0" role="region" aria-label="{text}"' if width > NARROW else ""
     image = f'<img alt="{text}" width="{width}" height="{height}" src="{source}">'
     return f"<figure><div{scroll}>{image}</div><figcaption>{text}</figcaption></figure>"
 
@@ -233,7 +250,7 @@ def _data(kind: str, content: bytes) -> str:
 def render(sections: list[dict], target: Path, **texts: object) -> None:
     """Write the page: `sections` have a title, a text and parts (HTML of tables and figures); `texts` fill the head.
 
-    The head takes `profile`, `commit`, `summary` (sentences), `numbers` (value, what it is) and `pictures` (HTML).
+    The head takes `profile`, `commit`, `summary` (titles, lines), `numbers` (value, what it is) and `pictures` (HTML).
     """
     environment = Environment(loader=PackageLoader("rvlib.study", "."), autoescape=select_autoescape())
     page = environment.get_template("report.html").render(sections=sections, **texts)

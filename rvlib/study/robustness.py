@@ -96,6 +96,7 @@ def figure(rows: pd.DataFrame, measure: Measure, baseline: str, names: Mapping[s
     for axis, (title, values), colours in zip(axes, maps.items(), ("Reds", "vlag_r"), strict=True):
         limit = 6 if colours == "Reds" else 2
         scale = {"vmin": 0 if colours == "Reds" else -limit, "vmax": limit, "cmap": colours}
+        values = values.round(1) + 0.0  # no minus zero
         sns.heatmap(values, annot=True, fmt=".1f", cbar=False, annot_kws={"fontsize": 9}, ax=axis, **scale)
         axis.set(title=title, xlabel="", ylabel="")
         axis.tick_params(axis="x", rotation=30)

@@ -230,6 +230,21 @@ def gains(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["set", "label", "method", "value", "gain", "photos"])
 
 
+def readable(means: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`means` for the eyes of a notebook's reader, and the places of its numbers: `markdown` takes both.
+
+    Methods and measures have their titles; what has no value in any row, and the seconds of one machine, are left out.
+    """
+    table = means.drop(columns="seconds", errors="ignore").dropna(axis=1, how="all")
+    keys = {column: column.removesuffix(HALF).removesuffix(TIED) for column in table}
+    titles = {column: _titled(key) + column[len(key) :] for column, key in keys.items() if key in table}
+    table = table[list(titles)]
+    patterns = {rf"^{key}\b": title for key, title in NAMES.items()}  # also in "diffir, stage 1"
+    named = table.assign(method=table["method"].replace(patterns, regex=True)).rename(columns=titles)
+    places = rank(means)
+    return named, places[[column for column in places if column in table]].rename(columns=_titled)
+
+
 def compare(table: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The report's layout, a row per method and label with the columns of each set, and the places of its numbers.
 
@@ -364,7 +379,9 @@ def _cell(value, measure: measures.Measure | None) -> str:
         return measure.text(value)
     if float(value).is_integer():
         return f"{value:,.0f}"
-    return f"{value:.2f}" if abs(value) >= 0.005 else f"{value:.1e}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if abs(value) >= 0.005 else f"{value:.2g}"
 
 
 def one_line(text) -> str:

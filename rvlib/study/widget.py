@@ -12,6 +12,7 @@ import rvlib
 from rvlib import compare, photos
 from rvlib.errors import UserError
 
+FIRST = "swinir-small-x4"  # what is chosen until somebody chooses
 LARGEST_SIDE = 384  # pixels of the side that is restored: a few seconds with the slowest model
 
 # the browser hands a dropped file to an unseen text field of the panel, which the kernel reads
@@ -30,7 +31,8 @@ def panel() -> ipywidgets.VBox:
     """
     photo = ipywidgets.FileUpload(accept="image/*", description="photo")
     names = rvlib.released()
-    model = ipywidgets.SelectMultiple(options=names, value=names[:1], rows=4, description="models")
+    first = [FIRST] if FIRST in names else names[:1]
+    model = ipywidgets.SelectMultiple(options=names, value=first, rows=len(names), description="models")
     whole = ipywidgets.Checkbox(value=False, description="whole photo (slow)")
     dropped = ipywidgets.Textarea(layout={"display": "none"}).add_class("rvlib-dropped")
     result = ipywidgets.HTML("Choose a photo of yours; its middle is restored.")
@@ -68,7 +70,8 @@ def restored_html(model, image: np.ndarray, name: str) -> str:
     """The slider between an image, enlarged where the model enlarges, and what it makes, and a link that saves that."""
     restored = rvlib.restore(model, image)
     text = html.escape(name)
-    link = f'<a download="{text}.png" href="{compare.data_url(restored, "PNG")}">download what {text} made</a>'
+    link = f'<a download="{text}.png" href="{compare.data_url(restored, "PNG")}" style="text-decoration:underline">'
+    link += f"download what {text} made</a>"  # JupyterLab shows it as plain text otherwise
     return compare.slider_html(rvlib.degrade.resize_photo(image, model.scale), restored, name) + link
 
 

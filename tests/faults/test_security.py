@@ -221,7 +221,7 @@ def test_hostile_texts_are_shown_and_not_interpreted(tmp_path, tally):
         compare.slider_html(image, image, HOSTILE),
     ]
     report.render([{"title": HOSTILE, "text": HOSTILE, "parts": parts}], tmp_path / "page.html", profile=HOSTILE,
-                  commit=HOSTILE, summary=HOSTILE)  # fmt: skip
+                  commit=HOSTILE, summary=[(HOSTILE, [HOSTILE])])  # fmt: skip
     page = (tmp_path / "page.html").read_text()
     found = []
 

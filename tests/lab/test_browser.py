@@ -291,7 +291,8 @@ def lab(tmp_path_factory):
     for name in names():
         shutil.copy(rvlib.ROOT / "notebooks" / f"{name}.ipynb", folder)
     panel = nbformat.v4.new_code_cell("from rvlib.study import widget\nwidget.panel()")
-    nbformat.write(nbformat.v4.new_notebook(cells=[panel]), folder / "panel.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}  # without it, JupyterLab asks for one
+    nbformat.write(nbformat.v4.new_notebook(cells=[panel], metadata=kernel), folder / "panel.ipynb")
     settings = folder / ".settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
     settings.write_text('{"windowingMode": "none"}')  # so that all cells are there to be looked at

@@ -1,0 +1,247 @@
+"""`rvlib restore`: photos or a clip in, photos or a clip out."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import rvlib
+from rvlib.commands import Device, Scale, Share, load_chain, say
+from rvlib.errors import UserError
+
+REAL = "Photos as they come (noise, JPEG, unknown blur) need weights trained on such: official/swinir-real-m-x4."
+STATUS = (
+    "Exit status: 0 if all is done, or was there already; 1 if a photo failed (the others are done) or nothing could "
+    "be; 2 for a wrong option; 130 after Ctrl-C."
+)
+
+
+def restore(
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to restore; or one clip.")],
+    model: Annotated[str, typer.Option(help=f"A name of `rvlib models`, a file of weights or a run's folder. {REAL}")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File for one photo, folder for several.")],
+    then: Annotated[list[str] | None, typer.Option(help="A further model, for what the one before made.")] = None,
+    twice: Annotated[bool, typer.Option(help="Restore the result once more by the same: x4 becomes x16.")] = False,
+    realism: Annotated[
+        float | None,
+        typer.Option(
+            help="From 0 (true to the pixels) to 1 (most detail, true or not): srgan-x4, official/swinir-real-m-x4, ..."
+        ),
+    ] = None,
+    factor: Annotated[float | None, typer.Option(help="How many times larger, up to the model's scale: 2.")] = None,
+    width: Annotated[int | None, typer.Option(help="Of the result, in pixels.")] = None,
+    height: Annotated[int | None, typer.Option(help="Of the result, in pixels.")] = None,
+    longest: Annotated[int | None, typer.Option(help="The longer side of the result, in pixels.")] = None,
+    recursive: Annotated[bool, typer.Option(help="Folders with the folders in them.")] = False,
+    suffix: Annotated[str, typer.Option(help="Added to the names of restored photos, such as _x4.")] = "",
+    kind: Annotated[
+        str, typer.Option("--format", help="In a folder: png, jpg, tif, webp, bmp; without it, each photo's own.")
+    ] = "",
+    quality: Annotated[
+        int | None, typer.Option(help="Of JPEG (95 without it), WebP (lossless without it), a clip (65).")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Restore again what is there already.")] = False,
+    start: Annotated[float | None, typer.Option(help="Of a clip: leave out what comes before, in seconds.")] = None,
+    end: Annotated[float | None, typer.Option(help="Of a clip: leave out what comes after, in seconds.")] = None,
+    codec: Annotated[str | None, typer.Option(help="Of a clip: h264, hevc, vp9, or ffv1, which loses nothing.")] = None,
+    compare: Annotated[bool, typer.Option(help="Also write NAME.compare.png: before and after, side by side.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, sizes and time; do nothing.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(help="Photos at a time: for many small ones.")] = 1,
+    tile: Annotated[int | None, typer.Option(help="Side of tiles in pixels; without it, what memory allows.")] = None,
+    self_ensemble: Annotated[bool, typer.Option(help="Average over eight turned versions: better, slower.")] = False,
+    scale: Scale = None,
+    precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, a grey level off here and there.")] = "fp32",
+    device: Device = "auto",
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile first: for many photos on a GPU.")] = False,
+):
+    """Restore photos or a clip with any model; what is restored already is skipped, so a stopped command can go on.
+
+    Each result says in its file which model made it (PNG text, EXIF Software), and one of another model is replaced.
+    A clip (the extra `video`) keeps its sound, timing, rotation and colours, and goes on after a stop, too.
+    `accelerate launch -m rvlib restore ...` shares the photos among GPUs or machines.
+    """
+    from rvlib import metadata, video
+    from rvlib.batch import Batch
+    from rvlib.restore import Size, check_options
+
+    for name, number, most in (("--jobs", jobs, 1_000), ("--quality", quality, 100)):
+        if number is not None and not 1 <= number <= most:
+            raise UserError(f"{name} lies between 1 and {most}, and {number} does not")
+    size = Size(factor=factor, width=width, height=height, longest=longest)
+    check_options(tile=tile, precision=precision)
+    share, is_clip = Share(), any(map(video.is_clip, photos))
+    others = {"--recursive": recursive, "--suffix": suffix, "--format": kind, "--compare": compare}
+    others |= {"--dry-run": dry_run, "--jobs": jobs > 1, "several files": len(photos) > 1}
+    others |= {"several processes": share.number > 1}
+    for name, given in (others if is_clip else {"--start": start, "--end": end, "--codec": codec}).items():
+        if given not in (None, False, ""):
+            raise UserError(f"{name} cannot be had with a clip" if is_clip else f"{name} is for clips: leave it out")
+    if not is_clip:
+        batch = Batch(photos, output, recursive=recursive, suffix=suffix, compare=compare, kind=kind)
+        listed = share.gather(batch.jobs)[0]  # one list for all of them, made before any of them writes
+    chain, made_by = load_chain([model, *(then or [])], realism=realism, scale=scale, device=device, compiled=compiled)
+    if twice:
+        chain, made_by = chain * 2, f"{made_by}, twice"
+    asked = {"factor": factor, "width": width, "height": height, "longest": longest, "start": start, "end": end}
+    made_by += "".join(f", {name} {value:g}" for name, value in asked.items() if value is not None)
+    made_by += ", self-ensemble" * self_ensemble + f", {precision}" * (precision != "fp32")
+    how = {"tile": tile, "self_ensemble": self_ensemble, "precision": precision}
+    how |= {"size": size, "quality": quality, "made_by": made_by}
+    if is_clip:
+        with _compiling(compiled):
+            _restore_clip(chain, photos[0], output, overwrite, start=start or 0.0, end=end, codec=codec, **how)
+        return
+    mine = listed[share.index :: share.number]
+    if dry_run:
+        _foretell(mine, chain, made_by, size, overwrite)
+        return
+    how |= {"compare": compare, "progress": jobs == 1 and share.index == 0}
+
+    def work(job: tuple[Path, Path]) -> tuple[str, list[str]]:
+        photo, target = job
+        maker = metadata.maker(target)
+        if _is_done(target, maker, made_by, overwrite):
+            return "skipped", []
+        with _compiling(compiled):
+            try:
+                notes = batch.restore(chain, photo, target, **how)
+            except UserError as error:
+                return "failed", [str(error)]
+        replaced = [f"what {maker} had made there is replaced"] * (maker not in (None, made_by))
+        return "done", [*notes, *replaced]
+
+    everywhere = share.gather(_outcomes(work, mine, jobs, is_shown=len(listed) > 1 and share.index == 0))
+    if share.index == 0:
+        done = _report(everywhere, batch, len(listed))
+        say(f"{done} restored by {made_by} on {next(chain[0].parameters()).device}: {output}")
+
+
+def _outcomes(work: Callable, jobs: list, at_a_time: int, *, is_shown: bool) -> tuple[Counter, dict[str, list[str]]]:
+    """Do the jobs: how many of them were done, skipped and failed, and what is to be said of each kind."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import torch
+    from tqdm import tqdm
+
+    counts, said, pool = Counter(), defaultdict(list), ThreadPoolExecutor(at_a_time)
+    if at_a_time > 1:  # they share the cores
+        torch.set_num_threads(max(1, torch.get_num_threads() // at_a_time))
+    try:
+        outcomes = pool.map(work, jobs) if at_a_time > 1 else map(work, jobs)
+        for outcome, texts in tqdm(outcomes, total=len(jobs), unit="photo", disable=not is_shown):
+            counts[outcome] += 1
+            said[outcome] += texts
+    except KeyboardInterrupt:
+        left = len(jobs) - counts.total()
+        typer.echo(f"stopped: {counts['done']} restored, {left} left; the same command goes on from there", err=True)
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return counts, said
+
+
+def _report(everywhere: list[tuple[Counter, dict]], batch, number: int) -> int:
+    """Say what came of the photos in all processes, and return how many were restored; UserError if any failed."""
+    counts = sum((each for each, _ in everywhere), Counter())
+    notes, faults = ([text for _, said in everywhere for text in said[kind]] for kind in ("done", "failed"))
+    for note, count in Counter(batch.notes + notes).items():
+        say(f"note: {note}{f' ({count} photos)' if count > 1 else ''}", err=True)
+    if counts["skipped"]:
+        typer.echo(f"{counts['skipped']} of {number} were there already: --overwrite restores them again", err=True)
+    if faults and number > 1:
+        batch.faults += faults
+        faults = [f"{len(faults)} of {number} photos failed"]
+    elif batch.faults and not faults:
+        faults = [f"{len(batch.faults)} folders may not be read"]
+    for fault in batch.faults:
+        say(f"error: {fault}", err=True)
+    if faults:
+        raise UserError(faults[0])
+    return counts["done"]
+
+
+@contextmanager
+def _compiling(compiled: bool) -> Iterator[None]:
+    """Say in one line that a model could not be compiled."""
+    try:
+        yield
+    except Exception as error:
+        if compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise UserError(f"--compile failed ({_in_short(error)}): leave it out") from None
+        raise
+
+
+def _in_short(error: Exception) -> str:
+    """The beginning of an error that says much, as a part of one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2])[:200]
+
+
+def _restore_clip(chain: list, clip: Path, output: Path, overwrite: bool, *, made_by: str, **how) -> None:
+    """Restore a clip into a file, or into a folder under its own name."""
+    from rvlib import video
+
+    target = output
+    if os.path.isdir(output) or not output.suffix:
+        target = output / (clip.name if clip.suffix.lower() in video.CONTAINERS else f"{clip.stem}.mkv")
+    is_itself = os.path.realpath(clip) == os.path.realpath(target)  # which is refused below
+    if not is_itself and _is_done(target, video.maker(target), made_by, overwrite):
+        typer.echo(f"{target} is there already: --overwrite restores it again", err=True)
+        return
+    try:
+        notes = video.restore_clip(chain, clip, target, made_by=made_by, progress=True, **how)
+    except KeyboardInterrupt:
+        typer.echo("stopped: the same command goes on from the last whole segment", err=True)
+        raise
+    for note in notes:
+        say(f"note: {note}", err=True)
+    say(f"restored by {made_by} on {next(chain[0].parameters()).device}: {target}")
+
+
+def _is_done(target: Path, maker: str | None, made_by: str, overwrite: bool) -> bool:
+    """Whether a result is there already: by the same models, or of unknown origin, which is not replaced unasked."""
+    return os.path.isfile(target) and not overwrite and maker in (None, made_by)
+
+
+def _foretell(jobs: list[tuple[Path, Path]], chain: list, made_by: str, size, overwrite: bool) -> None:
+    """Say of each photo what `restore` would make of it, and how long all of them would take."""
+    from time import perf_counter
+
+    import numpy as np
+
+    from rvlib import metadata, originals
+    from rvlib.degrade import resized_side
+    from rvlib.restore import scale_of
+
+    side = 96
+    for _ in range(2):  # the first forward is slower
+        started = perf_counter()
+        rvlib.restore(chain, np.zeros((side, side, 3), np.uint8))
+        seconds = perf_counter() - started
+    pixels, faults = 0, []
+    for photo, target in jobs:
+        try:
+            height, width = originals.size(photo)
+            factor = size.of(height, width, scale_of(chain))
+        except UserError as error:
+            faults.append(str(error))
+            continue
+        large = f"{resized_side(width, factor)} x {resized_side(height, factor)}"
+        told = f"{photo} ({width} x {height}) -> {target} ({large})"
+        if _is_done(target, metadata.maker(target), made_by, overwrite):
+            told = f"{photo}: {target} is there already"
+        else:
+            pixels += height * width
+        say(told)
+    for fault in faults:
+        say(f"error: {fault}", err=True)
+    told = f"{pixels / 1e6:.1f} megapixels to restore, about {seconds * pixels / side**2 / 60:.1f} min"
+    typer.echo(f"nothing is done yet: {len(jobs)} photo{'s' * (len(jobs) != 1)}, {told}")
+    if faults:
+        raise UserError(f"{len(faults)} of {len(jobs)} photos would fail")
