@@ -452,11 +452,6 @@ def method_figures(key: str) -> dict[str, str]:
 
 
 # %%
-def titled(table: pd.DataFrame) -> pd.DataFrame:
-    """A table with the methods' titles in place of their keys, also in "diffir, stage 1"."""
-    return table.replace({"method": {rf"^{key}\b": title for key, title in tables.NAMES.items()}}, regex=True)
-
-
 for name in notebooks.names():
     key = name.partition("_")[2]  # a method's notebook is named after it
     if trains and key in METHODS:
@@ -479,7 +474,7 @@ def listed(names: dict[str, str]) -> tuple[str, ...]:
     """The CSVs of other notebooks that exist and have rows (file: caption), as HTML with the way to file and weights."""
     parts = []
     for name, caption in names.items():
-        table = titled(pd.read_csv(folder / name)) if there(name) else ()
+        table = tables.titled(pd.read_csv(folder / name)) if there(name) else ()
         if len(table):
             hashes = (folder / name).with_name("weights.json")
             weights = json.loads(hashes.read_text()) if hashes.exists() else {}

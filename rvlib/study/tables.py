@@ -230,6 +230,11 @@ def gains(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["set", "label", "method", "value", "gain", "photos"])
 
 
+def titled(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with the methods' titles in place of their keys, also in "diffir, stage 1"."""
+    return table.replace({"method": {rf"^{key}\b": title for key, title in NAMES.items()}}, regex=True)
+
+
 def readable(means: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`means` for the eyes of a notebook's reader, and the places of its numbers: `markdown` takes both.
 
@@ -239,10 +244,10 @@ def readable(means: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     keys = {column: column.removesuffix(HALF).removesuffix(TIED) for column in table}
     titles = {column: _titled(key) + column[len(key) :] for column, key in keys.items() if key in table}
     table = table[list(titles)]
-    patterns = {rf"^{key}\b": title for key, title in NAMES.items()}  # also in "diffir, stage 1"
-    named = table.assign(method=table["method"].replace(patterns, regex=True)).rename(columns=titles)
     places = rank(means)
-    return named, places[[column for column in places if column in table]].rename(columns=_titled)
+    return titled(table).rename(columns=titles), places[[column for column in places if column in table]].rename(
+        columns=_titled
+    )
 
 
 def compare(table: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
