@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TF_CPP_MIN_LOG_LEVEL = 3
 WORKERS ?= 2
-# as many workers as there are cores, with one thread each: more threads than cores wait for each other; a worker runs
+# two workers (WORKERS=8 on 8 cores) with one thread each: more threads than cores wait for each other; a worker runs
 # whole files, so that the cells of a notebook and the tests of one temporary clone stay together
 TESTS := python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 FOLDER := $(if $(filter laptop,$(PROFILE)),.,profiles/$(PROFILE))
@@ -45,7 +45,7 @@ check: setup  ## ruff, spelling and the quick tests, for every save (under 90 s 
 	codespell
 	$(TESTS) --quick
 
-test: setup  ## ruff, spelling, one case of every kind of test, and nbval over all notebooks (under 20 minutes on 2 cores)
+test: setup  ## ruff, spelling, one case of every kind of test, and nbval over all notebooks (under 15 minutes on 2 cores)
 	ruff check .
 	ruff format --check .
 	codespell

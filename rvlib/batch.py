@@ -127,10 +127,8 @@ def within_memory(photo: Path) -> Iterator[None]:
     """Turn what memory does to the work on a photo into a UserError."""
     try:
         yield
-    except MemoryError:
-        raise UserError(f"{photo} does not fit into memory: give a smaller --tile") from None
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
             raise UserError(f"{photo} does not fit into memory: give a smaller --tile") from None
         raise
 

@@ -17,12 +17,7 @@ from rvlib.errors import UserError
 from rvlib.files import reason_of
 from rvlib.models import MODELS
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="RestoraVision: restore photos and study how.",
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 def _version(asked: bool) -> None:
@@ -341,7 +336,3 @@ def main() -> None:
 
 def _one_line(message: Warning | str, *_, **__) -> str:
     return f"warning: {on_one_line(message)}\n"
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
@@ -72,7 +72,9 @@ def export(
     if network.needs_reference:
         raise UserError("stage 1 of DiffIR needs the reference that it is to restore: export stage 2")
     if rgb:
-        network = _in_colour(network)
+        if network.channels != 1 or network.task != "super-resolution":
+            raise UserError("rgb is for networks that enlarge the luminance alone: leave it out for this one")
+        network = Luminance(network)
     was_training = network.training
     network.eval()
     content = _traced(network)
@@ -145,9 +147,13 @@ def enlarge(image: Tensor, scale: int) -> Tensor:
     return torch.cat([F.pixel_shuffle(plane, scale) for plane in planes], dim=1)
 
 
-def samples(network: RestorationModel) -> Iterator[np.ndarray]:
-    """Sample photos as the network gets them: made small for super-resolution, otherwise as they are."""
-    for name in ("chelsea", "coffee", "rocket", "flower", "china", "motorcycle_left"):
+def samples(network: RestorationModel, *, without: Collection[str] = ()) -> Iterator[np.ndarray]:
+    """Sample photos as the network gets them: made small for super-resolution, otherwise as they are.
+
+    without: names of photos that are kept for a test.
+    """
+    names = ("chelsea", "coffee", "rocket", "flower", "china", "motorcycle_left")
+    for name in (name for name in names if name not in without):
         photo = photos.sample(name)[:256, :256]
         yield imresize(photo, 1 / network.scale) if network.scale > 1 else photo[:128, :128]
 
@@ -156,12 +162,6 @@ def _installed() -> None:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"ONNX files need {', '.join(missing)}: pip install 'rvlib[edge]', or in a checkout '.[edge]'")
-
-
-def _in_colour(network: RestorationModel) -> RestorationModel:
-    if network.channels != 1 or network.task != "super-resolution":
-        raise UserError("rgb is for networks that enlarge the luminance alone: leave it out for this one")
-    return Luminance(network)
 
 
 def _inputs(network: RestorationModel, photo: np.ndarray, batch: int = 1) -> tuple[Tensor, ...]:

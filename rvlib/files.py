@@ -55,6 +55,11 @@ def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text to a file as `write_atomically` does."""
+    write_atomically(path, lambda temporary: Path(temporary).write_text(text))
+
+
 def make_ready(path: str | Path) -> None:
     """Make the folder of a file that is to be written; raises UserError, before the work, where it could not be.
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 def l1(restored: Tensor, reference: Tensor) -> Tensor:
-    """Mean |x - y| (SwinIR eq. 6, DiffIR eq. 6)."""
+    """Mean |x - y| (SwinIR, section 3.1; DiffIR eq. 6)."""
     return F.l1_loss(restored, reference)
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -126,11 +127,9 @@ def maker(path: Path) -> str | None:
 
 def of_image(image: Image.Image, path: Path | None = None) -> Metadata:
     """The metadata of an image that Pillow opened and loaded; what is damaged there is left out."""
-    try:
-        exif = _exif(image.getexif())
-    except Exception:  # broken EXIF is no reason to refuse the photo
-        exif = {}
-    found = Metadata(exif=exif, dpi=_resolution(image.info.get("dpi")), xmp=_xmp(image.info.get("xmp")))
+    found = Metadata(dpi=_resolution(image.info.get("dpi")), xmp=_xmp(image.info.get("xmp")))
+    with suppress(Exception):  # broken EXIF is no reason to refuse the photo
+        found.exif = _exif(image.getexif())
     profile = image.info.get("icc_profile")
     if isinstance(profile, bytes) and image.mode not in ("CMYK", "LAB"):
         found.profile = _fitting(profile, is_grey=image.mode[0] in "1LI")
@@ -145,12 +144,9 @@ def of_page(path: Path, page: tifffile.TiffPage) -> Metadata:
     exif = Image.Exif()
     exif.endian, exif.bigtiff = page.parent.byteorder, page.parent.is_bigtiff
     found = Metadata()
-    try:
-        with path.open("rb") as file:
-            exif.load_from_fp(file, page.offset)
-            found.exif = _exif(exif)
-    except Exception:  # broken EXIF is no reason to refuse the photo
-        found.exif = {}
+    with suppress(Exception), path.open("rb") as file:  # broken EXIF is no reason to refuse the photo
+        exif.load_from_fp(file, page.offset)
+        found.exif = _exif(exif)
     photo = found.exif.get(0, {})
     unit = {2: 1.0, 3: 2.54}.get(photo.get(0x0128, 2))
     if unit is not None and 0x011A in photo and 0x011B in photo:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from rvlib.download import Downloads, SourceError, alone, length, mirrored
 from rvlib.errors import UserError
-from rvlib.files import write_atomically
+from rvlib.files import write_text
 from rvlib.models import METHODS
 
 TABLE = Path(__file__).parent / "official.csv"
@@ -228,5 +228,4 @@ def _verify(part: Path, *, official: Official) -> None:
 
 
 def _record(official: Official) -> None:
-    line = f"{pooch.file_hash(str(official.place))}  {official.file}\n"
-    write_atomically(official.record, lambda file: Path(file).write_text(line))
+    write_text(official.record, f"{pooch.file_hash(str(official.place))}  {official.file}\n")

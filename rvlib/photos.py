@@ -164,11 +164,16 @@ def load_set(
     return {photo: read(file) for photo, file in list(files.items())[:limit]}
 
 
-def load_sets(root: str | Path, names: list[str], *, split: str, role: str = "reference") -> dict[str, np.ndarray]:
-    """The photos of several sets as one, "set/photo" being their names; sets without photos of this role add none."""
-    loaded = {}
+def files_of(root: str | Path, names: list[str], *, split: str, role: str = "reference") -> dict[str, Path]:
+    """The photo files of several sets as one, by "set/photo"; sets without photos of this role add none."""
+    found = {}
     for name in names:
-        if role == "reference" or place(root, name, split=split, role=role).is_dir():
-            found = load_set(root, name, split=split, role=role)
-            loaded |= {f"{name}/{photo}": image for photo, image in found.items()}
-    return loaded
+        where = place(root, name, split=split, role=role)
+        if role == "reference" or where.is_dir():
+            found |= {f"{name}/{photo}": file for photo, file in by_name(folder(where)).items()}
+    return found
+
+
+def load_sets(root: str | Path, names: list[str], *, split: str, role: str = "reference") -> dict[str, np.ndarray]:
+    """The photos of `files_of`: uint8 H x W x 3."""
+    return {name: read(file) for name, file in files_of(root, names, split=split, role=role).items()}

@@ -95,9 +95,8 @@ def fitting(bytes_per_pixel: float, bytes_per_row: float, device: torch.device, 
     A row of tiles, which is as wide as the photo, is to fit into half a GiB.
     """
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
-            device
-        )  # by torch, free to be used again
+        # what torch keeps is free to be used again
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         budget = (torch.cuda.mem_get_info(device)[0] + kept) / 2
     else:
         import psutil

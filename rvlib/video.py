@@ -25,36 +25,16 @@ from rvlib import metadata
 from rvlib.batch import within_memory
 from rvlib.degrade import resized_side
 from rvlib.errors import UserError
-from rvlib.files import make_ready, reason_of, sha256, write_atomically
+from rvlib.files import make_ready, reason_of, sha256, write_atomically, write_text
 from rvlib.restore import Size, restore, scale_of
 
-READ = {
-    ".mp4",
-    ".m4v",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".m2ts",
-    ".wmv",
-    ".flv",
-    ".3gp",
-    ".ogv",
-}
+READ = set(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .m2ts .wmv .flv .3gp .ogv".split())
 """What a clip's file ends in."""
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """What a result may end in, and FFmpeg's name for it."""
 
-CODECS = {
-    "h264": ("libx264", 51),
-    "hevc": ("libx265", 51),
-    "vp9": ("libvpx-vp9", 63),
-    "ffv1": ("ffv1", None),
-}
+CODECS = {"h264": ("libx264", 51), "hevc": ("libx265", 51), "vp9": ("libvpx-vp9", 63), "ffv1": ("ffv1", None)}
 """How a result may be compressed: FFmpeg's encoder, and its CRF at the worst quality; ffv1 loses nothing."""
 
 QUALITY = 65
@@ -378,5 +358,5 @@ def _finished(folder: Path, made_of: str) -> list[Path]:
     record = folder / "made_of.txt"
     if not (made_of and record.exists() and record.read_text() == made_of):
         shutil.rmtree(folder, ignore_errors=True)
-        write_atomically(record, lambda temporary: Path(temporary).write_text(made_of))
+        write_text(record, made_of)
     return sorted(folder.glob("[0-9]*.nut"))

@@ -181,7 +181,7 @@ def test_the_best_weights_are_the_released_ones_where_a_profile_shows_them(monke
     monkeypatch.setattr(rvlib, "load", lambda name: shipped)
     assert study.best("laptop", "srgan-x4", trained) == (shipped, "released weights")
     assert study.best("laptop", "srgan-x2", trained) == (trained, "this run")
-    assert study.best("release", "srgan-x4", trained) == (trained, "this run"), "it is what makes them"
+    assert study.best("release", "srgan-x4", trained) == (trained, "released weights"), "it makes them"
 
 
 def test_the_demo_shows_a_released_curve_only_if_it_has_all_columns(tmp_path, monkeypatch):

@@ -503,8 +503,9 @@ def test_rows_are_stamped_with_where_they_come_from(tmp_path, monkeypatch):
     assert provenance.weights_file("laptop", "fsrcnn-x4", "released weights", {"fsrcnn-x4": "x"}) == file
     rows["label"] = ["bicubic input", "this run"]
     _, run = provenance.stamp(rows, "laptop", trained={"fsrcnn-x4": "x"}, degradation="").to_dict("records")
-    shipped = provenance.stamp(rows, "release", trained={"fsrcnn-x4": "x"}, degradation="")
-    assert (run["label"], shipped["label"].tolist()) == ("this run", ["bicubic input", "released weights"])
+    rows["label"] = ["bicubic input", "released weights"]
+    _, shipped = provenance.stamp(rows, "release", trained={"fsrcnn-x4": "x"}, degradation="").to_dict("records")
+    assert shipped["sha256"] == run["sha256"], "the release profile's own run is what ships"
     for source, target in (("last", "released"), ("released", "again")):
         provenance.write_released(tmp_path / f"{source}.safetensors", tmp_path / f"{target}.safetensors")
         assert run["sha256"] == files.sha256(tmp_path / f"{target}.safetensors"), "that of the released file"
@@ -526,6 +527,8 @@ def test_core_hours_count_cores_processes_and_what_came_before():
     assert provenance.budget(record) == "4.0 GPU-hours"
     assert provenance.budget({**record, "before": [{}]}) == "at least 4.0 GPU-hours"
     assert provenance.budget({}) == "–"
+    for data in ({"photos": 738, "patch_size": 96}, "738 photos, crc 2246742e"):  # as records say it, and as they did
+        assert provenance.learned_from({"identity": {"data": data}}) == "738 photos"
 
 
 def test_hours_of_a_gpu_and_of_a_cpu_are_not_added():

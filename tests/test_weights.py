@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,18 @@ def test_file_is_plain_safetensors_that_rebuilds_its_model(name):
     assert (model.task == "deblurring") == name.endswith("deblur")
     photo = sample("coffee")[100:140, 200:250]
     assert rvlib.restore(model, photo).shape == (40 * model.scale, 50 * model.scale, 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_record_names_commits_that_a_clone_has(name):
+    git = ["git", "-C", str(rvlib.ROOT)]
+    asked = subprocess.run([*git, "rev-parse", "--is-shallow-repository"], capture_output=True, text=True, check=False)
+    if asked.stdout.strip() != "false":
+        pytest.skip("a clone without history")
+    record = provenance.record(name)
+    for entry in [each for part in (record, *record.get("before", [])) for each in part["history"]]:
+        known = [*git, "merge-base", "--is-ancestor", entry["commit"].partition(" ")[0], "HEAD"]
+        assert subprocess.run(known, check=False).returncode == 0, entry
 
 
 @pytest.fixture(scope="session")

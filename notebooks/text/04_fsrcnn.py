@@ -125,8 +125,9 @@ figures.show_source(fsrcnn.SRCNN.forward)
 #
 # $$O\!\left((f_1^2 n_1 + n_1 f_2^2 n_2 + n_2 f_3^2)\, S_{HR}\right) \tag{11}$$
 #
-# (The audited report, a course report, see `12_report`, multiplies only the last term by $S_{HR}$.) For 9-5-5 and 64,
-# 32 channels that is $5184 + 51200 + 800 = 57184$ per output pixel, and so does counting say while the model runs:
+# (A number is that of the equation in the audited report, see `12_report`; a word stands where it has none. The report
+# multiplies only the last term by $S_{HR}$.) For 9-5-5 and 64,
+# 32 channels that is $5184 + 51200 + 800 = 57184$ per output pixel, and counting while the model runs gives the same:
 
 # %% tags=["nbval-check-output"]
 x = torch.zeros(1, 1, 32, 32)
@@ -335,7 +336,8 @@ pd.DataFrame(compared).T.style.format(precision=1)
 # %% [markdown]
 # ## Objective and training
 #
-# For $n$ pairs of small and large luminance patches $Y_s^i$ and $X^i$, and $F$ the network with parameters $\theta$:
+# For $n$ pairs of small and large luminance patches, $Y_s^i$ and $X^i$ in the paper's letters (x and y above), and $F$ the
+# network with parameters $\theta$:
 #
 # $$\min_\theta \frac1n \sum_{i=1}^{n} \lVert F(Y_s^i; \theta) - X^i \rVert_2^2 \tag{cost}$$
 #
@@ -373,7 +375,7 @@ figures.save(figure, output / "training")
 assert history["loss"].iloc[-1] < history["loss"].iloc[0], "the training of this notebook learns"
 print(f"dashed: bicubic on the validation photos of the curve ({known['photos']}), {known['input']:.2f} dB")
 print(f"shown from here on: {which}")
-if which != "this run":
+if model is not trained:
     print(f"they are of the same FSRCNN(56, 12, 4), trained for {provenance.story(f'fsrcnn-x{scale}')}")
 
 # %% [markdown]
@@ -458,7 +460,10 @@ summary.columns = ["parameters", "seeds", "mean PSNR in dB", "mean loss in dB", 
 tables.write(summary.reset_index(), output / "ablation")
 ahead = summary.loc["whole", "mean PSNR in dB"] - found["bicubic"].iloc[0]
 run_steps, run_photos = (int(value) for value in found[["steps", "validation photos"]].iloc[0])
-print(f"validation photos: {run_photos}; after {run_steps:,} steps the whole network is {ahead:+.2f} dB from bicubic")
+if tells:
+    print(
+        f"validation photos: {run_photos}; after {run_steps:,} steps the whole network is {ahead:+.2f} dB from bicubic"
+    )
 for name, claim in claims.items() if tells else ():
     row = summary.loc[name]
     if ahead < 0.5 or row["seeds"] < 3:
@@ -472,7 +477,7 @@ shown = summary if tells else summary[["parameters"]]
 shown.style.format(precision=2).format("{:,.0f}", subset="parameters")
 
 # %% [markdown]
-# One thing holds after any training: without either of them the network has only about two thirds of its
+# One thing holds after any training: with either of them taken away the network has only about two thirds of its
 # parameters, as their column shows. So a part of each loss may be that of a smaller network.
 #
 # ## Results on photos that were not trained on
@@ -485,7 +490,7 @@ shown.style.format(precision=2).format("{:,.0f}", subset="parameters")
 # %%
 restorers = evaluate.baseline("super-resolution", scale)
 restorers["fsrcnn", which] = evaluate.with_model(model)
-measured = which if profile == "demo" else "this run"  # the demo trains for seconds: that is checked, not shown
+measured = which if profile == "demo" else study.own(profile)  # the demo trains for seconds: that is checked, not shown
 restorers["fsrcnn", measured] = evaluate.with_model(model if measured == which else trained)
 rows = evaluate.sets(restorers, data, test_sets, degradation, measures.for_task("super-resolution", scale))
 means = tables.means(rows)
@@ -523,9 +528,9 @@ named.style.format({"PSNR in dB": "{:.2f}", "SSIM": "{:.4f}", "seconds": "{:.2f}
 # %% [markdown]
 # ### Look at it
 #
-# A crop of a sample photo: bicubic, FSRCNN, reference. Compare the rim of the cup and the specks in the coffee. The rim
-# is sharper than bicubic's. The specks are smooth: where the network cannot know them, the mean of all guesses has the
-# smallest squared error, and a mean is smooth.
+# A crop of a sample photo: bicubic, FSRCNN, reference. Compare the rim of the cup and the specks in the coffee.
+# Squared error makes edges sharp where the input decides them. Where it does not decide, as with the specks, the mean of all
+# guesses has the smallest squared error, and a mean is smooth.
 
 # %%
 restored = rvlib.restore(model, small)
@@ -537,7 +542,7 @@ figures.save(figure, output / "strip")
 # %% [markdown]
 # ### Where it fails
 #
-# The mean hides the spread. This is the sample photo on which the network gains least, and where on it the restored
+# The mean hides the spread. Here are the sample photo on which the network gains least, and the places where its restored
 # luminance is wrong. If structure is finer than the sampling of the input, it is not blurred there but *absent*, or
 # folded into coarser stripes, and no network of this kind can know better. Red is too bright, blue too dark (restored
 # less reference, in grey levels):

@@ -255,7 +255,8 @@ figures.show_source(srgan.Adversaries.forward)
 #   (\hat y_{i,j+1} - \hat y_{i,j})^2} \tag{TV}$$
 #
 # **Where this study differs.** It minimises *both* content losses, as leftthomas' code does: $l_{MSE} + 6\cdot10^{-3}\,
-# l_{VGG} + 10^{-3}\, l_{Gen} + 2\cdot10^{-8}\, l_{TV}$. Its sums over a batch are means. Its $\phi$ is VGG16 up to and
+# l_{VGG} + 10^{-3}\, l_{Gen} + 2\cdot10^{-8}\, l_{TV}$. Sums over a batch are means; MSE and VGG are
+# means over colours and feature maps too, while TV adds up the colours. Its $\phi$ is VGG16 up to and
 # including the fifth pooling, on photos in [0, 1]; the paper takes VGG19 after the fourth convolution before that
 # pooling ($\phi_{5,4}$) and the audited report VGG16 before a pooling. Its adversarial term is the paper's $-\log D$;
 # leftthomas' code has $1 - D$. The terms in code:
@@ -382,7 +383,7 @@ for name, trained in (("srresnet", srresnet), ("srgan", gan)):
     models[name], best = study.best(profile, f"{name}-x{scale}", trained)
     restorers[name, best] = evaluate.with_model(models[name])
     if profile != "demo":  # the demo trains for seconds: that is checked above, not shown
-        restorers[name, "this run"] = evaluate.with_model(trained)
+        restorers[name, study.own(profile)] = evaluate.with_model(trained)
 chosen = measures.for_task("super-resolution", scale, perceptual=True)
 rows = evaluate.sets(restorers, data, test_sets, degradation, chosen)
 means = tables.means(rows)

@@ -114,14 +114,16 @@ print("its windows\n", cut(numbers.roll((-1, -1), dims=(0, 1)))[..., 0].int().nu
 # %% [markdown]
 # The first window now holds the centre of the picture (5, 6, 9, 10), which the cuts had separated. The last one holds
 # the four corners (15, 12, 3, 0), which are not neighbours at all. They must not see each other, so the layer adds a
-# *mask* to the scores: 0 where two tokens belong together, -∞ where they do not. The softmax makes a weight of 0 of
-# -∞.
+# *mask* to the scores: 0 where two tokens belong together, -∞ where they do not. The softmax turns a score of -∞ into a
+# weight of 0.
 #
 # ## Attention, the equation
 #
 # Let $X \in \mathbb{R}^{M^2 \times C}$ be the tokens of one window of $M \times M$ pixels, with $C$ channels each. A
 # token does not enter the comparison as it is. Three learned matrices, the same for every window, make three vectors of
 # it: a *query* (what it looks for), a *key* (what it is found by) and a *value* (what it hands over):
+#
+# (A number is that of the equation in the audited report, see `12_report`.)
 #
 # $$Q = X P_Q, \quad K = X P_K, \quad V = X P_V, \qquad Q, K, V \in \mathbb{R}^{M^2 \times d} \tag{1}$$
 #
@@ -204,7 +206,7 @@ plt.show()
 assert (mask[0] == 0).all(), "inside the photo a window sees all of itself"
 
 # %% [markdown]
-# White: allowed. All other scores get -∞, hence weight 0. (`11_cost` shows what the official -100 costs.) Inside the
+# White: allowed. All other scores get -∞, hence weight 0. (`docs/performance.md` says what the official -100 costs.) Inside the
 # photo the whole mask is white. At the right border a window consists of two regions that are not neighbours, at the
 # corner of four.
 #
@@ -219,6 +221,8 @@ index = attention.relative_position_index.view(64, 64)
 figure, axes = plt.subplots(1, 3, figsize=(9, 2.9))
 for axis, token in zip(axes, (0, 27, 63), strict=True):
     shown = axis.imshow(index[token].view(8, 8), vmin=0, vmax=224)
+    for place, entry in enumerate(index[token].tolist()):
+        axis.text(place % 8, place // 8, entry, ha="center", va="center", fontsize=5, color="w" if entry < 120 else "k")
     axis.set(title=f"seen from token {token}", xlabel="column of the window")
     axis.grid(visible=False)
 axes[0].set_ylabel("row of the window")
@@ -314,10 +318,10 @@ figure = diagrams.draw(
 # Its gradient has the same size for a small error as for a large one, so a few hard pixels do not dominate a step, as
 # they do with squared error.
 #
-# SwinIR has no path around the network, so the official code spends its first steps on learning to interpolate. In
-# half a million steps that does not matter; in a short training it does. So this study starts from interpolation
-# (`swinir.start_as_interpolation_`): the first channels of $F_0$ are the photo, and the last convolution interpolates
-# it bilinearly; everything else adds nothing yet.
+# No enlarged photo is added at SwinIR's end, so a training from random weights spends its first steps on learning to
+# interpolate. In half a million steps that does not matter; in a short training it can. With `from_interpolation` a
+# training starts from interpolation instead (`swinir.start_as_interpolation_`): the first channels of $F_0$ are the photo,
+# and the last convolution interpolates it bilinearly; everything else adds nothing yet.
 #
 # Training patches are cut at random places; each is mirrored and turned by a quarter with equal chances, which makes
 # eight patches of one and costs nothing. Every method of this study is trained with these augmentations.
@@ -349,7 +353,7 @@ print(
     f"shown from here on: {label}, {complexity.parameters(model):,} parameters, {built['embed']} channels, "
     f"{' + '.join(map(str, built['depths']))} layers in {len(built['depths'])} blocks, {built['heads'][0]} heads"
 )
-if label != "this run":
+if model is not trained:
     print(f"trained for {provenance.story(f'swinir-small-x{scale}')}")
 
 # %% [markdown]
@@ -364,9 +368,10 @@ side = int(len(table) ** 0.5)
 limit = table.abs().max()
 figure, axes = plt.subplots(1, table.shape[1], figsize=(2.5 * table.shape[1] + 0.8, 2.6), squeeze=False)
 for head, axis in enumerate(axes[0]):
-    drawn = axis.imshow(
-        table[:, head].view(side, side), cmap="RdBu_r", vmin=-limit, vmax=limit, extent=[-7.5, 7.5, 7.5, -7.5]
-    )
+    places = (
+        table[:, head].view(side, side).flip(0, 1)
+    )  # the table counts from the token that is seen to the one that looks
+    drawn = axis.imshow(places, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=[-7.5, 7.5, 7.5, -7.5])
     axis.set(title=f"head {head + 1}", xlabel="pixels to the right")
     axis.grid(visible=False)
 axes[0, 0].set_ylabel("pixels down")
@@ -421,8 +426,8 @@ figure.suptitle(f"attention in block {last + 1}, layer 1 ({label})", fontsize="s
 figures.save(figure, output / "attention")
 
 # %% [markdown]
-# How selective is it? The *perplexity* of a row of weights says over how many tokens it is spread: 64 if all count the
-# same, 1 if only one counts.
+# How selective is it? The *perplexity* of a row of weights, $\exp(-\sum_i w_i \ln w_i)$, says over how many tokens it is
+# spread: 64 if all count the same, 1 if only one counts.
 
 # %%
 spread = torch.exp(-torch.special.xlogy(weights, weights).sum(dim=-1)).mean(dim=(0, 2))
@@ -441,7 +446,7 @@ assert ((spread >= 1) & (spread <= 64)).all()
 chosen = measures.for_task("super-resolution", scale, perceptual=True)
 restorers = evaluate.baseline("super-resolution", scale)
 restorers["swinir", label] = evaluate.with_model(model)
-measured = label if profile == "demo" else "this run"  # the demo trains for seconds: that is checked, not shown
+measured = label if profile == "demo" else study.own(profile)  # the demo trains for seconds: that is checked, not shown
 restorers["swinir", measured] = evaluate.with_model(model if measured == label else trained)
 rows = evaluate.sets(restorers, data, test_sets, degradation, chosen)
 means = tables.means(rows)
@@ -470,9 +475,9 @@ figures.save(figure, output / "strip")
 # The cyan square holds 99 % of it. The other network is SRResNet (`05_srgan`), a chain of convolutions.
 
 # %%
-other, other_label = study.best(profile, f"srresnet-x{scale}", rvlib.create("srgan", scale=scale))
-if other_label == "this run":  # no weights of it are released: this notebook does not train it
-    other_label = "untrained"
+other, other_label = rvlib.create("srgan", scale=scale), "untrained"
+if f"srresnet-x{scale}" in rvlib.released():  # another notebook trains it
+    other, other_label = rvlib.load(f"srresnet-x{scale}"), "released weights"
 low = to_tensor(degraded[:72, 40:112])
 distance = np.maximum(*np.abs(np.mgrid[:72, :72] - 36)).ravel()
 reach, strong = {}, {}
@@ -495,15 +500,18 @@ figure.colorbar(drawn, ax=axes.tolist(), label="log₁₀ of the relative gradie
 figures.save(figure, output / "reach")
 for name in reach:
     which = other_label if name == "SRResNet" else label
-    print(f"{name} ({which}): 99 % of the gradient lies within {reach[name]} pixels", end="; ")
-    print(f"{strong[name]:.1f} % of the input counts at least a thousandth of the strongest pixel")
+    windows = (2 * reach[name] + 1) / 8
+    print(
+        f"{name} ({which}): 99 % of the gradient lies within {reach[name]} pixels, a square of {windows:.1f} windows;"
+    )
+    print(f"    {strong[name]:.1f} % of the input counts at least a thousandth of the strongest pixel")
 
 # %% [markdown]
 # How far a network *can* look follows from its layers. How far it *does* look, the squares show: compare them with the
-# 72 × 72 pixels of the input, and with the windows of 8. Of a long range there is little to see. This is one pixel of
-# one photo, and the two networks differ in size and training, so it says little on attention as such. On larger networks, Chen et al. 2023 (HAT) find by attribution maps that SwinIR uses no
-# wider a region than the convolutional RCAN, and is still better: what attention adds is weights that depend on the
-# content.
+# 72 × 72 pixels of the input; the lines above say how many windows that is. This is one pixel of one photo, and the two
+# networks differ in size and training, so it says little on attention as such. On larger networks, Chen et al. 2023
+# (HAT) find by attribution maps that SwinIR uses no wider a region than the convolutional RCAN, and is still better: what
+# attention adds is weights that depend on the content.
 #
 # ## What the paper does not show: windows have a grid
 #
@@ -556,7 +564,7 @@ for name in ("SwinIR", "SRResNet"):
 #
 # **Question:** with windows of 8 × 8, the two matrix products of attention cost four times as much as with 4 × 4; the
 # last column of the table says what that means for the whole network. Does an equally long training get further with
-# it? Unlike the training above, these runs start from fresh weights, as the official code does, and they are shorter.
+# it? These runs start from fresh weights, as the official code does, and they are shorter than the training above.
 # The lines below the table say how far they are from bicubic interpolation on the same photos: a network below it is
 # still learning to interpolate, and then the comparison is one of learning speed, not of quality in the end. What the
 # demo trains in seconds tells nothing: its table is that of the release profile, where that has run.

@@ -9,13 +9,13 @@
 # %% [markdown]
 # # 07 · NAFNet: what is left when everything that can go is gone
 #
-# **Does a restoration network need activation functions?** No: a product of two feature maps is non-linear enough, and the
-# network below, which has nothing else, removes blur. This notebook starts from a block of plain convolutions, adds what
+# **Does a restoration network need activation functions?** No: a product of two feature maps is non-linear enough. The
+# network below has nothing else but normalisation, and the takeaways print what it gains on blurred photos. This notebook starts from a block of plain convolutions, adds what
 # pays, takes away what does not, and ends at a network with neither ReLU, GELU, softmax nor sigmoid in it.
 #
 # **You will see**
 # - GELU taken apart until it is a gate, and the gate until it is a product,
-# - channel attention that loses half of its operations and keeps about as many weights,
+# - channel attention that loses half of its steps and keeps about as many weights,
 # - why a network that was trained on patches sees something else in a whole photo, and what is done about it.
 #
 # Paper: Chen et al. 2022, *Simple Baselines for Image Restoration*. Needs: `02_degradations` (camera shake). Time: about a
@@ -270,7 +270,7 @@ few, many = (np.vander(inside.numpy() + shift, 3) for shift in (0, 1.2))
 assert np.linalg.matrix_rank(np.hstack([few, many])) == 3, "more products in one layer are still one parabola"
 
 # %% [markdown]
-# ## Step 4: half of the operations of channel attention
+# ## Step 4: half of the steps of channel attention
 #
 # Channel attention weighs each channel by what the whole image holds, squeezed into one number per channel:
 #
@@ -308,7 +308,7 @@ pd.Series({"channel attention": complexity.parameters(full), "simplified": compl
 )
 
 # %% [markdown]
-# Half of the operations are gone (one linear map instead of two, no ReLU, no sigmoid). The number of weights is about the
+# Half of the steps are gone (one linear map instead of two, no ReLU, no sigmoid). Weights and multiply-adds are about the
 # same, since the inner layer of channel attention has half of the channels.
 #
 # ## The block
@@ -321,8 +321,8 @@ figures.show_source(nafnet.NAFBlock.mix_space)
 # %% [markdown]
 # ### A new block is the identity
 #
-# The two halves are added with factors β and γ per channel that start at zero. So a fresh network of any depth passes its
-# input through, and every block begins to contribute as far as that lowers the loss. The paper's network has 36 blocks.
+# The two halves are added with factors β and γ per channel that start at zero. So any number of fresh blocks passes its
+# features through, and every block begins to contribute as far as that lowers the loss. The paper's network has 36 blocks.
 
 # %%
 block, features = nafnet.NAFBlock(8), torch.randn(1, 8, 12, 12)
@@ -358,7 +358,7 @@ figures.show_source(losses.negative_psnr)
 
 # %% [markdown]
 # Why not squared error itself? The gradient of the logarithm is the gradient of the error *divided by the error*. So a patch
-# of sky with hardly any blur counts as much as a patch of leaves. The picture shows five patches of one batch.
+# of sky with hardly any blur counts as much as a patch of leaves. The picture shows five patches whose errors were chosen for it.
 
 # %%
 errors = torch.tensor([1e-4, 3e-4, 1e-3, 3e-3, 1e-2], requires_grad=True)
@@ -460,7 +460,7 @@ sizes["published, GoPro, dB"] = sizes.index.map(published)
 sizes.style.format({"parameters": "{:,}", "multiply-adds per pixel": "{:,.0f}", "published, GoPro, dB": "{:.2f}"})
 
 # %% [markdown]
-# The networks have the same width, so their sizes differ a little, as the table says.
+# The networks have the same width but not the same size: the table has both.
 
 # %%
 steps, sure = {}, []
@@ -495,11 +495,11 @@ else:
 model, label = study.best(profile, "nafnet-deblur", trained)
 built = model.spec["arguments"]
 print(f"{label}: width {built['width']}, blocks {built['encoder']}, {built['middle']}, {built['decoder']}")
-if label != "this run":
+if model is not trained:
     print(f"trained for {provenance.story('nafnet-deblur')}; the paper's for 200,000 steps on GoPro")
 restorers = evaluate.baseline("deblurring")
 if profile != "demo":
-    restorers["nafnet", "this run"] = evaluate.with_model(trained)
+    restorers["nafnet", study.own(profile)] = evaluate.with_model(trained)
 restorers["nafnet", label] = evaluate.with_model(model)
 rows = evaluate.sets(restorers, data, test_sets, recipes.SHAKE, measures.for_task("deblurring"))
 means = tables.means(rows)
@@ -519,8 +519,8 @@ figures.save(figure, output / "strip")
 # %% [markdown]
 # ### What the gate does to a photo
 #
-# The two halves u and v of one gate in the trained network, and their product. Where both are large, the product is large:
-# the gate picks edges. Each picture has its own scale.
+# The two halves u and v of one gate in the trained network, and their product. Where both are large, the product is
+# larger still. The line below the pictures says how much of it lies at edges. Each picture has its own scale.
 
 # %%
 seen = {}
@@ -538,6 +538,10 @@ for axis, (name, value) in zip(axes, halves.items(), strict=True):
     axis.set_axis_off()
     figure.colorbar(shown, ax=axis, shrink=0.8)
 plt.show()
+steep = np.hypot(*np.gradient(figures.luminance(blurred[60:300, 180:480])))
+product = halves["u ⊙ v"].abs().cpu().numpy()[: steep.shape[0], : steep.shape[1]]
+share = product[steep > np.quantile(steep, 0.9)].sum() / product.sum()
+print(f"the steepest tenth of the pixels has {100 * share:.0f} % of the product")
 
 # %% [markdown]
 # ## Patches in training, whole photos in use
@@ -577,19 +581,19 @@ axis.axhline(0, color="0.4", linestyle="--")
 axis.set(xlabel="side of the photo in pixels", ylabel="local less global mean in dB", xticks=sorted(set(sides)))
 axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "local")
-largest = compared[compared["side in pixels"] == compared["side in pixels"].max()]
-converter = statistics.mean_interval(largest["local less global in dB"])
-print(f"the converter changes this network by {converter.text(3, 'dB')}, {side} pixels a side or the whole photo")
+for length, part in compared[compared["side in pixels"] > patch].groupby("side in pixels"):
+    converter = statistics.mean_interval(part["local less global in dB"].round(3) + 0.0)  # no -0.000
+    print(f"{length} pixels a side, or the whole photo: the converter changes it by {converter.text(3, 'dB')}")
 smallest = compared.loc[compared["side in pixels"] == patch, "local less global in dB"]
 assert smallest.abs().max() < 1e-6, "at the size of a training patch both are the same"
 
 # %% [markdown]
-# How much the converter brings depends on how much a network relies on its attention. For comparison, the paper of TLC
+# The effect of the converter depends on the network and on the photo's size. For comparison, the paper of TLC
 # reports +0.65 dB for Restormer on GoPro (32.92 to 33.57).
 #
 # ## What the paper does not show: the dark
 #
-# A network without activation functions is a sum of products. How does it take a photo at a quarter of the brightness?
+# A network without activation functions is made of products and normalisation. How does it take a photo at a quarter of the brightness?
 # LayerNorm forgets the scale of the features, but what is added at the end must shrink with the photo. A dark photo in 8 bits
 # also has fewer grey levels. The control separates the two: the same dark photo is made bright again *before* the network.
 
@@ -628,7 +632,7 @@ print(f"the part of it that remains when the dark photo is made bright before: {
 #
 # ## Where it fails
 #
-# The sample photo on which it gains least, and where on it the restored luminance is wrong.
+# The sample photo on which the network gains least, and the places where its restored luminance is wrong.
 
 # %%
 tested = photo_pairs(
@@ -682,7 +686,7 @@ assert not any(isinstance(m, (torch.nn.ReLU, torch.nn.GELU, torch.nn.Sigmoid)) f
 # %% [markdown]
 # - The paper's claim: one U-Net is enough, and its blocks need only a norm, convolutions, a mean and products.
 # - GELU, gated units and channel attention have one form: features times a function of the features.
-# - One gate makes a parabola. Depth makes it a non-linearity.
+# - One gate makes a parabola. d gates one after the other reach degree $2^d$, which comes close to an activation function.
 # - Minus PSNR as a loss makes easy patches count as much as hard ones.
 #
 # **What can go wrong in practice**

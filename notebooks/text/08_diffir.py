@@ -93,6 +93,8 @@ assert torch.allclose(from_z0, from_noise)
 #
 # **Forward.** Each step keeps a part of $z$ and adds noise:
 #
+# (A number is that of the equation in the audited report, see `12_report`.)
+#
 # $$q(z_t \mid z_{t-1}) = \mathcal N\big(z_t;\ \sqrt{1 - \beta_t}\, z_{t-1},\ \beta_t I\big) \tag{12}$$
 #
 # Sums of Gaussians are Gaussian. With $\alpha_t = 1 - \beta_t$ and $\bar\alpha_t = \prod_{i \le t} \alpha_i$, the factors
@@ -237,8 +239,8 @@ figure = diagrams.draw(
 #
 # ## What the IPR steers: DIRformer
 #
-# DIRformer is a U-Net of four levels with 1, 2, 4 and 8 heads. Each of its blocks is DMTA, then DGFN. Every block gets the
-# IPR twice. *Dynamic modulation* scales and shifts the
+# DIRformer is a U-Net of four levels with 1, 2, 4 and 8 heads. Each of its blocks is an attention (DMTA), then a
+# feed-forward part (DGFN), both explained below. Every block gets the IPR twice. *Dynamic modulation* scales and shifts the
 # normalised features, channel by channel:
 #
 # $$F' = W_1^l z \odot \mathrm{Norm}(F) + W_2^l z \tag{17}$$
@@ -404,8 +406,8 @@ if profile != "demo":
     figures.save(figure, output / "training")
 
 # %% [markdown]
-# Stage 2 begins with the restoring network of stage 1 and trains it for as many steps again. So the two curves cannot be
-# compared: stage 1 sees the reference, but its network trained half as long. Stage 1 is **no upper bound** of stage 2. The
+# A profile that trains draws the curves of both stages here. Stage 2 begins with the restoring network of stage 1 and trains
+# it for as many steps again, so they cannot be compared: stage 1 sees the reference, but its network trained half as long. Stage 1 is **no upper bound** of stage 2. The
 # experiment below makes the comparison at equal steps.
 #
 # ## Does the IPR carry anything?
@@ -432,6 +434,7 @@ models = {
     "x4": (*study.best(profile, "diffir-x4", stages["x4"][1]), Bicubic(4)),
     "deblur": (*study.best(profile, "diffir-deblur", stages["deblur"][1]), recipes.SHAKE),
 }
+TASKS = {"x4": "super-resolution", "deblur": "deblurring"}
 names = ("astronaut", "chelsea", "coffee", "flower", "rocket", "china")
 others = ("motorcycle_left", "hubble_deep_field", "china")
 first_noise = torch.randn(1, 256, generator=torch.Generator().manual_seed(seed))
@@ -441,8 +444,8 @@ model, label, _ = models["x4"]
 print(f"what follows is about stage 2, noise of seed {seed}:")
 for task, (network, kind, _) in models.items():
     built = network.spec["arguments"]
-    told = f"{task}, {kind}: {built['dim']} channels, blocks {tuple(built['blocks'])}"
-    if kind != "this run":
+    told = f"{TASKS[task]}, {kind}: {built['dim']} channels, blocks {tuple(built['blocks'])}"
+    if network is not stages[task][1]:
         told += f", {provenance.story('diffir-x4' if task == 'x4' else 'diffir-deblur')} in stage 2"
     print(told)
 print("The paper's x4 network has 64 channels, blocks (13, 1, 1, 1) and 1,000,000 steps in each stage.")
@@ -450,7 +453,7 @@ print("What is found here holds for these short trainings. It is no finding on t
 tile = torch.rand(1, 3, 64, 64)
 whole, alone = (complexity.multiply_adds(network, tile, first_noise) for network in (model, model.G))
 seeing = complexity.multiply_adds(model.condition, tile)
-shares = {"G": alone, "CPEN 2": seeing, "the four steps": whole - alone - seeing}
+shares = {"DIRformer": alone, "CPEN 2": seeing, "the four steps": whole - alone - seeing}
 print("multiply-adds of x4 in %:", {name: f"{100 * work / whole:.1f}" for name, work in shares.items()})
 
 # %%
@@ -482,7 +485,9 @@ for axis, task in zip(axes, models, strict=True):
     shown = {"annot": True, "fmt": "+.2f", "cmap": "vlag", "center": 0, "vmin": -0.5, "vmax": 0.5}
     sns.heatmap(differences[task], ax=axis, annot_kws={"fontsize": 9}, **shown)
     axis.set(
-        title=f"{task}: change of the PSNR in dB", xlabel="IPR of (colours end at ±0.5 dB)", ylabel="photo restored"
+        title=f"{TASKS[task]}: change of the PSNR in dB",
+        xlabel="IPR of (colours end at ±0.5 dB)",
+        ylabel="photo restored",
     )
     axis.tick_params(axis="x", rotation=40)
 figures.save(figure, output / "swapped")
@@ -491,7 +496,7 @@ for task, table in differences.items():
     strangers = table[list(table.index)].where(~np.eye(len(table), dtype=bool)).stack()
     worth[task] = statistics.mean_interval(-table["constant"])
     print(
-        f"{task}: somebody else's IPR changes the PSNR by {strangers.min():+.2f} to {strangers.max():+.2f} dB, on average by {strangers.mean():+.3f};"
+        f"{TASKS[task]}: somebody else's IPR changes the PSNR by {strangers.min():+.2f} to {strangers.max():+.2f} dB, on average by {strangers.mean():+.3f};"
     )
     print(
         f"    its own less a constant: {worth[task].text(2, 'dB')}; at most {-table['constant'].min():.2f} dB on one photo"
@@ -589,9 +594,8 @@ print(f"spread between these {len(seen)} photos: {100 * between:.3f}")
 assert left < 1, "the reverse steps must forget noise"
 
 # %% [markdown]
-# Left, the paths of the four photos lie on each other, so that one colour shows; they meet in the middle. So the denoiser
-# ignores the noise. That alone
-# proves little: a denoiser that returns a constant does the same, and the line above says how much an untrained one forgets.
+# Where the paths of several photos lie on each other, only the last colour shows. The line above says how much of the noise
+# is left at the end; near 0 %, the denoiser ignores it. That alone proves little: a denoiser that returns a constant does the same, and the line above says how much an untrained one forgets.
 # The spread *between* photos is the other half of the picture: compare it with the scale of the left panel.
 #
 # ### Does the spread over noises predict the error?
@@ -711,7 +715,7 @@ for name, (task, scale, degradation, test_sets) in tasks.items():
     network, kind, _ = models[name]
     restorers = evaluate.baseline(task, scale)
     if profile != "demo":
-        restorers["diffir", "this run"] = evaluate.with_model(stages[name][1])
+        restorers["diffir", study.own(profile)] = evaluate.with_model(stages[name][1])
     restorers["diffir", kind] = evaluate.with_model(network)
     rows = evaluate.sets(restorers, data, test_sets, degradation, measures.for_task(task, scale))
     parts.append(rows.assign(set=rows["set"] + f", {name}"))
@@ -734,7 +738,7 @@ tables.write_rows(pd.concat([*stamped, pd.DataFrame(bounds)], ignore_index=True)
 tables.write(means, output / "means")
 for task in tasks:
     part = means[means["set"].str.endswith(f", {task}")].assign(set=means["set"].str.removesuffix(f", {task}"))
-    print(f"{task}:")
+    print(f"{TASKS[task]}:")
     display(Markdown(tables.markdown(tables.readable(part)[0])))
 
 # %%
@@ -767,8 +771,8 @@ print(f"the sharp half comes out at {together:.2f} dB when restored with the sha
 print(f"the shaken half explains {alone - together:+.2f} dB of it (one photo, one shake)")
 
 # %% [markdown]
-# Only the difference between the two numbers can be blamed on the shaken half. What the sharp half loses alone, the
-# network does to any sharp photo. `10_compare_deblurring` measures it for all networks.
+# Only the difference between the two numbers can be blamed on the shaken half. What the sharp half loses alone has another
+# cause. `10_compare_deblurring` measures sharp photos for all networks.
 #
 # ## Takeaways
 
@@ -787,7 +791,7 @@ for task, interval in worth.items():
         says = "these photos do not show that it carries anything"
     else:
         says = "it carries something" if interval.mean > 0 else "a constant is better"
-    print(f"{task}: a photo's own IPR, against a constant, is worth {interval.text(2, 'dB')}: {says}")
+    print(f"{TASKS[task]}: a photo's own IPR, against a constant, is worth {interval.text(2, 'dB')}: {says}")
 print(*said, sep="\n")
 print(f"DiffIR ({label}) gains { ({name: round(float(value), 2) for name, value in gain.items()}) } dB over bicubic")
 print(

@@ -139,7 +139,8 @@ means = means.drop(columns="order")
 #
 # The report's table 3, with more columns and honest rows, from the lowest PSNR to the highest. Among the networks measured
 # here, the best value is bold and the second underlined. Claims and published values are shown for sets that they name, and
-# not ranked: their protocols differ. **The published rows of SRGAN and DiffIR are those of GAN models**, which aim at LPIPS;
+# not ranked: their protocols differ. ≈: cannot be told apart from the best of its set (95 % interval of the paired
+# difference); ▼: worse than the input. **The published rows of SRGAN and DiffIR are those of GAN models**, which aim at LPIPS;
 # DiffIR here was trained by pixels alone (`08_diffir`).
 
 # %%

@@ -128,6 +128,9 @@ means = means.assign(order=order).sort_values(["set", "order"], kind="stable").d
 # or an SSIM of 33 cannot be: the *columns* are the methods and the *rows* the measures. Read that way the numbers are the
 # published ones, NAFNet (width 64) 33.69 / 0.967 and DiffIR 33.20 / 0.963 on GoPro's 1111 pairs, and the report's text,
 # which lets DiffIR win by PSNR, has it the wrong way round.
+#
+# ≈: cannot be told apart from the best of its set (95 % interval of the paired difference); ▼: worse than the input, which is
+# ranked too.
 
 # %%
 columns = [measure.key for measure in chosen]
@@ -366,9 +369,9 @@ figures.save(figure, output / "real")
 # %% [markdown]
 # ## Other blur, noise and JPEG
 #
-# The networks learned from shake alone, of a whole photo, with hardly any noise. The maps show the mean over three photos of
-# 128 × 128 pixels for other inputs: shake that averages grey levels instead of light; shake that also turns and zooms; a
-# lens out of focus (Gaussian, standard deviation 1 and 2 pixels) instead of shake; noise after the shake (standard deviation 1,
+# The networks learned from shake, mostly averaged in light, with little turning, zooming and noise. The maps show the mean
+# over three photos of 128 × 128 pixels for other inputs: shake that always averages grey levels; shake that turns and zooms
+# more than in training; a lens out of focus (Gaussian, standard deviation 1 and 2 pixels) instead of shake; noise after the shake (standard deviation 1,
 # 3, 10 grey levels); JPEG after the shake (quality 95, 75, 30). A negative loss in the upper map means an easier input. The
 # lower map is the one to act on: red is worse than doing nothing.
 

@@ -101,7 +101,8 @@ for name, model in networks.items():
 cost = pd.DataFrame(measured)
 output = study.output(profile, "cost")
 tables.write(cost, output / "cost")
-print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+THREADS = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+print(f"{THREADS}, torch {torch.__version__}")
 NAMES = tables.NAMES
 shown = cost.assign(method=cost["method"].map(NAMES))
 digits = {"multiply-adds per pixel": "{:,.0f}", "peak bytes per pixel": "{:,.0f}", "microseconds per pixel": "{:.2f}"}
@@ -130,11 +131,12 @@ rate = cost.set_index("method").eval("`multiply-adds per pixel` / `microseconds 
 rate = rate.rename("billion multiply-adds per second").sort_values(ascending=False)
 print(f"from {rate.min():.1f} to {rate.max():.1f}: a factor of {rate.max() / rate.min():.1f} between the extremes")
 matrix = torch.rand(1536, 1536)
-rate["a product of large matrices"] = 1536**3 / seconds(torch.mm, matrix, matrix) / 1e9  # what the machine can do
+rate["for comparison: a product of matrices"] = 1536**3 / seconds(torch.mm, matrix, matrix) / 1e9
 rate.rename(index=NAMES).round(1).to_frame()
 
 # %% [markdown]
-# They do so only roughly, as the factor says. Depthwise convolutions, normalisation, softmax and everything that moves memory
+# They do so only roughly, as the factor says. The product of matrices is no upper limit: convolution routines may need fewer
+# multiplications than are counted, and a busy machine slows some rows and not others. Depthwise convolutions, normalisation, softmax and everything that moves memory
 # multiply little for what they read. "Where the time goes", below, shows it.
 #
 # ## What papers count
@@ -209,16 +211,18 @@ peers["gain"] = peers["Urban100"] - BICUBIC
 # %%
 figure, axis = plt.subplots(figsize=(8.5, 4.2))
 known = peers.dropna(subset="giga multiply-adds")
-axis.scatter(known["giga multiply-adds"], known["gain"], facecolors="none", edgecolors="0.35", s=45)
+axis.scatter(known["giga multiply-adds"], known["gain"], facecolors="none", edgecolors="0.35", s=45, label="published")
 for row in known.itertuples():
-    at = {"xytext": (-6, -3), "ha": "right"} if row.network == "OmniSR" else {"xytext": (6, -3)}
+    at = {"xytext": (-6, -3), "ha": "right"} if row.network in ("OmniSR", "ATD-light") else {"xytext": (6, -3)}
     axis.annotate(f"{row.network} {row.year}", (row[4], row.gain), textcoords="offset points", fontsize=8, **at)
 if len(ours) and wanted == "Urban100":
     for row in ours.itertuples():
-        axis.scatter(row[3], row.gain, color=figures.COLORS[row.method], s=55)
+        label = None if row.Index else "released, measured here"
+        axis.scatter(row[3], row.gain, color=figures.COLORS[row.method], s=55, label=label)
         axis.annotate(row.network, (row[3], row.gain), (5, -3), textcoords="offset points", fontsize=9)
 axis.set(xscale="log", xlabel="multiply-adds for 1280 × 720 pixels, billions")
 axis.set(ylabel="gain over bicubic on Urban100 in dB", xlim=(0.5, 1500))
+axis.legend(loc="lower right")
 figures.save(figure, output / "efficiency")
 
 # %%
@@ -232,16 +236,19 @@ shown = {"parameters": "{:,.0f}", "year": "{:.0f}", "giga multiply-adds": "{:.1f
 together.style.format(shown | {"dB per billion": "{:.3f}"}, na_rep="–").hide(axis="index")
 
 # %% [markdown]
-# A dash means that no number was found in print. The next line says whether decibels get dearer with the size.
+# A dash means that no number was found in print. The next lines say, for each group, whether more work brings more gain.
 
 # %%
-both = together.dropna(subset="giga multiply-adds")
-agreement = both["giga multiply-adds"].corr(both["dB per billion"], method="spearman")
-print(f"rank correlation of multiply-adds with dB per billion over {len(both)} networks: {agreement:+.2f}")
+for source, part in together.dropna(subset="giga multiply-adds").groupby("source"):
+    rises = part["giga multiply-adds"].corr(part["gain"], method="spearman")
+    small, best = part.loc[part["giga multiply-adds"].idxmin()], part.loc[part["gain"].idxmax()]
+    share, work = (100 * small[key] / best[key] for key in ("gain", "giga multiply-adds"))
+    print(f"{source}, {len(part)} networks: rank correlation of multiply-adds and gain {rises:+.2f};")
+    print(f"    {small['network']} has {share:.0f} % of {best['network']}'s gain for {work:.1f} % of its multiply-adds")
 
 # %% [markdown]
-# At -1 every larger network would buy its decibels dearer than the one before. So that ratio alone chooses no network; the
-# gain that you need does.
+# Decibels per multiply-add fall with the size almost by construction, so that ratio chooses no network; the gain that you
+# need does.
 #
 # ## How it grows with the photo, and with the batch
 #
@@ -292,8 +299,9 @@ for column in exponents:
 assert exponents["megabytes, photo"].max() < 1.2, "no network of the study compares all pixels with all"
 
 # %% [markdown]
-# An exponent below 1 for time means that small photos do not fill the machine: a fixed part comes to each forward. The
-# exponents of memory are counted and hold everywhere. Those of time scatter on a busy machine: run the cell again there.
+# An exponent below 1 for time means that small photos do not fill the machine: each forward has a fixed part. The exponents
+# of memory are counted, so they do not scatter. SwinIR's can be below 1, since a CPU takes 32 windows at a time and its
+# largest tensors stop growing. The exponents of time scatter on a busy machine: run the cell again there.
 #
 # ## Where the time goes
 #
@@ -355,19 +363,24 @@ print("share of the time without multiply-adds, %:", {NAMES.get(n, n): f"{share:
 beyond = pd.read_csv(rvlib.ROOT / "benchmarks" / "memory.csv")
 figure, axis = plt.subplots(figsize=(7.5, 3))
 half = beyond.groupby("model")["megapixels"].transform("min") == beyond["megapixels"]
-sns.barplot(beyond.assign(photo=np.where(half, "half", "whole")), x="MiB beyond", y="model", hue="photo", ax=axis)
+whole = beyond.groupby("model")["megapixels"].transform("max")
+beyond["network"] = [
+    f"{NAMES[m.split('-')[0]]}, {mp:g} megapixels" for m, mp in zip(beyond["model"], whole, strict=True)
+]
+sns.barplot(beyond.assign(photo=np.where(half, "half", "whole")), x="MiB beyond", y="network", hue="photo", ax=axis)
 axis.axvline(2048, color="0.4", linestyle="--", label="2 GiB")
 axis.set(xlabel="memory beyond photo and result in MiB", ylabel="")
-axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+axis.legend(title="of the photo", loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "tiles")
 largest = beyond.loc[beyond["MiB beyond"].idxmax()]
-print(f"at most {largest['MiB beyond']:.0f} MiB ({largest['model']}, {largest['megapixels']} megapixels)")
+print(f"at most {largest['MiB beyond']:.0f} MiB ({largest['network']})")
 
 # %% [markdown]
 # ## Quality for time
 #
 # The networks of this profile (in the demo: those of the release profile): seconds per photo of the machine that measured
-# them, and PSNR.
+# them, and PSNR, on the sets where every network was timed. The rows name commit and date: networks timed on different days
+# compare only roughly.
 
 # %%
 if rows is not None:
@@ -375,6 +388,8 @@ if rows is not None:
         network=lambda t: t["method"].map(lambda m: NAMES.get(m, m))
     )
     quality = named.groupby(["set", "network"])[["seconds", "psnr_y_crop4"]].mean().dropna().reset_index()
+    timed = quality.groupby("set")["network"].transform("nunique")
+    quality = quality[timed == quality["network"].nunique()]
     figure, axis = plt.subplots(figsize=(6.5, 3.8))
     places = {"x": "seconds", "y": "psnr_y_crop4", "hue": "network", "style": "set"}
     sns.scatterplot(quality, **places, palette=colours, s=70, ax=axis)
@@ -396,13 +411,13 @@ fluent = choices[choices["frames per second, 1280 × 720"] >= 24]["network"]
 print(
     f"a pixel of {NAMES[enlarging.idxmax()]} takes as long as {enlarging.max() / enlarging.min():.0f} of {NAMES[enlarging.idxmin()]}"
 )
-print(f"24 frames per second at 1280 × 720 on this machine, {torch.get_num_threads()} threads:", list(fluent) or "none")
+print(f"24 frames per second at 1280 × 720 on this machine, {THREADS}:", list(fluent) or "none")
 choices.sort_values("minutes for 48 megapixels").style.format(precision=2).hide(axis="index")
 
 # %% [markdown]
 # - Time follows multiply-adds only roughly. Measure on your machine.
 # - Ask how a number was counted, for which size of the result, before you compare it.
-# - The first decibels are the cheapest. Ask which gain you need, then take the smallest network that has it.
+# - Ask which gain you need, then take the smallest network that has it.
 # - The runtimes are those of this machine. No GPU and no phone was measured here; ratios need not carry over to them.
 #
 # **What can go wrong in practice**

@@ -38,7 +38,7 @@ import torch
 from IPython.display import Markdown
 
 import rvlib
-from rvlib import complexity, metrics, photos, recipes, study
+from rvlib import complexity, edge, metrics, photos, recipes, study
 from rvlib.models import METHODS
 from rvlib.study import figures, tables
 
@@ -79,7 +79,7 @@ titles = {name: title if [*titles.values()].count(title) == 1 else name for name
 # $$x \approx s\,(q - z), \qquad q = \mathrm{clip}\!\left(\mathrm{round}(x / s) + z,\; -128,\; 127\right)$$
 #
 # The weights are known, so their range is known (a step for each output channel). The range of an activation depends on the
-# photo, so it is measured beforehand on a few *calibration* photos.
+# photo, so it is measured beforehand on a few *calibration* photos. Quality is measured on other photos below.
 #
 # By hand, on six numbers:
 
@@ -105,7 +105,8 @@ files, rows = {}, []
 for name, wanted in precisions.items() if has_onnx else ():
     for precision in wanted:
         path = folder / f"{name}-{precision}.onnx"
-        difference = rvlib.export(networks[name], path, precision=precision)
+        calibration = edge.samples(networks[name], without=test_photos)  # int8 alone needs it
+        difference = rvlib.export(networks[name], path, precision=precision, calibration=calibration)
         files[name, precision] = rvlib.load(path)
         rows.append(
             {
@@ -120,10 +121,14 @@ tables.write(exported, output / "exported")
 if has_onnx:
     plain = exported.query("precision == 'fp32'")["largest difference from torch"]
     assert (plain < 1e-3).all(), "a file in fp32 computes what torch does"
-exported.style.format({"MB": "{:.2f}", "largest difference from torch": "{:.1e}"}).hide(axis="index")
+exported.assign(network=exported["network"].map(titles)).style.format(
+    {"MB": "{:.2f}", "largest difference from torch": "{:.1e}"}
+).hide(axis="index")
 
 # %% [markdown]
-# Differences are of values from 0 to 1: a grey level of 255 is 0.0039. In fp32 only the order of the sums differs.
+# Differences are of values from 0 to 1: a grey level of 255 is 0.0039. In fp32 only the order of the sums differs. Mind the
+# rows of fp16: weights that are released in half precision already lose nothing more, and on a CPU onnxruntime computes
+# with them in fp32. They say little on devices that compute in half precision.
 #
 # ## What a frame costs
 #
@@ -133,13 +138,13 @@ exported.style.format({"MB": "{:.2f}", "largest difference from torch": "{:.1e}"
 
 
 # %%
-def engines(name: str) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+def engines(name: str) -> dict[str, Callable[..., torch.Tensor]]:
     """The ways to run a network that are here, by name."""
     network = networks[name]
 
-    def half(x: torch.Tensor) -> torch.Tensor:
+    def half(*inputs: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return network(x)
+            return network(*inputs)
 
     found = {"torch fp32": network, "torch bf16": half}
     if compiled:
@@ -150,13 +155,15 @@ def engines(name: str) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
 # %%
 taken = []
 for name, (height, width) in frames.items():
-    frame = torch.rand(1, networks[name].channels, height, width)
+    inputs = [torch.rand(1, networks[name].channels, height, width)]
+    if networks[name].noise_size:  # DiffIR's
+        inputs.append(torch.randn(1, networks[name].noise_size))
     ways = engines(name)
     for turn in range(repeats + 1):
         for engine, run in ways.items():
             started = time.perf_counter()
             with torch.inference_mode():
-                run(frame)
+                run(*inputs)
             if turn:  # the first run of each only warms it up
                 taken.append({"network": name, "engine": engine, "seconds": time.perf_counter() - started})
 taken = pd.DataFrame(taken)
@@ -167,7 +174,7 @@ speed["frames per second"] = 1 / speed["median"]
 tables.write(speed, output / "speed")
 threads = torch.get_num_threads()
 print(f"{threads} thread{'s' if threads > 1 else ''}; frames (height, width):", frames)
-speed.round(3).style.format(precision=3).hide(axis="index")
+speed.round(3).assign(network=speed["network"].map(titles)).style.format(precision=3).hide(axis="index")
 
 # %%
 figure, axis = plt.subplots(figsize=(8, 0.9 + 0.5 * taken["engine"].nunique()))
@@ -200,12 +207,13 @@ def degraded_photo(name: str, photo: str) -> tuple[np.ndarray, np.ndarray]:
 # %%
 quality = []
 for name in precisions:
-    ways = {"torch fp32": networks[name]} | {f"onnxruntime {p}": file for (of, p), file in files.items() if of == name}
+    ways = {"torch fp32": networks[name], "torch bf16": networks[name]}
+    ways |= {f"onnxruntime {p}": file for (of, p), file in files.items() if of == name}
     crop_of = networks[name].scale if networks[name].scale > 1 else 0
     for photo in test_photos:
         degraded, reference = degraded_photo(name, photo)
         for engine, network in ways.items():
-            restored = rvlib.restore(network, degraded)
+            restored = rvlib.restore(network, degraded, precision="bf16" if engine == "torch bf16" else "fp32")
             psnr = metrics.psnr(restored, reference, crop=crop_of)
             lpips = metrics.lpips(restored, reference, crop=crop_of)
             quality.append({"network": name, "photo": photo, "engine": engine, "PSNR": psnr, "LPIPS": lpips})
@@ -216,7 +224,7 @@ lost = means - means.groupby("network", sort=False).transform("first")
 lost.columns = ["PSNR against torch (dB)", "LPIPS against torch"]
 shown = (pd.concat([means, lost], axis=1).round(4) + 0.0).reset_index()  # no -0.0
 print(f"means over {len(test_photos)} photos, PSNR on luminance")
-shown.style.format(precision=4).hide(axis="index")
+shown.assign(network=shown["network"].map(titles)).style.format(precision=4).hide(axis="index")
 
 # %% [markdown]
 # ### Which layer do 8 bits harm?
@@ -226,21 +234,24 @@ shown.style.format(precision=4).hide(axis="index")
 
 
 # %%
+PARTS = {1: "extraction", 2: "shrinking", 7: "expanding"}  # of FSRCNN's eight convolutions, as `04_fsrcnn` draws them
+
+
 def quantised_alone(name: str) -> pd.DataFrame:
     """PSNR between the results in fp32 and with a single convolution in int8, by the convolution."""
     import onnx
-    from rvlib import edge
 
     content = onnx.load(folder / f"{name}-fp32.onnx")
     whole, rows = files[name, "fp32"], []
     layers = [node for node in content.graph.node if node.op_type in ("Conv", "ConvTranspose")]
-    calibration = list(edge.samples(networks[name]))
+    calibration = list(edge.samples(networks[name], without=test_photos))
     inputs = degraded_photo(name, test_photos[0])[0]
     for number, node in enumerate(layers, 1):
         alone = edge.quantised(content, networks[name], calibration, only=[node.name])
         onnx.save(alone, folder / "alone.onnx")
         alike = metrics.psnr(rvlib.restore(rvlib.load(folder / "alone.onnx"), inputs), rvlib.restore(whole, inputs))
-        rows.append({"layer": f"{number}: {node.op_type}", "PSNR to fp32 (dB)": alike})
+        part = "deconvolution" if number == len(layers) else PARTS.get(number, "mapping")
+        rows.append({"layer": f"{number}: {part}", "PSNR to fp32 (dB)": alike})
     return pd.DataFrame(rows)
 
 
@@ -265,6 +276,7 @@ if len(layers):
 # $$\text{frames per second} \le \min\left(\frac{\text{multiply-adds per second}}{\text{multiply-adds per frame}},\;
 # \frac{\text{bytes per second}}{\text{bytes per frame}}\right)$$
 #
+# The bytes are those of input, output and weights in fp32; features that do not fit into the caches come on top.
 # Real programs reach a fraction of it: on a CPU a third to a half is usual for convolutions, on accelerators less.
 # (TOPS: 10¹² operations per second, of which a multiply-add is two.)
 #
@@ -291,7 +303,7 @@ for name, network in networks.items():
 estimate = pd.DataFrame(estimate)
 tables.write(estimate, output / "estimate")
 print("upper bounds in frames per second, 270p to 1080p for x4, 360p for deblurring; an estimate, not a measurement")
-estimate.style.format(precision=1).hide(axis="index")
+estimate.assign(network=estimate["network"].map(titles)).style.format(precision=1).hide(axis="index")
 
 # %% [markdown]
 # ## Takeaways
@@ -306,9 +318,9 @@ for name, part in speed.groupby("network", sort=False):
         f"{best['frames per second']:.1f} frames per second, {best['times faster than torch fp32']:.1f} times torch in fp32."
     )
 for (name, engine), row in lost.iterrows():
-    if "int8" in engine or "fp16" in engine:
+    if engine.split()[-1] in ("int8", "fp16", "bf16"):
         change = f"{row.iloc[0]:+.3f} dB" if abs(row.iloc[0]) >= 0.001 else "less than 0.001 dB"
-        lines.append(f"{titles[name]} in {engine.split()[-1]} changes PSNR by {change} on these photos.")
+        lines.append(f"{titles[name]} in {engine} changes PSNR by {change} on these photos.")
 Markdown("\n".join(f"- {line}" for line in lines))
 
 # %% [markdown]
@@ -318,21 +330,22 @@ Markdown("\n".join(f"- {line}" for line in lines))
 #   (`multiple_of`); pad the photo by reflection before, crop after. `rvlib restore --model model.onnx` does it.
 # - **Luminance.** FSRCNN's file takes one channel. `rvlib export --rgb` writes the colour conversion into the graph.
 # - **Half precision.** Sums over many pixels overflow 65,504, and small denominators vanish. Compare before you ship. On a
-#   CPU, onnxruntime computes what it has no half-precision kernel for in fp32: the file is half as large, not as fast again.
+#   CPU, onnxruntime computes what it has no half-precision kernel for in fp32: the weights take half the space, but no less time.
 # - **Calibration.** Photos that are brighter or noisier than the calibration photos leave the measured range and are clipped.
 # - **DiffIR.** Its file keeps the noise as an input, so its result can be repeated. The file describes what it is
 #   given: a tile of a large photo gets a vector of its own, where torch describes the whole photo once.
 #
 # ## Try it
 #
-# 1. Calibrate FSRCNN on `clock_motion` and `text` alone (`calibration=` of `rvlib.export`). What happens to the PSNR of a
-#    photo of nature, and why?
+# 1. Calibrate FSRCNN on two nearly black and white photos alone (`calibration=` of `rvlib.export`): `clock_motion` and `text`
+#    of `photos.load_sets(study.data(profile), ["samples"], split="train")`, made small first. What happens to the PSNR
+#    of a photo of nature, and why?
 # 2. How many bytes per frame does the Coral Edge TPU move if input and output are uint8? Which bound counts then?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Both photos are nearly black and white. The ranges are those of strong edges, so the fine texture of leaves gets few
-#    steps. The PSNR falls; the bars of the layers show where.
+# 1. The ranges are those of strong edges, so the fine texture of leaves gets few steps. Compare the PSNR with the table
+#    above; the bars of the layers show where it changes.
 # 2. A quarter of the bytes of float32, so the bound of the memory is four times as high. Compare it with the bound of
 #    multiply-adds, which stays as it is.
 #

@@ -112,7 +112,7 @@ def simplified_attention(channels: int) -> nn.Sequential:
 
 
 class NAFBlock(Block):
-    """The block whose only non-linearity is a product (NAFNet, Fig. 3c and eq. 4-6).
+    """The block without activation functions, with products in their place (NAFNet, Fig. 3c and eq. 4-6).
 
         g(u ‖ v) = u ⊙ v                                   SimpleGate
         a(x)     = x ⊙ W mean(x)                           simplified channel attention (SCA)

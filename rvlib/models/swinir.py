@@ -89,7 +89,7 @@ def _drop_path(rate: float) -> nn.Module:
 
 
 class SwinLayer(nn.Module):
-    """Swin Transformer layer (SwinIR eq. 5): X = MSA(LN(X)) + X;  X = MLP(LN(X)) + X.
+    """Swin Transformer layer (SwinIR, section 3.2): X = MSA(LN(X)) + X;  X = MLP(LN(X)) + X.
 
     In every second layer the windows are shifted by half of their side.
     """

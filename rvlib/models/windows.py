@@ -61,7 +61,7 @@ def window_order(image: Tensor, side: int, shift: int) -> Windows:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, bias: Tensor) -> Tensor:
-    """softmax(Q Kᵀ / √d + B) V (SwinIR eq. 4): q, k, v (b windows heads n d), bias (heads n n) -> like v."""
+    """softmax(Q Kᵀ / √d + B) V (SwinIR, section 3.2): q, k, v (b windows heads n d), bias (heads n n) -> like v."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (b windows heads n n)
     scores += bias  # in place: fresh memory costs more than the sums
     if mask is not None:

@@ -50,7 +50,7 @@ def best(profile: str, name: str, trained: nn.Module) -> tuple[nn.Module, str]:
     """The network that a notebook shows and its rows' label: the released weights of this name, else `trained`."""
     if name in released_beside(profile):
         return rvlib.load(name), "released weights"
-    return trained, "this run"
+    return trained, own(profile)
 
 
 def own(profile: str) -> str:

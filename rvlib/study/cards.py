@@ -8,7 +8,7 @@ import pandas as pd
 
 import rvlib
 from rvlib import checkpoint, complexity
-from rvlib.files import sha256, write_atomically
+from rvlib.files import sha256, write_text
 from rvlib.measures import find
 from rvlib.models import METHODS, MODELS
 from rvlib.models.base import RestorationModel
@@ -44,7 +44,7 @@ def write_cards(folder: Path, reports: Path, methods: dict[str, str]) -> None:
         "training run (one seed).\n\n"
     )
     text = head + "\n".join(card(name, folder, reports, method) for name, method in methods.items())
-    write_atomically(folder / "README.md", lambda path: Path(path).write_text(text))
+    write_text(folder / "README.md", text)
 
 
 def licences(sets: list[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import rvlib
 from rvlib import fingerprint
-from rvlib.files import write_atomically
+from rvlib.files import write_text
 from rvlib.losses import PIXEL_LOSSES
 from rvlib.pairs import Patches
 from rvlib.recipes import METHOD_OF, RECIPES, degradation
@@ -29,8 +29,8 @@ def write(parameters: Path) -> None:
     for name in content["methods"]:
         twin = notebooks.NOTEBOOKS / "text" / f"{notebooks.find(name)}.py"
         text = json.dumps(computed(name, content["methods"][name] or {}), indent=1, sort_keys=True)
-        write_atomically(folder / f"{name}.json", lambda path, text=text: Path(path).write_text(text))
-        write_atomically(folder / f"{name}.py", lambda path, twin=twin: Path(path).write_text(twin.read_text()))
+        write_text(folder / f"{name}.json", text)
+        write_text(folder / f"{name}.py", twin.read_text())
 
 
 def computed(name: str, section: dict) -> dict:

@@ -76,14 +76,12 @@ def refresh(name: str) -> None:
 
 
 def read_twin(name: str) -> NotebookNode:
-    """The notebook that a text twin describes, with cell ids that depend on the position alone."""
+    """The notebook that a text twin describes."""
     notebook = jupytext.read(NOTEBOOKS / "text" / f"{find(name)}.py")
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
-    for index, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{index:02d}"
     return notebook
 
 

@@ -63,15 +63,12 @@ def training_photos(profile: str | None, method: str, section: str | None = None
     if "train_sets" not in found:
         raise UserError(f"{file(profile)} names no train_sets for {method}: name a folder of photos (--photos)")
     try:
-        data, files = study.data(profile or DEFAULT), {"references": {}, "degraded": {}}
+        data = study.data(profile or DEFAULT)
     except UserError as error:
         raise UserError(f"{error}; or name a folder of photos of your own (--photos)") from None
-    for name in found.get(f"{entry}_train_sets") or found["train_sets"]:
-        for role, side in (("reference", files["references"]), ("degraded", files["degraded"])):
-            folder = photos.place(data, name, split="train", role=role)
-            if role == "reference" or folder.is_dir():
-                side |= {f"{name}/{path.stem}": path for path in photos.folder(folder)}
-    return files
+    names = found.get(f"{entry}_train_sets") or found["train_sets"]
+    sides = {"references": "reference", "degraded": "degraded"}
+    return {side: photos.files_of(data, names, split="train", role=role) for side, role in sides.items()}
 
 
 def validation_set(profile: str, method: str) -> str:

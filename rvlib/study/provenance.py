@@ -29,7 +29,7 @@ def stamp(rows: pd.DataFrame, profile: str, *, trained: dict[str, str], degradat
     """Measured rows (`evaluate.sets`) with the columns `FACTS`; their methods are keys, or names of weights before.
 
     trained: folder of the training run in this profile by name of the weights. The hash of weights is that of the file
-    that is released: for a run of the profile the file that `release` will make of it, whose label its rows get.
+    that is released: for a run of the profile the file that `release` will make of it.
     """
     names = {name.split("-")[0]: name for name in trained}
     keys = rows[["method", "label"]].drop_duplicates().itertuples(index=False, name=None)
@@ -40,7 +40,6 @@ def stamp(rows: pd.DataFrame, profile: str, *, trained: dict[str, str], degradat
     data = {name: photos_of(name) for name in rows["set"].unique()}
     return rows.assign(
         method=rows["method"].where(rows["label"] == "classical method", rows["method"].str.split("-").str[0]),
-        label=rows["label"].mask((rows["label"] == "this run") & (rows["weights"] != ""), study.own(profile)),
         protocol="; ".join([f"degraded by {degradation}, or as the set brings it", *(each.protocol for each in known)]),
         data=rows["set"].map(data),
         commit=commit(),
@@ -69,7 +68,7 @@ def weights_file(profile: str, name: str, label: str, trained: dict[str, str]) -
 
     name, label: of the weights and of the row; trained: folder of the training run in this profile by name.
     """
-    if name in trained and label in ("this run", study.own(profile)):
+    if name in trained and label == study.own(profile):
         file = study.run_folder(profile, trained[name]) / "last.safetensors"
     elif label == "released weights":
         file = WEIGHTS / f"{name}.safetensors"
@@ -91,12 +90,9 @@ def steps_taken(file: Path) -> int:
     is_run = (file.parent / "run.json").exists()
     log = (runs.record(file.parent) if is_run else record(file.stem)).get("log")
     training = checkpoint.read_metadata(file)["training"]
-    return int(log[-1]["step"]) if log else training["settings"].get("steps", _settings(training).steps)
-
-
-def _settings(training: dict):
-    """The recipe's own settings, for what a file does not name."""
-    return RECIPES[training["method"]].settings
+    if log:
+        return int(log[-1]["step"])
+    return training["settings"].get("steps", RECIPES[training["method"]].settings.steps)
 
 
 def pixels_seen(file: Path | None) -> float:
@@ -107,7 +103,7 @@ def pixels_seen(file: Path | None) -> float:
     if file is None:
         return float("nan")
     training = checkpoint.read_metadata(file)["training"]
-    batch_size = training["settings"].get("batch_size", _settings(training).batch_size)
+    batch_size = training["settings"].get("batch_size", RECIPES[training["method"]].settings.batch_size)
     return steps_taken(file) * batch_size * training_patch(file) ** 2 / 1e9
 
 
@@ -223,6 +219,12 @@ def budget(record: dict) -> str:
         own = hours({**record, "before": []})
         return "–" if pd.isna(own) else f"at least {_short(own)} {unit({**record, 'before': []})}"
     return " and ".join(f"{_short(each)} {kind}" for kind, each in sorted(found.items()))
+
+
+def learned_from(record: dict) -> str:
+    """How many photos a training saw, for tables: "738 photos"; older records hold a sentence that begins with it."""
+    data = record.get("identity", {}).get("data", {"photos": "unknown"})
+    return f"{data.split()[0] if isinstance(data, str) else data['photos']} photos"
 
 
 def _short(number: float) -> str:

@@ -9,7 +9,7 @@ import torch
 
 import rvlib
 from rvlib.errors import UserError
-from rvlib.files import sha256, write_atomically
+from rvlib.files import sha256, write_text
 from rvlib.measures import find
 from rvlib.study import curves, provenance, tables
 from rvlib.study.cards import COMPARISONS, write_cards
@@ -45,8 +45,7 @@ def release(parameters: Path) -> None:
         place = sections[name].get("validation_set", "samples")
         validation = curves.validated(profile, place, model.task, model.scale)
         kept = record(source, folder / f"{name}.json", sets[name], validation)
-        text = json.dumps(kept, indent=1)
-        write_atomically(folder / f"{name}.json", lambda path, text=text: Path(path).write_text(text))
+        write_text(folder / f"{name}.json", json.dumps(kept, indent=1))
         tables.write_rows(curves.points(kept), reports / "curves" / name)
     for path in folder.glob("*.safetensors"):
         if path.stem not in released:

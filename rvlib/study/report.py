@@ -16,7 +16,7 @@ from PIL import Image
 import rvlib
 from rvlib.compare import data_url
 from rvlib.errors import UserError
-from rvlib.files import write_atomically
+from rvlib.files import write_text
 from rvlib.measures import find
 from rvlib.study import published, tables
 from rvlib.study.tables import BEST, LEVEL, NOT_MEASURED, SECOND, WORSE, emphasise, format_cells, is_number, one_line
@@ -190,7 +190,7 @@ def figure_html(file: Path, caption: str) -> str:
         dots = image.info.get("dpi", (SCREEN, SCREEN))[0]
         width, height = (round(side * SCREEN / dots) for side in image.size)
         if drawing.exists() and drawing.stat().st_size < LARGEST_DRAWING:
-            source = _data("svg+xml", drawing.read_bytes())
+            source = f"data:image/svg+xml;base64,{base64.b64encode(drawing.read_bytes()).decode()}"
         else:
             image = image.convert("RGB")
             image.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
@@ -243,18 +243,13 @@ def side_by_side(pictures: list[np.ndarray], *, enlarge: int = 1) -> np.ndarray:
     return np.concatenate(parts, 1).repeat(enlarge, 0).repeat(enlarge, 1)
 
 
-def _data(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
 def render(sections: list[dict], target: Path, **texts: object) -> None:
     """Write the page: `sections` have a title, a text and parts (HTML of tables and figures); `texts` fill the head.
 
     The head takes `profile`, `commit`, `summary` (titles, lines), `numbers` (value, what it is) and `pictures` (HTML).
     """
     environment = Environment(loader=PackageLoader("rvlib.study", "."), autoescape=select_autoescape())
-    page = environment.get_template("report.html").render(sections=sections, **texts)
-    write_atomically(target, lambda path: Path(path).write_text(page))
+    write_text(target, environment.get_template("report.html").render(sections=sections, **texts))
 
 
 def protocol(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from rvlib import measures
-from rvlib.files import write_atomically
+from rvlib.files import write_atomically, write_text
 from rvlib.models import METHODS
 from rvlib.study.statistics import Interval, mean_interval, paired
 
@@ -242,11 +242,11 @@ def readable(means: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     table = means.drop(columns="seconds", errors="ignore").dropna(axis=1, how="all")
     keys = {column: column.removesuffix(HALF).removesuffix(TIED) for column in table}
-    titles = {column: _titled(key) + column[len(key) :] for column, key in keys.items() if key in table}
+    titles = {column: heading(key) + column[len(key) :] for column, key in keys.items() if key in table}
     table = table[list(titles)]
     places = rank(means)
     return titled(table).rename(columns=titles), places[[column for column in places if column in table]].rename(
-        columns=_titled
+        columns=heading
     )
 
 
@@ -323,10 +323,10 @@ def audited(
         places = places[filled].reset_index(drop=True)
         text = text[filled].reset_index()
     text = text.assign(method=text["method"].replace(NAMES))
-    return text.rename(columns=_titled), places.rename(columns=_titled)
+    return text.rename(columns=heading), places.rename(columns=heading)
 
 
-def _titled(column: str) -> str:
+def heading(column: str) -> str:
     """The name of a column with the title of its measure in place of the key."""
     measure = measures.find(column)
     return column.removesuffix(measure.key) + measure.title if measure else column
@@ -382,9 +382,7 @@ def _cell(value, measure: measures.Measure | None) -> str:
         return one_line(value)
     if measure is not None:
         return measure.text(value)
-    if float(value).is_integer():
-        return f"{value:,.0f}"
-    if abs(value) >= 1000:
+    if float(value).is_integer() or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) >= 0.005 else f"{value:.2g}"
 
@@ -446,10 +444,8 @@ def latex(table: pd.DataFrame, places: pd.DataFrame | None = None) -> str:
 def write(table: pd.DataFrame, path: Path, places: pd.DataFrame | None = None) -> None:
     """Write `path`.csv with the numbers as they are, `path`.md and `path`.tex for reading."""
     write_rows(table, path)
-    text = markdown(table, places) + "\n"
-    write_atomically(path.with_suffix(".md"), lambda file: Path(file).write_text(text))
-    tabular = latex(table, places)
-    write_atomically(path.with_suffix(".tex"), lambda file: Path(file).write_text(tabular))
+    write_text(path.with_suffix(".md"), markdown(table, places) + "\n")
+    write_text(path.with_suffix(".tex"), latex(table, places))
 
 
 def write_rows(rows: pd.DataFrame, path: Path) -> None:
@@ -459,5 +455,4 @@ def write_rows(rows: pd.DataFrame, path: Path) -> None:
 
 def write_json(values: dict, path: Path) -> None:
     """Write means as JSON, which `dvc metrics show` reads."""
-    text = json.dumps(values, indent=1, sort_keys=True) + "\n"
-    write_atomically(path, lambda file: Path(file).write_text(text))
+    write_text(path, json.dumps(values, indent=1, sort_keys=True) + "\n")
