@@ -222,7 +222,7 @@ if len(ours) and wanted == "Urban100":
         axis.annotate(row.network, (row[3], row.gain), (5, -3), textcoords="offset points", fontsize=9)
 axis.set(xscale="log", xlabel="multiply-adds for 1280 × 720 pixels, billions")
 axis.set(ylabel="gain over bicubic on Urban100 in dB", xlim=(0.5, 1500))
-axis.legend(loc="lower right")
+axis.legend(loc="upper left")
 figures.save(figure, output / "efficiency")
 
 # %%
@@ -364,9 +364,8 @@ beyond = pd.read_csv(rvlib.ROOT / "benchmarks" / "memory.csv")
 figure, axis = plt.subplots(figsize=(7.5, 3))
 half = beyond.groupby("model")["megapixels"].transform("min") == beyond["megapixels"]
 whole = beyond.groupby("model")["megapixels"].transform("max")
-beyond["network"] = [
-    f"{NAMES[m.split('-')[0]]}, {mp:g} megapixels" for m, mp in zip(beyond["model"], whole, strict=True)
-]
+named = [NAMES[m.split("-")[0]] + (", deblurring" if m.endswith("deblur") else "") for m in beyond["model"]]
+beyond["network"] = [f"{name}: {size:g} megapixels" for name, size in zip(named, whole, strict=True)]
 sns.barplot(beyond.assign(photo=np.where(half, "half", "whole")), x="MiB beyond", y="network", hue="photo", ax=axis)
 axis.axvline(2048, color="0.4", linestyle="--", label="2 GiB")
 axis.set(xlabel="memory beyond photo and result in MiB", ylabel="")
