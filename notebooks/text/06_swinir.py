@@ -368,9 +368,8 @@ side = int(len(table) ** 0.5)
 limit = table.abs().max()
 figure, axes = plt.subplots(1, table.shape[1], figsize=(2.5 * table.shape[1] + 0.8, 2.6), squeeze=False)
 for head, axis in enumerate(axes[0]):
-    places = (
-        table[:, head].view(side, side).flip(0, 1)
-    )  # the table counts from the token that is seen to the one that looks
+    # turned, since the table counts from the token that is seen to the one that looks
+    places = table[:, head].view(side, side).flip(0, 1)
     drawn = axis.imshow(places, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=[-7.5, 7.5, 7.5, -7.5])
     axis.set(title=f"head {head + 1}", xlabel="pixels to the right")
     axis.grid(visible=False)

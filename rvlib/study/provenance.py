@@ -223,7 +223,7 @@ def budget(record: dict) -> str:
 
 def learned_from(record: dict) -> str:
     """How many photos a training saw, for tables: "738 photos"; older records hold a sentence that begins with it."""
-    data = record.get("identity", {}).get("data", {"photos": "unknown"})
+    data = record["identity"]["data"]
     return f"{data.split()[0] if isinstance(data, str) else data['photos']} photos"
 
 
