@@ -128,9 +128,14 @@ def within_memory(photo: Path) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+        if lacks_memory(error):
             raise UserError(f"{photo} does not fit into memory: give a smaller --tile") from None
         raise
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether Python, a GPU or torch's CPU, which has no error of its own for it, ran out of memory."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def compared(target: Path) -> Path:

@@ -96,7 +96,7 @@ def load(
     hints = {"local": local, "train_size": train_size, "img_range": img_range}
     hints = {name: value for name, value in hints.items() if value is not None}
     if path.suffix == ".onnx":
-        return _onnx(path, hints if scale is None else hints | {"scale": scale})
+        return _onnx(path, hints if scale is None else hints | {"scale": scale}, device)
     state, described = _read(path)
     if described is None:
         name, arguments, state = _recognise(path, state, hints if scale is None else hints | {"scale": scale})
@@ -134,26 +134,29 @@ def load(
     return _on(model, device).eval()
 
 
-def _onnx(path: Path, hints: dict) -> RestorationModel:
-    """The network of an ONNX file, which says itself what it is."""
+def _onnx(path: Path, hints: dict, device: str | torch.device) -> RestorationModel:
+    """The network of an ONNX file, which says itself what it is, and which onnxruntime's CPU computes."""
     from rvlib.edge import OnnxModel  # here: what restores is imported after what loads
 
     if hints:
         raise UserError(f"{path} says itself what it is: load it without {', '.join(hints)}")
+    if str(device).partition(":")[0] not in ("auto", "cpu"):
+        raise UserError(f"{path} is computed by the CPU, not by {device}: choose auto or cpu")
     return OnnxModel(path).eval()
 
 
-def _on(model: RestorationModel, device: str | torch.device) -> RestorationModel:
-    """Move a model to a device; raises UserError where this machine has none of that name.
+def automatic_device() -> torch.device:
+    """The GPU of this process, Apple's where there is one of those, and else the CPU."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is None or found.type != "cuda":
+        return found or torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())  # one each
 
-    "auto" is the GPU of this process, Apple's where there is one of those, and else the CPU.
-    """
-    if str(device) == "auto":
-        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
-        if str(device) == "cuda":  # several processes have a GPU each
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+
+def _on(model: RestorationModel, device: str | torch.device) -> RestorationModel:
+    """Move a model to a device, or to the `automatic_device`; raises UserError where there is none of that name."""
     try:
-        return model.to(torch.device(device))
+        return model.to(automatic_device() if str(device) == "auto" else torch.device(device))
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:  # each backend has its own
         reason = (str(error).strip() or "not available").splitlines()[0][:120]
         if reason.startswith("Expected one of"):  # a list of all that torch could be built for
@@ -237,6 +240,9 @@ def _recognise(path: Path, state: dict[str, Tensor], hints: dict) -> Recognised:
         useless = hints.keys() - {"scale", *method.hints}  # a scale is compared with the network's
         if useless:
             raise UserError(f"{path} holds {found.name}, which has no use for {', '.join(sorted(useless))}")
+        if "scale" in method.hints and "scale" not in hints:
+            guessed = f"x{found.arguments['scale']}"
+            warnings.warn(f"{path} does not tell its scale: {guessed}, unless you say it (--scale)", stacklevel=3)
         return found
     some = ", ".join(list(state)[:3])
     raise UserError(f"{path} belongs to no model of this study: its first keys are {some}")

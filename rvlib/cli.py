@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import rvlib
+from rvlib.batch import lacks_memory
 from rvlib.commands import Device, Scale, Share, load_chain, on_one_line, say
 from rvlib.commands.restore import STATUS, restore
 from rvlib.commands.train import adapt, train
@@ -167,7 +168,9 @@ def evaluate(
     label = "released weights" if model in (*rvlib.released(), *RENAMED) else "this run"
     if official.find(model) is not None:
         label = "official weights"
-    restorers[network.method or network.spec["name"], label] = evaluation.with_model(network)
+    restorers[network.method or network.spec["name"], label] = evaluation.with_model(
+        network, next(network.parameters()).device
+    )
     chosen = measures.for_task(network.task, network.scale, perceptual=perceptual)
     rows = evaluation.evaluate(restorers, pairs, set_name=reference.name, measures=chosen, faults=faults)
     everywhere = share.gather((rows, faults))
@@ -321,13 +324,13 @@ def main() -> None:
         sys.exit("stopped")
     except BrokenPipeError:  # `rvlib models | head`
         os._exit(0)
-    except MemoryError:
-        sys.exit("error: there is not enough memory for this")
     except OSError as error:
         if error.errno is None:
             raise
         sys.exit(f"error: {error.filename or 'a file'} could not be used {reason_of(error)}")
     except Exception as error:
+        if lacks_memory(error):
+            sys.exit("error: there is not enough memory for this")
         if hasattr(error, "show"):  # a wrong option, typer's own
             error.show()
             sys.exit(2)

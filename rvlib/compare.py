@@ -19,6 +19,7 @@ from rvlib import complexity
 from rvlib.degrade import resize_photo
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
+from rvlib.originals import LARGEST_SIDE
 from rvlib.restore import restore, scale_of
 
 SIDES = (16, 1024)  # pixels of a part: what models take, and what a page can hold
@@ -67,10 +68,16 @@ def part(photo: np.ndarray, side: int = 256) -> Part:
 
 
 def trials(chains: Mapping[str, nn.Module | Sequence[nn.Module]], part: Part) -> dict[str, Trial]:
-    """Restore a part with each model, or chain of models, by its name."""
-    found = {}
-    for name, given in chains.items():
-        chain = list(given) if isinstance(given, Sequence) else [given]
+    """Restore a part with each model, or chain of models, by its name.
+
+    Raises UserError before any work where a result would be too large for a page.
+    """
+    found, most = {}, LARGEST_SIDE["WEBP"]
+    lists = {name: list(given) if isinstance(given, Sequence) else [given] for name, given in chains.items()}
+    for name, chain in lists.items():
+        if (side := max(part.pixels.shape[:2]) * scale_of(chain)) > most:
+            raise UserError(f"{name} makes {side} pixels a side, and a page holds {most}: give a smaller --side")
+    for name, chain in lists.items():
         place = torch.zeros(1, device=next(chain[0].parameters()).device)
         memory = complexity.peak_memory(lambda _, chain=chain: restore(chain, part.pixels), place)
         started = perf_counter()

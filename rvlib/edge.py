@@ -3,6 +3,7 @@
 The optional extra `edge` brings what this module needs: onnx, onnxscript and onnxruntime.
 """
 
+import copy
 import importlib.util
 import json
 import logging
@@ -68,15 +69,13 @@ def export(
         raise UserError(f"unknown precision {precision!r}: choose one of {', '.join(LIMITS)}")
     _installed()
     make_ready(path)
-    network = unwrapped(model)
+    network = copy.deepcopy(unwrapped(model)).cpu().eval()  # the caller's stays where and as it is
     if network.needs_reference:
         raise UserError("stage 1 of DiffIR needs the reference that it is to restore: export stage 2")
     if rgb:
         if network.channels != 1 or network.task != "super-resolution":
             raise UserError("rgb is for networks that enlarge the luminance alone: leave it out for this one")
         network = Luminance(network)
-    was_training = network.training
-    network.eval()
     content = _traced(network)
     if precision == "fp16":
         content = _halved(content)
@@ -85,7 +84,6 @@ def export(
     _describe(content, network, precision)
     packed = content.SerializeToString()
     difference = _largest_difference(packed, network)
-    network.train(was_training)
     if LIMITS[precision] is not None and not difference <= LIMITS[precision]:
         raise UserError(f"its results in {precision} are {difference:.2g} away from torch's: export it in fp32")
     write_atomically(path, lambda temporary: Path(temporary).write_bytes(packed))
@@ -199,7 +197,7 @@ def _traced(network: RestorationModel):
             each.setLevel(logging.ERROR)
         try:
             program = torch.onnx.export(
-                network.cpu(),
+                network,
                 inputs,
                 dynamo=True,
                 dynamic_shapes=shapes,

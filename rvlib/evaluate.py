@@ -12,10 +12,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from rvlib import checkpoint
 from rvlib.backbones import MissingBackboneError
+from rvlib.batch import lacks_memory
 from rvlib.degrade import imresize
+from rvlib.edge import OnnxModel
 from rvlib.errors import UserError
 from rvlib.measures import Measure
+from rvlib.models.base import unwrapped
 from rvlib.pairs import Pair, set_pairs
 from rvlib.restore import restore
 
@@ -46,13 +50,31 @@ def baseline(task: str, scale: int = 1) -> Restorers:
     return {(kind, f"{kind} input"): lambda degraded: degraded}
 
 
-def with_model(model: nn.Module) -> Restorer:
+def with_model(model: nn.Module, device: str | torch.device | None = None) -> Restorer:
     """Restore with a model of the study, photos of up to a megapixel in one piece: that is what the papers measure.
 
-    Where there is a GPU, a copy of the model computes on it, and the model itself stays where it is.
+    What does not fit into memory is cut into tiles, with a warning. A copy of the model computes on the `device`:
+    without one where the model is, or on a GPU for a model on the CPU; an ONNX file computes on the CPU. The model
+    itself stays where it is. Raises UserError for a photo of which not even tiles fit into memory.
     """
-    network = copy.deepcopy(model).to("cuda") if torch.cuda.is_available() else model
-    return lambda degraded: restore(network, degraded, tile=1024)
+    here = next(model.parameters()).device
+    if device is None:
+        device = checkpoint.automatic_device() if here.type == "cpu" else here
+    stays = torch.device(device) == here or isinstance(unwrapped(model), OnnxModel)
+    network = model if stays else copy.deepcopy(model).to(device)
+
+    def restorer(degraded: np.ndarray) -> np.ndarray:
+        for tile in (1024, None):
+            try:
+                return restore(network, degraded, tile=tile)
+            except (MemoryError, RuntimeError) as error:
+                if not lacks_memory(error):
+                    raise
+            if tile is not None:  # here, where the error does not keep the memory of the forward any more
+                warnings.warn("a photo does not fit into memory in one piece: it is cut into tiles", stacklevel=3)
+        raise UserError("the photo does not fit into memory: take it away, or let the CPU compute (device cpu)")
+
+    return restorer
 
 
 def evaluate(

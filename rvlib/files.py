@@ -33,7 +33,7 @@ SPACE = "free some space or choose another folder"
 
 
 def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
-    """Call `write(temporary path)` and put the file in its place in one step; raises UserError where it can't.
+    """Call `write(temporary path)` and put the file in its place in one step; raises UserError where the disk can't.
 
     A link is written through, an existing file keeps its permissions, and a new one has those that the user's mask
     leaves.
@@ -48,11 +48,18 @@ def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
             os.chmod(temporary, mode)
         if not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):  # what stays keeps its time
             os.replace(temporary, path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have their own for a full disk
-        raise UserError(f"{named} could not be written {reason_of(error, SPACE)}") from None
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise _failure(named, error) from error.__cause__
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _failure(named: Path, error: Exception) -> Exception:
+    """What a user is told of a disk that took no file; what `write` ran into while it computed stays as it is."""
+    if not isinstance(error, OSError | SafetensorError):  # safetensors has its own for a full disk
+        return error
+    return UserError(f"{named} could not be written {reason_of(error, SPACE)}")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -11,6 +11,7 @@ import importlib
 import inspect
 import json
 import textwrap
+from collections.abc import Collection
 from functools import lru_cache, partial
 from types import ModuleType
 
@@ -34,17 +35,27 @@ def code(*roots: object) -> dict[str, str]:
         tree, used = _foreign(root)
         digests[f"{root.__module__}.{name}"] = digest(tree)
         pending += used
-    seen = set()
+    return dict(sorted((digests | _followed(pending)).items()))
+
+
+def used(tree: ast.AST, *, without: Collection[str] = ()) -> dict[str, str]:
+    """The same for what the statements of a notebook use of this package; modules `without` are not followed into."""
+    return dict(sorted(_followed(_uses(PACKAGE, tree), without).items()))
+
+
+def _followed(pending: list[tuple[str, str]], without: Collection[str] = ()) -> dict[str, str]:
+    """Digests of definitions, (module, name), and of all that they use."""
+    digests, seen = {}, set()
     while pending:
         place = pending.pop()
-        if place in seen:
+        module, name = place
+        if place in seen or module in without:
             continue
         seen.add(place)
-        module, name = place
         node = _definitions(module)[name]
         digests[f"{module.rpartition('.')[2]}.{name}"] = digest(node)
         pending += _uses(module, node)
-    return dict(sorted(digests.items()))
+    return digests
 
 
 def _is_ours(module: str) -> bool:

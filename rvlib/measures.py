@@ -173,3 +173,8 @@ def find(column: str) -> Measure | None:
         if word.lower() == measure.title.lower():
             return measure
     return None
+
+
+def psnr_column(table: pd.DataFrame) -> str | None:
+    """The column that has the PSNR, whatever its protocol; None without one."""
+    return next((column for column in table if column.startswith("psnr")), None)

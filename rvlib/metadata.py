@@ -27,6 +27,8 @@ TAGS = {
     *(0x4746, 0x4749, 0x8298),  # rating, in stars and per cent; copyright
     *range(0x9C9B, 0x9CA0),  # title, comment, author, keywords and subject of Windows
 }
+IPTC, IPTC_IN_JPEG = 0x83BB, 0x0404  # a TIFF's tag, and a resource of Photoshop's in a JPEG
+ELSEWHERE = ("Software", "XML:com.adobe.xmp", "Raw profile type ")  # texts of a PNG that are no mere texts
 CHUNKS = (b"gAMA", b"cHRM", b"cICP")  # of PNG: what its numbers mean as colours
 NAMES = {
     "profile": "colour profile",
@@ -34,10 +36,12 @@ NAMES = {
     "xmp": "XMP",
     "dpi": "resolution",
     "chunks": "gamma, primaries or cICP",
+    "texts": "texts of a PNG",
+    "comment": "comment of a JPEG",
 }
 HOLDS = {
-    "PNG": ("profile", "exif", "xmp", "dpi", "chunks"),
-    "JPEG": ("profile", "exif", "xmp", "dpi"),
+    "PNG": ("profile", "exif", "xmp", "dpi", "chunks", "texts"),
+    "JPEG": ("profile", "exif", "xmp", "dpi", "comment"),
     "TIFF": ("profile", "exif", "xmp", "dpi"),
     "WEBP": ("profile", "exif", "xmp"),
     "BMP": ("dpi",),
@@ -54,11 +58,15 @@ class Metadata:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     chunks: tuple[tuple[bytes, bytes], ...] = ()  # of a PNG, by name
+    texts: dict[str, str] = field(default_factory=dict)  # of a PNG, by keyword
+    comment: bytes | None = None  # of a JPEG
     software: str = ""  # a PNG's own text; the other formats have it in their EXIF
+    has_iptc: bool = False
 
     def kept(self, kind: str, width: int, height: int) -> tuple["Metadata", list[str]]:
         """What a format (Pillow's name) holds of this for a photo of that size, and what it does not, in words."""
         notes = [f"{kind} holds no {NAMES[name]}" for name in NAMES if getattr(self, name) and name not in HOLDS[kind]]
+        notes += ["IPTC is left out"] * self.has_iptc
         kept = Metadata(**{name: getattr(self, name) for name in HOLDS[kind] if getattr(self, name)})
         kept.software = self.software
         camera = kept.exif.get(ExifTags.IFD.Exif, {})
@@ -97,11 +105,11 @@ class Metadata:
 
     def options(self, kind: str) -> dict:
         """What Pillow's `save` is to be given."""
-        options = {"icc_profile": self.profile, "exif": self.exif_bytes(), "dpi": self.dpi}
-        if kind == "PNG" and (self.xmp or self.chunks or self.software):
+        options = {"icc_profile": self.profile, "exif": self.exif_bytes(), "dpi": self.dpi, "comment": self.comment}
+        if kind == "PNG" and (self.xmp or self.chunks or self.texts or self.software):
             info = PngImagePlugin.PngInfo()
-            if self.software:
-                info.add_text("Software", self.software)
+            for name, text in (self.texts | ({"Software": self.software} if self.software else {})).items():
+                info.add_text(name, text)
             for name, content in self.chunks:
                 info.add(name, content)
             if self.xmp:
@@ -135,7 +143,13 @@ def of_image(image: Image.Image, path: Path | None = None) -> Metadata:
         found.profile = _fitting(profile, is_grey=image.mode[0] in "1LI")
     if image.format == "PNG" and path is not None:
         found.chunks = _chunks(path)
+        found.texts = {name: text for name, text in image.text.items() if not name.startswith(ELSEWHERE)}
         found.software = str(image.info.get("Software", ""))
+    if image.format in ("JPEG", "MPO"):
+        found.comment = image.info.get("comment")
+        found.has_iptc = IPTC_IN_JPEG in image.info.get("photoshop", {})
+    elif image.format == "TIFF":
+        found.has_iptc = IPTC in image.tag_v2
     return found
 
 
@@ -155,6 +169,7 @@ def of_page(path: Path, page: tifffile.TiffPage) -> Metadata:
         found.profile = _fitting(page.iccprofile, is_grey=int(page.photometric) < 2)
     xmp = page.tags.get(700)
     found.xmp = _xmp(xmp.value) if xmp is not None else None
+    found.has_iptc = IPTC in page.tags
     return found
 
 

@@ -105,9 +105,10 @@ def niqe(image, *, crop: int = 0):
 
 def _pair(restored, reference) -> tuple[Tensor, Tensor]:
     """Both images as float64 (b c h w) in 0..255."""
+    pair = _float64(restored), _float64(reference)
     if tuple(restored.shape) != tuple(reference.shape):
         raise UserError(f"images of different shapes, {tuple(restored.shape)} and {tuple(reference.shape)}")
-    return _float64(restored), _float64(reference)
+    return pair
 
 
 def _float64(image) -> Tensor:

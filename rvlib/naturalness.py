@@ -39,12 +39,14 @@ RATIOS = gamma(2 / ALPHAS) ** 2 / (gamma(1 / ALPHAS) * gamma(3 / ALPHAS))
 def niqe(luminance: np.ndarray) -> float:
     """NIQE (eq. 10) of a luminance H x W in grey levels, at least 192 x 192; lower is more natural.
 
-    Blocks that do not fit in are left out on the right and at the bottom. Raises MissingBackboneError where the model
-    cannot be fetched.
+    Blocks that do not fit in are left out on the right and at the bottom. Raises UserError where fewer than two are not
+    flat, and MissingBackboneError where the model cannot be fetched.
     """
     mean, covariance = model()
     found = features(luminance)
     whole = found[np.isfinite(found).all(axis=1)]  # a flat block has no shape
+    if len(whole) < 2:
+        raise UserError(f"NIQE needs at least two blocks of {BLOCK} x {BLOCK} pixels that are not flat")
     difference = mean - np.nanmean(found, axis=0)
     return float(np.sqrt(difference @ np.linalg.pinv((covariance + np.cov(whole, rowvar=False)) / 2) @ difference))
 

@@ -177,13 +177,15 @@ def from_image(image: Image.Image) -> Original:
 
 def eight_bits(original: Original) -> np.ndarray:
     """The photo as uint8 H x W x 3: 16 bits rounded, what is transparent laid on white."""
-    image, alpha = (
-        (each / 257).round().astype(np.uint8) if each is not None and each.dtype == np.uint16 else each
-        for each in (original.image, original.alpha)
-    )
+    image, alpha = (None if each is None else _in_eight_bits(each) for each in (original.image, original.alpha))
     if alpha is None:
         return image
     return np.array(on_white(Image.fromarray(np.dstack([image, alpha]))).convert("RGB"))
+
+
+def _in_eight_bits(pixels: np.ndarray) -> np.ndarray:
+    """uint8 as it is, uint16 rounded to it."""
+    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -202,10 +204,7 @@ def side_by_side(left: np.ndarray, right: np.ndarray) -> Image.Image:
     both = Image.new("RGB", (2 * width, height))
     for column, pixels in ((0, left), (width, right)):
         for top in range(0, height, STRIP):
-            strip = pixels[top : top + STRIP]
-            both.paste(
-                Image.fromarray(strip if strip.dtype == np.uint8 else (strip // 257).astype(np.uint8)), (column, top)
-            )
+            both.paste(Image.fromarray(_in_eight_bits(pixels[top : top + STRIP])), (column, top))
     return both
 
 
@@ -399,7 +398,7 @@ def _photos_in(file: tifffile.TiffFile) -> int:
 def _page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool) -> Original | None:
     if exactly and pages > 1:
         raise UserError(f"{path} has {pages} frames or pages: save the one to restore as a photo")
-    if page.size > 4 * Image.MAX_IMAGE_PIXELS:
+    if Image.MAX_IMAGE_PIXELS is not None and page.size > 4 * Image.MAX_IMAGE_PIXELS:
         raise UserError(f"{path} has too many pixels to be read safely: make it smaller first")
     colours = {0: 1, 1: 1, 2: 3}.get(int(page.photometric))
     kind = page.dtype.kind

@@ -14,6 +14,7 @@ import accelerate
 import torch
 from accelerate.utils import DistributedType, patch_environment
 from torch import Tensor, nn
+from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher import LaunchConfig, elastic_launch
 
@@ -70,13 +71,15 @@ def in_processes(number: int, function: Callable, *arguments, **named) -> None:
     """Call a function that trains in `number` processes of this machine, a GPU each where there are any.
 
     What `accelerate launch` does for a command, for a notebook: fresh interpreters, so that the function and what it is
-    called with must be picklable. Raises UserError where there are fewer GPUs, and where a process fails; what it said
-    is on its standard error.
+    called with must be picklable. Raises UserError where there are fewer GPUs, and where a process fails, which says on
+    its standard error why; and KeyboardInterrupt on Ctrl-C and SIGTERM.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus and number > gpus:
         raise UserError(f"{number} processes need a GPU each, and this machine has {gpus}: set processes to {gpus}")
-    threads = max(1, (os.cpu_count() or 1) // number)
+    # those that this process may use, where the system says which
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, cores // number)
     facts = {"OMP_NUM_THREADS": str(threads), "ACCELERATE_USE_CPU": str(not gpus).lower()}
     config = LaunchConfig(
         min_nodes=1,
@@ -91,6 +94,8 @@ def in_processes(number: int, function: Callable, *arguments, **named) -> None:
     try:
         with patch_environment(**facts):
             elastic_launch(config, update_wrapper(partial(function, **named), function))(*arguments)
+    except SignalException:  # Ctrl-C and SIGTERM, which this process hears
+        raise KeyboardInterrupt("stopped; started again, the run resumes from what it saved") from None
     except ChildFailedError as error:
         said = error.get_first_failure()[1].message
         said = said["message"] if isinstance(said, dict) else said

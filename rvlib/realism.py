@@ -39,4 +39,5 @@ def mixed(name: str, realism: float, **options) -> RestorationModel:
     numbers = {key: value for key, value in mine.items() if value.is_floating_point()}
     model.load_state_dict({**mine, **{key: value.lerp(theirs[key], realism) for key, value in numbers.items()}})
     model.method = adversarial.method
+    model.source = {**model.source, "file": f"{pair[0]} + {realism:g} ({pair[1]} - {pair[0]})", "sha256": ""}
     return model

@@ -95,7 +95,7 @@ def train(
     reference), are restored now and then, and their mean PSNR chooses the best weights (`mean_psnr`). With
     `replace_run`, another run in the folder is set aside. Several `processes` share each batch, a GPU each where there
     are any, and reach the same weights (`rvlib.processes`); they are started only where something is left to train.
-    Raises UserError for an unknown method, loss or setting, or a value out of range.
+    Raises UserError for an unknown method, loss or setting, a value out of range, and what is no photo.
     """
     if method not in RECIPES:
         raise UserError(f"there is no recipe for {method!r}: choose one of {', '.join(RECIPES)}")
@@ -106,6 +106,8 @@ def train(
             raise UserError(f"{name} must be a whole number of at least 1, not {value}")
     if not isinstance(augment, bool):
         raise UserError(f"augment must be true or false, not {augment}")
+    for photos in (references, degraded or {}, validation or {}):
+        _check_photos(photos)
     loss = recipe.loss if loss is None else loss
     if not isinstance(loss, str) or loss not in PIXEL_LOSSES:
         raise UserError(f"unknown loss {loss!r}: choose one of {', '.join(PIXEL_LOSSES)}")
@@ -151,6 +153,17 @@ def train(
     )
     model.requires_grad_(True)
     return model, history
+
+
+def _check_photos(photos: Mapping) -> None:
+    """Raise UserError where a mapping holds something else than photos, or pairs of them."""
+    for name, given in photos.items():
+        for photo in given if isinstance(given, tuple) else (given,):
+            is_array = isinstance(photo, np.ndarray) and photo.dtype == np.uint8
+            if not (is_array and photo.ndim == 3 and photo.shape[2] == 3):
+                raise UserError(
+                    f"{name}: photos to train on are uint8 H x W x 3 arrays, as rvlib.photos.read gives them"
+                )
 
 
 def _train_in(processes: int, method: str, references: Mapping, degraded: Mapping | None, start, **given) -> None:

@@ -17,6 +17,7 @@ from rvlib.degrade import imresize, resize_photo
 from rvlib.errors import UserError
 from rvlib.models.base import RestorationModel, unwrapped
 
+MOST_OVERLAP = 2 * tiles.GRID  # degraded pixels: with more, most of the work would be done twice
 OVERLAP = 32  # degraded pixels around a tile where a model's reach is not limited: attention, means over the photo
 
 
@@ -135,9 +136,11 @@ def _restore(
     grid = tiles.GRID if tiles.GRID % network.window == 0 else lcm(8, network.window)
     if overlap is None:
         overlap = OVERLAP // network.window * network.window if network.reach is None else network.reach
+        overlap = min(overlap, MOST_OVERLAP)  # of a network deeper than any released one, tiles then differ a little
     margin = overlap // 4 if network.reach is None else overlap
-    if overlap < 0 or overlap - margin > grid // 2 or overlap > 2 * tiles.GRID:
-        raise UserError(f"overlap {overlap} is negative or too large: take 0 to {OVERLAP} pixels")
+    most = MOST_OVERLAP if network.reach is not None else min(MOST_OVERLAP, grid // 2 * 4 // 3)
+    if not 0 <= overlap <= most:
+        raise UserError(f"overlap {overlap} is negative or too large: take 0 to {most} pixels")
     if tile is None:
         bytes_per_row = photo.shape[1] * 3 * 4 * network.scale**2  # in float32
         tile = tiles.fitting(_bytes_per_pixel(network, photo), bytes_per_row, device, overlap, grid)
@@ -233,10 +236,11 @@ def forward_any_size(
     """
     if self_ensemble:
         plain = {"seed": seed, "precision": precision, "description": description, "extremes": extremes}
-        restored = [
-            _turn(forward_any_size(model, _turn(degraded, turn), **plain), turn, back=True) for turn in range(8)
-        ]
-        return torch.stack(restored).mean(dim=0)
+        restored = []
+        for turn in range(8):
+            seen = None if reference is None else _turn(reference, turn)
+            restored.append(forward_any_size(model, _turn(degraded, turn), reference=seen, **plain))
+        return torch.stack([_turn(each, turn, back=True) for turn, each in enumerate(restored)]).mean(dim=0)
     network, was_training = unwrapped(model), model.training
     model.eval()
     height, width = degraded.shape[-2:]
@@ -250,9 +254,11 @@ def forward_any_size(
         if reference is None:
             raise UserError("stage 1 of DiffIR needs the reference that it is to restore: take stage 2 for photos")
         inputs["reference"] = pad(reference, *(scale * (-side % multiple) for side in (height, width)))
-    with torch.autocast(degraded.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        restored = model(degraded, **inputs).float()
-    model.train(was_training)
+    try:
+        with torch.autocast(degraded.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            restored = model(degraded, **inputs).float()
+    finally:
+        model.train(was_training)
     restored = restored[..., : height * scale, : width * scale]
     if extremes is not None:
         least, most = restored.aminmax()
@@ -327,7 +333,11 @@ def _as_array(image) -> np.ndarray:
             image.load()
         except (OSError, SyntaxError, ValueError) as error:  # of a damaged file, or closed
             raise UserError(f"the image cannot be read ({error}): open its file again") from None
-        image = originals.eight_bits(originals.from_image(image)) if all(image.size) else np.empty((0, 0, 3), np.uint8)
+        try:
+            original = originals.from_image(image) if all(image.size) else None
+        except UserError as error:
+            raise UserError(f"the image {error}") from None
+        image = np.empty((0, 0, 3), np.uint8) if original is None else originals.eight_bits(original)
     if (
         isinstance(image, np.ndarray)
         and image.dtype in (np.uint8, np.uint16)
@@ -338,4 +348,4 @@ def _as_array(image) -> np.ndarray:
             return image
         raise UserError("the photo has no pixels")
     what = f"{image.dtype} array of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-    raise UserError(f"a photo is a path, a PIL image or a uint8 H x W x 3 array, not a {what}")
+    raise UserError(f"a photo is a path, a PIL image or a uint8 or uint16 H x W x 3 array, not a {what}")

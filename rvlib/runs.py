@@ -20,7 +20,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -30,12 +33,14 @@ from tqdm import tqdm
 import rvlib
 from rvlib.checkpoint import WEIGHTS, check_archive, read_metadata, read_saved, save
 from rvlib.errors import UserError
-from rvlib.files import write_atomically
+from rvlib.files import write_atomically, write_text
 from rvlib.models.base import RestorationModel
 
 REPLAYED = 3
 """Steps after each saved state whose numbers are kept, for the proof that changed code computes the same."""
 
+SOURCES = ("rvlib", "notebooks/text", "params.yaml", "profiles/*/params.yaml", "weights/*.safetensors")
+"""What numbers come from: the files that a checkout must not have changed for its commit to say how to get them."""
 
 ENDED, GOING_ON = "ended", ("begun", "resumed", "lengthened")
 """How the events of a history begin that end a run before its schedule does, and those that take it up."""
@@ -64,16 +69,15 @@ def _short(value: object) -> str:
 
 
 def commit() -> str:
-    """The commit of this checkout, marked where files differ from it; "unknown" outside of a checkout."""
+    """The commit of this checkout, marked where its `SOURCES` differ from it; "unknown" outside of a checkout."""
     git = ["git", "-C", str(rvlib.ROOT)]
     try:
         top = subprocess.run([*git, "rev-parse", "--show-toplevel", "HEAD"], capture_output=True, text=True, check=True)
         where, head = top.stdout.split("\n")[:2]
         if Path(where).resolve() != rvlib.ROOT.resolve():  # the package lies in somebody else's repository
             return "unknown"
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--", "rvlib"], capture_output=True, text=True, check=True
-        )
+        status = [*git, "status", "--porcelain", "--", *SOURCES]
+        changed = subprocess.run(status, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError, ValueError):
         return "unknown"
     return head + (" with changes" if changed.stdout.strip() else "")
@@ -213,9 +217,10 @@ class Run:
         return isinstance(old, int) and isinstance(new, int) and new > old
 
     def _take_weights(self) -> bool:
-        """Take the weights in the folder for the finished run, if they are those of its last step."""
+        """Take the weights in the folder for the finished run, if they are its own, of its last step."""
         weights, metadata = read_saved(self.folder / "last.safetensors")
-        if metadata.get("step") != self.identity["settings"]["steps"] and not self.is_ended:
+        is_over = self.is_ended or metadata.get("step") == self.identity["settings"]["steps"]
+        if not (is_over and _are_of(metadata, self.identity)):
             return False
         self.weights.load_state_dict(weights)
         self.model.restorer().load_state_dict(weights)
@@ -319,8 +324,7 @@ class Run:
         """Keep the numbers of a step after the saved state; with the last of them, write all."""
         self.replayed.append(numbers)
         if len(self.replayed) == REPLAYED and self.is_main:
-            content = json.dumps({"step": self.saved_step, "numbers": self.replayed})
-            write_atomically(self.folder / "replay.json", lambda path: Path(path).write_text(content))
+            write_text(self.folder / "replay.json", json.dumps({"step": self.saved_step, "numbers": self.replayed}))
 
     def log(self, columns: dict, scores: dict) -> None:
         """Add a row (means since the last one), write weights and state; keep the best by the first score."""
@@ -354,7 +358,7 @@ class Run:
                 "optimizer": self.optimizer.state_dict(),
                 **{name: getattr(self, name) for name in ("step", "seconds", "sums", "rows", "scores")},
             }
-            write_atomically(self.folder / "state.pt", lambda path: torch.save(state, path))
+            write_atomically(self.folder / "state.pt", partial(_write_state, state))
         self.saved_step, self.replayed = self.step, []
 
     def _save_weights(self, file: str) -> None:
@@ -365,6 +369,34 @@ class Run:
 
 class _OtherArchitectureError(UserError):
     """A state whose tensors do not fit the model: it is damaged, unless the network's code changed."""
+
+
+@contextmanager
+def alone(folder: str | Path) -> Iterator[None]:
+    """Keep other trainings out of a run's folder; raises UserError where one is at work in it.
+
+    The lock lies beside the folder, which may be set aside meanwhile, and is removed: it would be kept with the runs.
+    """
+    folder = Path(folder).resolve()
+    lock = folder.parent / f".{folder.name}.lock"
+    with ExitStack() as held:
+        try:
+            import fcntl  # which some systems do not have
+
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(lock.open("a"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(file.fileno()).st_nlink:  # removed by a training that ended just now
+                raise BlockingIOError
+        except BlockingIOError:
+            raise UserError(f"{folder} is being trained in: wait for that training, or choose another folder") from None
+        except (OSError, ImportError):  # nothing can be locked there
+            pass
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
 
 
 def end(folder: str | Path, reason: str) -> None:
@@ -386,9 +418,14 @@ def is_complete(folder: str | Path, identity: dict) -> bool:
     file, weights = Path(folder) / "run.json", Path(folder) / "last.safetensors"
     if not (file.exists() and weights.exists()):
         return find_record(identity) is not None
-    found, step = _read_json(file), (read_metadata(weights) or {}).get("step", 0)
-    is_over = step >= identity["settings"]["steps"] or _is_ended(found.get("history", []))
-    return is_over and found.get("identity") == identity
+    found, metadata = _read_json(file), read_metadata(weights)
+    is_over = metadata.get("step", 0) >= identity["settings"]["steps"] or _is_ended(found.get("history", []))
+    return is_over and found.get("identity") == identity and _are_of(metadata, identity)
+
+
+def _are_of(metadata: dict, identity: dict) -> bool:
+    """Whether the run of an identity saved these weights; its code may have been carried over since."""
+    return {**metadata.get("training", identity), "code": {}} == {**identity, "code": {}}
 
 
 def _is_ended(history: list[dict]) -> bool:
@@ -416,6 +453,15 @@ def find_record(identity: dict) -> tuple[dict, Path] | None:
     return None
 
 
+def _write_state(state: dict, path: str) -> None:
+    """Write what `reload` reads; raises OSError where the disk is full."""
+    with open(path, "wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # with which torch, closing the file, may cover what the system said
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+
+
 def _event(event: str, step: int, **details) -> dict:
     """An entry of a history: what happened, at which step, when, and at which commit."""
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
@@ -423,8 +469,7 @@ def _event(event: str, step: int, **details) -> dict:
 
 
 def _write_json(file: Path, content: dict) -> None:
-    text = json.dumps(content, indent=1, sort_keys=True)
-    write_atomically(file, lambda path: Path(path).write_text(text))
+    write_text(file, json.dumps(content, indent=1, sort_keys=True))
 
 
 def _read_json(file: Path) -> dict:

@@ -3,12 +3,15 @@
 import json
 import shutil
 import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from rvlib.errors import UserError
+from rvlib.files import write_text
 from rvlib.processes import Accelerator
 
 
@@ -45,7 +48,7 @@ def write(photos: Iterable[tuple[str, np.ndarray]], file: Path) -> Shelf:
                 places[name] = (position, photo.shape)
                 shelf.write(np.ascontiguousarray(photo, np.uint8).data)
                 position += photo.size
-        _index(file).write_text(json.dumps(places))
+        write_text(_index(file), json.dumps(places))
     except OSError as error:
         raise UserError(f"{file} could not be written ({error.strerror}): its disk must hold all photos") from None
     return Shelf(file)
@@ -68,8 +71,15 @@ def shared(photos: Iterable[tuple[str, np.ndarray]], run: str | Path, name: str)
     if accelerator.num_processes == 1:
         return dict(photos)
     file = place(run) / f"{name}.u8"
-    with accelerator.local_main_process_first():
-        return write(photos, file) if accelerator.is_local_main_process else Shelf(file)
+    if accelerator.is_local_main_process:
+        with suppress(OSError):  # what is wrong there, `write` says
+            _index(file).unlink()  # of a run that was killed
+    accelerator.wait_for_everyone()
+    if accelerator.is_local_main_process:
+        return write(photos, file)
+    while not _index(file).exists():  # a barrier would give up before all photos are decoded
+        time.sleep(0.1)
+    return Shelf(file)
 
 
 def _index(file: Path) -> Path:

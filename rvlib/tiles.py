@@ -89,10 +89,14 @@ def _weights(first: int, last: int, begin: int, end: int, ramp: int, length: int
     return weights
 
 
+at_a_time = 1
+"""How many photos are restored at the same time: they share the memory."""
+
+
 def fitting(bytes_per_pixel: float, bytes_per_row: float, device: torch.device, overlap: int, grid: int = GRID) -> int:
     """The side of the largest tile that fits into 1 GiB or half of what is free, or half of a GPU's free memory.
 
-    A row of tiles, which is as wide as the photo, is to fit into half a GiB.
+    A row of tiles, which is as wide as the photo, is to fit into half a GiB. `at_a_time` photos share both.
     """
     if device.type == "cuda":
         # what torch keeps is free to be used again
@@ -102,5 +106,6 @@ def fitting(bytes_per_pixel: float, bytes_per_row: float, device: torch.device, 
         import psutil
 
         budget = min(2**30, psutil.virtual_memory().available / 2)
-    side = int(min((budget / bytes_per_pixel) ** 0.5, 2**29 / bytes_per_row)) - 2 * overlap
+    row = 2**29 / at_a_time / bytes_per_row
+    side = int(min((budget / at_a_time / bytes_per_pixel) ** 0.5, row)) - 2 * overlap
     return max(side // grid * grid, grid)

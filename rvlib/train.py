@@ -16,7 +16,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, is_dataclass
 from functools import partial
 from inspect import isfunction
@@ -211,10 +211,13 @@ def fit(
     different run in that folder is an error, or with `replace=True` is set aside; `facts` add to its identity.
     `validate(model) -> {"psnr...": ...}` gets the averaged weights; its first value chooses the best. Weights, curve
     and state are written after `FIRST_SAVE` seconds, then at each validation and at least every `SAVE_EVERY` seconds.
-    Raises UserError if the loss stops being finite, with the step, the photos and the state to go back to, and where
-    memory does not suffice; and KeyboardInterrupt, with everything saved, on Ctrl-C and SIGTERM.
+    Raises UserError if the loss stops being finite, with the step, the photos and the state to go back to, where
+    memory does not suffice, and where another training is at work in that folder; and KeyboardInterrupt, with
+    everything saved, on Ctrl-C and SIGTERM.
     """
     accelerator = Accelerator()
+    if accelerator.device.type == "mps":  # which has no float64, and nothing here was tried on it
+        raise UserError("Apple's GPU cannot train here: let the CPU do it (ACCELERATE_USE_CPU=true)")
     check_together(accelerator)
     alone = accelerator.num_processes == 1
     identity = _identity(model, objective, patches, settings) | (facts or {})
@@ -229,24 +232,25 @@ def fit(
         return [training.step(state.step + index, measure=True).numbers for index in range(steps)]
 
     try:
-        with accelerator.main_process_first():  # the other processes wait until a replaced run is set aside
-            state.open(identity, replace=replace, replay=replay if alone else None)
-        _check_processes(state, accelerator)
-        goal = state.step if state.is_ended else settings.steps
-        trained = training.average.state_dict()
-        if state.step < goal:
-            stopped = _advance(training, state, goal, validate, on_log or _live_curve())
-            trained = copy.deepcopy(trained)
-            for numbers in replay(state.missing_numbers) if alone else []:  # steps past the end, for a later proof
-                state.keep(numbers)
-            if stopped:
-                raise KeyboardInterrupt(f"stopped at step {state.step}; started again, the run resumes there")
-        elif state.is_main:  # its files may have been damaged or removed since
-            state.publish()
-        accelerator.wait_for_everyone()
-        model.load_state_dict(trained)
-        model.to("cpu").eval()  # where photos and the other networks are
-        return pd.DataFrame(state.rows)
+        with runs.alone(run) if state.is_main else nullcontext():
+            with accelerator.main_process_first():  # the other processes wait until a replaced run is set aside
+                state.open(identity, replace=replace, replay=replay if alone else None)
+            _check_processes(state, accelerator)
+            goal = state.step if state.is_ended else settings.steps
+            trained = training.average.state_dict()
+            if state.step < goal:
+                stopped = _advance(training, state, goal, validate, on_log or _live_curve())
+                trained = copy.deepcopy(trained)
+                for numbers in replay(state.missing_numbers) if alone else []:  # steps past the end, for a later proof
+                    state.keep(numbers)
+                if stopped:
+                    raise KeyboardInterrupt(f"stopped at step {state.step}; started again, the run resumes there")
+            elif state.is_main:  # its files may have been damaged or removed since
+                state.publish()
+            accelerator.wait_for_everyone()
+            model.load_state_dict(trained)
+            model.to("cpu").eval()  # where photos and the other networks are
+            return pd.DataFrame(state.rows)
     finally:
         training.optimizer.zero_grad()  # else the model's next training would add to these gradients
         # a traceback, which a notebook keeps, would keep the processes that cut and a GPU's memory

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from functools import partial
 from itertools import chain, islice
@@ -63,8 +63,8 @@ def maker(path: Path) -> str | None:
 
     Of a damaged clip it also says where that ends: such a result is not taken for a whole one.
     """
-    with suppress(UserError):
-        found = metadata.SIGNATURE.match(Clip(path).said.get("comment", ""))
+    with suppress(UserError), Clip(path) as clip:
+        found = metadata.SIGNATURE.match(clip.said.get("comment", ""))
         return found and found[1]
     return None
 
@@ -72,7 +72,8 @@ def maker(path: Path) -> str | None:
 class Clip:
     """A file with moving pictures, of which `frames` and `sound` give what lies between `start` and `end` in seconds.
 
-    Raises UserError for what is none, and where the extra `video` is not installed.
+    It is open until its `with` block ends. Raises UserError for what is none, and where the extra `video` is not
+    installed.
     """
 
     def __init__(self, path: Path, start: float = 0.0, end: float | None = None):
@@ -85,20 +86,30 @@ class Clip:
         self.path = path
         self.start, self.end = Fraction(str(start)), None if end is None else Fraction(str(end))  # 0.2 is 1/5
         self.damage, self.reached, self.problem = "", Fraction(0), av.error.FFmpegError
+        self.opened = ExitStack()
         try:
-            self.container = av.open(open(path, "rb"))  # not by its name, which may look like an address
+            file = self.opened.enter_context(open(path, "rb"))  # a name may look like an address
+            self.container = self.opened.enter_context(av.open(file))
         except self.problem as error:
+            self.opened.close()
             raise UserError(f"{path} is no clip, or is damaged at its beginning ({error.strerror})") from None
         except OSError as error:
             raise UserError(f"{path} could not be read {reason_of(error, 'give the file of a clip')}") from None
         cover = av.stream.Disposition.attached_pic
         self.stream = next((each for each in self.container.streams.video if not each.disposition & cover), None)
         if self.stream is None or self.stream.codec_context is None:
+            self.opened.close()
             raise UserError(f"{path} holds no moving pictures that can be read")
         self.tracks = [each for each in self.container.streams.audio if each.codec_context is not None]
         self.rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
         self.said = {name.lower(): text for name, text in self.container.metadata.items()}
         self.shift = Fraction(max(self.container.start_time or 0, 0), av.time_base) + self.start  # of time stamps
+
+    def __enter__(self) -> "Clip":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.opened.close()
 
     @property
     def seconds(self) -> Fraction | None:
@@ -218,14 +229,18 @@ class Result:
         """Write segments and the sound of the clip as one file; nothing is encoded again."""
         import av
 
-        clip, again = self.clip, Clip(self.clip.path, self.clip.start, self.clip.end)
+        clip = self.clip
         until = clip.reached if clip.damage else None if clip.end is None else clip.end - clip.start
         exact = {"movie_timescale": str(clip.stream.time_base.denominator)} if kind in ("mp4", "mov") else {}
-        with open(path, "wb") as file, av.open(file, "w", format=kind, options=exact) as joined:
+        with (
+            open(path, "wb") as file,
+            av.open(file, "w", format=kind, options=exact) as joined,
+            Clip(clip.path, clip.start, clip.end) as again,
+        ):
             kept = {name: text for name, text in clip.said.items() if name not in OF_THE_FILE}
             comment = "; ".join(text for text in (signature, clip.said.get("comment")) if text)
             joined.metadata.update({**kept, "comment": comment})
-            with av.open(segments[0].open("rb")) as segment:
+            with segments[0].open("rb") as first, av.open(first) as segment:
                 stream = joined.add_stream_from_template(segment.streams.video[0], opaque=True)
             stream.time_base = clip.stream.time_base
             for name, value in self.said.items():
@@ -293,54 +308,57 @@ def restore_clip(
         raise UserError(f"unknown codec {codec!r}: choose one of {', '.join(CODECS)}")
     if quality is not None and CODECS[codec][1] is None:
         raise UserError(f"{codec} loses nothing: leave the quality out")
-    clip = Clip(path, start, end)
-    if os.path.realpath(path) == os.path.realpath(target):
-        raise UserError(f"{path} would be overwritten by its restored version: choose another output")
-    _check_container(kind, [codec, *(each.codec_context.name for each in clip.tracks)], target)
-    make_ready(target)
-    made_of = made_by and repr((sha256(path), start, end, SEGMENT, made_by, size, codec, quality))
-    mark = f", {hashlib.sha256(made_of.encode()).hexdigest()[:12]}"  # of a result that ends where its clip is damaged
-    earlier = maker(target) or ""
-    if made_by and earlier.endswith(mark):
-        damage = earlier.removeprefix(f"{made_by}, ").removesuffix(mark)
-        raise UserError(f"{path} is {damage}: {target} holds what comes before, restored")
-    frames = clip.frames()
-    first = next(frames, None)
-    if first is None:
-        reason = f" ({clip.damage})" if clip.damage else f" from {start:g} s on" if start else ""
-        raise UserError(f"{path} holds no frame that can be read{reason}")
-    sides = (first.height, first.width) if first.rotation % 180 == 0 else (first.width, first.height)  # as it is seen
-    factor = (size or Size()).of(*sides, scale_of(models))
-    result = Result(clip, first, factor, codec, quality)
-    folder = target.with_name(f".{target.name}.segments")
-    segments = _finished(folder, made_of)
-    done = len(segments) * SEGMENT
-    left = islice(chain([first], frames), done, None)
-    notes = ["it is interlaced, and no network here learned that: deinterlace it first"] * first.interlaced_frame
-    others = {each.type for each in clip.container.streams} - {"video", "audio"}
-    notes += [f"its {kind} streams are left out" for kind in sorted(others)]
+    with Clip(path, start, end) as clip:
+        if os.path.realpath(path) == os.path.realpath(target):
+            raise UserError(f"{path} would be overwritten by its restored version: choose another output")
+        _check_container(kind, [codec, *(each.codec_context.name for each in clip.tracks)], target)
+        make_ready(target)
+        made_of = made_by and repr((sha256(path), start, end, SEGMENT, made_by, size, codec, quality))
+        # of a result that ends where its clip is damaged
+        mark = f", {hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+        earlier = maker(target) or ""
+        if made_by and earlier.endswith(mark):
+            damage = earlier.removeprefix(f"{made_by}, ").removesuffix(mark)
+            raise UserError(f"{path} is {damage}: {target} holds what comes before, restored")
+        frames = clip.frames()
+        first = next(frames, None)
+        if first is None:
+            reason = f" ({clip.damage})" if clip.damage else f" from {start:g} s on" if start else ""
+            raise UserError(f"{path} holds no frame that can be read{reason}")
+        sides = (
+            (first.height, first.width) if first.rotation % 180 == 0 else (first.width, first.height)
+        )  # as it is seen
+        factor = (size or Size()).of(*sides, scale_of(models))
+        result = Result(clip, first, factor, codec, quality)
+        folder = target.with_name(f".{target.name}.segments")
+        segments = _finished(folder, made_of)
+        done = len(segments) * SEGMENT
+        left = islice(chain([first], frames), done, None)
+        notes = ["it is interlaced, and no network here learned that: deinterlace it first"] * first.interlaced_frame
+        others = {each.type for each in clip.container.streams} - {"video", "audio"}
+        notes += [f"its {kind} streams are left out" for kind in sorted(others)]
 
-    def pictures(frames: Iterator) -> Iterator[tuple[int, np.ndarray]]:
-        for frame in frames:
-            odd = notes if frame is first else None
-            with within_memory(path):
-                restored = restore(models, result.read(frame), factor=factor, notes=odd, **options)
-            yield frame.pts, restored
-            bar.update()
+        def pictures(frames: Iterator) -> Iterator[tuple[int, np.ndarray]]:
+            for frame in frames:
+                odd = notes if frame is first else None
+                with within_memory(path):
+                    restored = restore(models, result.read(frame), factor=factor, notes=odd, **options)
+                yield frame.pts, restored
+                bar.update()
 
-    total = clip.seconds and round(clip.seconds * clip.rate)
-    with tqdm(total=total, initial=done, unit="frame", disable=not progress) as bar:
-        for following in left:
-            file, some = folder / f"{len(segments):06}.nut", chain([following], islice(left, SEGMENT - 1))
-            write_atomically(file, partial(result.encode, pictures(some)))
-            segments.append(file)
-    damage = f"damaged after {float(clip.reached + clip.start):.2f} s ({clip.damage})" if clip.damage else ""
-    signature = f"rvlib {rvlib.__version__}: {made_by}" + f", {damage}{mark}" * bool(damage)
-    write_atomically(target, partial(result.join, segments, signature, kind))
-    shutil.rmtree(folder)
-    if damage:
-        raise UserError(f"{path} is {damage}: {target} holds what comes before, restored")
-    return [f"{path}: {each}" for each in notes]
+        total = clip.seconds and round(clip.seconds * clip.rate)
+        with tqdm(total=total, initial=done, unit="frame", disable=not progress) as bar:
+            for following in left:
+                file, some = folder / f"{len(segments):06}.nut", chain([following], islice(left, SEGMENT - 1))
+                write_atomically(file, partial(result.encode, pictures(some)))
+                segments.append(file)
+        damage = f"damaged after {float(clip.reached + clip.start):.2f} s ({clip.damage})" if clip.damage else ""
+        signature = f"rvlib {rvlib.__version__}: {made_by}" + f", {damage}{mark}" * bool(damage)
+        write_atomically(target, partial(result.join, segments, signature, kind))
+        shutil.rmtree(folder)
+        if damage:
+            raise UserError(f"{path} is {damage}: {target} holds what comes before, restored")
+        return [f"{path}: {each}" for each in notes]
 
 
 def _check_container(kind: str, codecs: list[str], target: Path) -> None:

@@ -22,6 +22,11 @@ def run(command, folder, **environment):
     return done
 
 
+def commit(folder, message):
+    for words in (["add", "-A"], ["commit", "-qm", message]):
+        run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *words], folder)
+
+
 def make_clone(folder, *, every_method=True):
     """A git clone of the files as they stand, with parameters for a minute, without the slowest released networks.
 
@@ -47,6 +52,7 @@ def make_clone(folder, *, every_method=True):
         "seeds": [0],
         "denoise_seeds": [0],
     }
+    parameters["compare_deblurring"] |= {"lengths": [15]}
     parameters["cost"] = {"side": 16, "repeats": 1, "sides": [16, 24]}
     parameters["edge"] = {"precisions": {"fsrcnn-x4": ["fp32"]}, "frames": {"fsrcnn-x4": [16, 24]}, "repeats": 1}
     parameters["video"] = {"test_photos": ["chelsea", "coffee"], "side": 128, "frames": 3, "lengths": [12]}
@@ -60,8 +66,8 @@ def make_clone(folder, *, every_method=True):
     if not every_method:
         parameters["methods"] = {name: methods[name] for name in ("fsrcnn", "nafnet")}
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "tiny"]):
-        run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *words], folder)
+    run(["git", "init", "-q"], folder)
+    commit(folder, "tiny")
 
 
 def repro(folder, *options):

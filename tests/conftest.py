@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+import warnings
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +102,27 @@ def tally():
 def times():
     """How often to inject a fault: `times(20, 2000)` is 20 here and 2000 in the drill."""
     return lambda few, many: many if DRILL else few
+
+
+@pytest.fixture
+def rv(monkeypatch, capfd):
+    """Run a command in this process: (exit status, what it printed, what it said); a traceback fails the test."""
+    from rvlib import cli
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["rvlib", *map(str, words)])
+        monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        code, (out, err) = stopped.value.code, capfd.readouterr()
+        if not isinstance(code, str):
+            return code or 0, out, err
+        assert "\n" not in code
+        assert len(code) < 500
+        return 1, out, err + code  # as Python ends with it
+
+    return run
 
 
 def damaged(content, count, seed=0):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import rvlib
-from rvlib import cli, losses, objectives
+from rvlib import losses, objectives
 from rvlib.adapt import Adapted
 from rvlib.degrade import BlurredSampling
 from rvlib.objectives import BlindSpot, hide
@@ -22,13 +22,6 @@ def page():
     rows, columns = np.mgrid[:160, :160]
     stripes = 255 * ((rows + 2 * columns) % 40 < 15)
     return np.repeat(stripes[..., None].astype(np.uint8), 3, axis=2)
-
-
-def command(*words):
-    with pytest.raises(SystemExit) as ended:
-        cli.sys.argv = ["rvlib", *map(str, words)]
-        cli.main()
-    return ended.value.code
 
 
 class TestAdapt:
@@ -53,25 +46,25 @@ class TestAdapt:
         state = [each.model.state_dict()["last_part.weight"] for each in (first, second)]
         assert not torch.equal(*state)
 
-    def test_on_the_command_line(self, tmp_path, page, capsys):
+    def test_on_the_command_line(self, rv, tmp_path, page):
         """A file that can be used, a second run that takes the first, a longer one that goes on, another photo."""
         write(tmp_path / "page.png", page)
         words = ["adapt", tmp_path / "page.png", "--model", "fsrcnn-x4", "-o", tmp_path / "mine.safetensors"]
-        assert command(*words, "--steps", 4) in (0, None)
-        said = capsys.readouterr().out
-        assert re.search(r"bicubic [\d.]+ dB, fsrcnn-x4 [\d.]+ dB, adapted [\d.]+ dB \([+-][\d.]+\)", said)
+        status, out, _ = rv(*words, "--steps", 4)
+        assert status == 0
+        assert re.search(r"bicubic [\d.]+ dB, fsrcnn-x4 [\d.]+ dB, adapted [\d.]+ dB \([+-][\d.]+\)", out)
         first = (tmp_path / "mine.safetensors").read_bytes()
         (tmp_path / "mine.safetensors").unlink()
-        assert command(*words, "--steps", 4) in (0, None)
+        assert rv(*words, "--steps", 4)[0] == 0
         assert (tmp_path / "mine.safetensors").read_bytes() == first
-        assert command(*words, "--steps", 6) in (0, None)
+        assert rv(*words, "--steps", 6)[0] == 0
         assert "lengthened from 4 to 6" in (tmp_path / "mine.run/run.json").read_text()
         assert rvlib.load(tmp_path / "mine.safetensors").scale == 4
         write(tmp_path / "page.png", page[:, ::-1])
-        assert "holds another run" in str(command(*words, "--steps", 6))
-        assert command(*words, "--steps", 6, "--replace") in (0, None)
+        assert "holds another run" in rv(*words, "--steps", 6)[2]
+        assert rv(*words, "--steps", 6, "--replace")[0] == 0
 
-    def test_a_stop_loses_nothing(self, tmp_path, page, capsys, monkeypatch):
+    def test_a_stop_loses_nothing(self, rv, tmp_path, page, monkeypatch):
         write(tmp_path / "page.png", page)
         words = ["adapt", tmp_path / "page.png", "--model", "fsrcnn-x4", "-o", tmp_path / "mine.safetensors"]
         step, stopped = objectives.Pixelwise.__call__, []
@@ -82,13 +75,14 @@ class TestAdapt:
             return step(self, model, batch)
 
         monkeypatch.setattr(objectives.Pixelwise, "__call__", stopping)
-        assert command(*words, "--steps", 5) == 130
-        assert "stopped at step 3" in capsys.readouterr().err
+        status, _, said = rv(*words, "--steps", 5)
+        assert status == 130
+        assert "stopped at step 3" in said
         assert not (tmp_path / "mine.safetensors").exists()
-        assert command(*words, "--steps", 5) in (0, None)
+        assert rv(*words, "--steps", 5)[0] == 0
         assert '"event": "resumed"' in (tmp_path / "mine.run/run.json").read_text()
 
-    def test_a_loss_is_said(self, tmp_path, page, capsys, monkeypatch):
+    def test_a_loss_is_said(self, rv, tmp_path, page, monkeypatch):
         write(tmp_path / "page.png", page)
         worse = Adapted(None, 20.0, 21.0, 20.5)
 
@@ -99,8 +93,9 @@ class TestAdapt:
 
         monkeypatch.setattr(rvlib, "adapt", losing)
         words = ["adapt", tmp_path / "page.png", "--model", "fsrcnn-x4", "-o", tmp_path / "mine.safetensors"]
-        assert command(*words) in (0, None)
-        assert "nothing was gained" in capsys.readouterr().err
+        status, _, said = rv(*words)
+        assert status == 0
+        assert "nothing was gained" in said
 
     @pytest.mark.parametrize(
         ("model", "message"),
@@ -119,7 +114,7 @@ class TestAdapt:
             rvlib.adapt(model, {"page": page}, run=tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
-    def test_photos_that_cannot_be_learned_from(self, tmp_path, page):
+    def test_photos_that_cannot_be_learned_from(self, rv, tmp_path, page):
         folder = tmp_path / "photos"
         folder.mkdir()
         write(folder / "small.png", page[:47])
@@ -137,8 +132,8 @@ class TestAdapt:
             with pytest.raises(rvlib.UserError, match=message):
                 rvlib.adapt("fsrcnn-x4", tmp_path / name, run=tmp_path / "run")
         assert not (tmp_path / "run").exists()
-        said = command("adapt", folder, "--model", "fsrcnn-x4", "-o", tmp_path / "mine.pth")
-        assert "ends in .safetensors" in str(said)
+        said = rv("adapt", folder, "--model", "fsrcnn-x4", "-o", tmp_path / "mine.pth")[2]
+        assert "ends in .safetensors" in said
 
 
 class TestBlindSpot:

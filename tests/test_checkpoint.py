@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import warnings
 import zipfile
 
 import pytest
@@ -11,6 +12,8 @@ from golden import entry, tensors, weights
 
 import rvlib
 from rvlib import checkpoint
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not tell its scale")
 
 
 @pytest.fixture
@@ -50,7 +53,11 @@ def test_official_checkpoints_compute_the_official_output(tmp_path, wrap):
 def test_scale_is_a_hint(tmp_path):
     torch.save(official("fsrcnn_x2"), tmp_path / "x2.pth")
     assert rvlib.load(tmp_path / "x2.pth", scale=2).scale == 2
-    assert rvlib.load(tmp_path / "x2.pth").scale == 4
+    with pytest.warns(UserWarning, match=r"x2\.pth does not tell its scale: x4, unless you say it \(--scale\)"):
+        assert rvlib.load(tmp_path / "x2.pth").scale == 4
+    with warnings.catch_warnings(action="error"):
+        rvlib.load(tmp_path / "x2.pth", scale=4)
+        rvlib.load("fsrcnn-x4")
 
 
 def test_wrong_scale_of_an_own_checkpoint_is_an_error(model, tmp_path):

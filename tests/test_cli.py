@@ -1,18 +1,22 @@
 """The command line: it restores, and what is wrong is one line without a traceback."""
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import rvlib
-from rvlib import cli, metadata, photos, recipes
+from rvlib import cli, complexity, edge, metadata, photos, realism, recipes, study, tiles
 from rvlib.commands import train
 
 RESTORE = ("restore", "{photo}", "--model", "{weights}", "-o", "x.png")
@@ -33,27 +37,26 @@ def photo(tmp_path):
     return tmp_path / "photo.png"
 
 
-def rv(*words, folder=None):
+def start(*words, folder=None):
+    """Run a command in a process of its own, as a shell does."""
     command = [sys.executable, "-m", "rvlib", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
 
 
 @STARTS
 def test_restores_a_photo(weights, photo, tmp_path):
-    done = rv("restore", photo, "--model", weights, "-o", tmp_path / "big.png")
+    done = start("restore", photo, "--model", weights, "-o", tmp_path / "big.png")
     assert done.returncode == 0, done.stderr
     expected = rvlib.restore(rvlib.load(weights), photo)
     assert np.array_equal(photos.read(tmp_path / "big.png"), expected)
 
 
-@STARTS
-def test_goes_on_after_a_bad_photo_and_says_so(weights, photo, tmp_path):
+def test_goes_on_after_a_bad_photo_and_says_so(rv, weights, photo, tmp_path):
     (tmp_path / "bad.png").write_text("no photo")
-    done = rv("restore", tmp_path / "bad.png", photo, "--model", weights, "-o", tmp_path / "out")
-    assert done.returncode != 0
-    assert "bad.png is no readable photo" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "1 of 2 photos failed" in done.stderr
+    status, _, said = rv("restore", tmp_path / "bad.png", photo, "--model", weights, "-o", tmp_path / "out")
+    assert status == 1
+    assert "bad.png is no readable photo" in said
+    assert "1 of 2 photos failed" in said
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.png"]
 
 
@@ -76,7 +79,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(weights, tmp
     assert f"stopped: {len(finished)} restored, {len(names) - len(finished)} left" in said
     assert finished == names[: len(finished)], "nothing half written stands beside them"
     assert all(photos.read(tmp_path / "out" / name).shape == (480, 480, 3) for name in finished)
-    again = rv(*command[3:], folder=tmp_path)
+    again = start(*command[3:], folder=tmp_path)
     assert again.returncode == 0
     assert f"{len(finished)} of 60 were there already" in again.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
@@ -124,32 +127,42 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(weights, tmp
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_clear_line(weights, photo, tmp_path, words, message, monkeypatch, capsys):
+def test_bad_input_is_one_clear_line(rv, weights, photo, tmp_path, words, message, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["rvlib", *(word.format(weights=weights, photo=photo) for word in words)])
-    with pytest.raises(SystemExit) as stopped:  # anything else would be a traceback
-        cli.main()
-    code = stopped.value.code
-    said = capsys.readouterr().err + (code if isinstance(code, str) else "")  # Python prints such a code at the end
-    assert code not in (0, None)
+    status, _, said = rv(*(word.format(weights=weights, photo=photo) for word in words))
+    assert status == 1
+    assert message in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["models", "--jsn"], "No such option: --jsn"),
+        (["restore", "--tile", "many"], "Invalid value for '--tile'"),
+        (["cache", "more"], "Got unexpected extra argument"),
+        (["nothing"], "No such command 'nothing'"),
+    ],
+)
+def test_what_is_no_option_has_a_status_of_its_own(rv, words, message):
+    status, _, said = rv(*words)
+    assert status == 2
+    assert "Usage: " in said
     assert message in said
-    assert len(said.strip().splitlines()[-1]) < 500
 
 
-@STARTS
-def test_trains_and_evaluates_on_own_photos(photo, tmp_path):
-    done = rv("train", "fsrcnn", "--photos", tmp_path, "--run", tmp_path / "run", "--steps", 3, "--patch-size", 16)
-    assert done.returncode == 0, done.stderr
-    assert "on 1 training photo (parts of photos that it saw" in done.stdout
-    assert "dB against bicubic" in done.stdout
-    done = rv("evaluate", "--model", tmp_path / "run", "--reference", tmp_path, "-o", tmp_path / "rows")
-    assert done.returncode == 0, done.stderr
-    assert "bicubic" in done.stdout
+def test_trains_and_evaluates_on_own_photos(rv, photo, tmp_path):
+    words = ["train", "fsrcnn", "--photos", tmp_path, "--run", tmp_path / "run", "--patch-size", 16]
+    status, out, said = rv(*words, "--steps", 3)
+    assert status == 0, said
+    assert "on 1 training photo (parts of photos that it saw" in out
+    assert "dB against bicubic" in out
+    status, out, said = rv("evaluate", "--model", tmp_path / "run", "--reference", tmp_path, "-o", tmp_path / "rows")
+    assert status == 0, said
+    assert "bicubic" in out
     assert (tmp_path / "rows.csv").exists()
-    again = tmp_path / "run"  # more steps lengthen the run, with the warm-up that belongs to them
-    done = rv("train", "fsrcnn", "--photos", tmp_path, "--run", again, "--steps", 40, "--patch-size", 16)
-    assert done.returncode == 0, done.stderr
-    settings = identity(again)["settings"]
+    status, _, said = rv(*words, "--steps", 40)  # a run is lengthened, with the warm-up that belongs to its steps
+    assert status == 0, said
+    settings = identity(tmp_path / "run")["settings"]
     assert settings["steps"] == 40
     assert settings["warmup_steps"] == 4
 
@@ -167,26 +180,12 @@ def identity(run):
     return json.loads((run / "run.json").read_text())["identity"]
 
 
-@STARTS
-def test_every_setting_and_the_architecture_can_be_chosen(photo, tmp_path):
+def test_every_setting_and_the_architecture_can_be_chosen(rv, photo, tmp_path):
     words = ["--set", "milestones=[1,2]", "--set", "ema=0.9", "--set", "optimizer=adamw", "--set", "clip_norm=null"]
     words += ["--set", "learning_rate=1e-4", "--argument", "d=20", "--argument", "m=2", "--set", "loss=l1"]
-    words += ["--set", "augment=false"]
-    done = rv(
-        "train",
-        "fsrcnn",
-        "--photos",
-        tmp_path,
-        "--run",
-        "run",
-        "--steps",
-        3,
-        "--patch-size",
-        16,
-        *words,
-        folder=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
+    words += ["--set", "augment=false", "--steps", 3, "--patch-size", 16]
+    status, _, said = rv("train", "fsrcnn", "--photos", tmp_path, "--run", tmp_path / "run", *words)
+    assert status == 0, said
     found = identity(tmp_path / "run")
     assert found["model"]["arguments"] == {"d": 20, "m": 2}
     assert found["objective"]["loss"] == "l1"
@@ -196,15 +195,58 @@ def test_every_setting_and_the_architecture_can_be_chosen(photo, tmp_path):
 
 
 @STARTS
-def test_a_profile_says_how_to_train(tmp_path):
+def test_a_profile_says_how_to_train(rv, tmp_path):
     photos.write(tmp_path / "photos/photo.png", photos.sample("coffee")[:256, :256])
     words = ["--photos", tmp_path / "photos", "--run", tmp_path / "run", "--profile", "paper", "--steps", 2]
-    done = rv("train", "swinir", *words, "--batch-size", 1, "--patch-size", 64)
-    assert done.returncode == 0, done.stderr
+    status, _, said = rv("train", "swinir", *words, "--batch-size", 1, "--patch-size", 64)
+    assert status == 0, said
     found = identity(tmp_path / "run")["settings"]
     assert found["milestones"] == [250000, 400000, 450000, 475000]
     assert found["warmup_steps"] == 0
     assert found["clip_norm"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "place", "expected"),
+    [
+        (["--seed", 1], ("settings", "seed"), 1),
+        (["--validate-every", 1], ("settings", "validate_every"), 1),
+        (["--learning-rate", 3e-4], ("settings", "learning_rate"), 3e-4),
+        (["--scale", 2], ("model", "arguments"), {"scale": 2}),
+    ],
+    ids=lambda value: str(value[0]) if isinstance(value, list) else "",
+)
+def test_an_option_of_train_is_what_the_run_records(rv, photo, tmp_path, words, place, expected):
+    training = ["train", "fsrcnn", "--photos", tmp_path, "--run", tmp_path / "run", "--steps", 2, "--patch-size", 16]
+    status, _, said = rv(*training, *words)
+    assert status == 0, said
+    found = identity(tmp_path / "run")
+    for key in place:
+        found = found[key]
+    assert found == expected
+
+
+def test_photos_may_be_those_of_the_profile_and_a_run_is_replaced_when_asked(rv, tmp_path, monkeypatch):
+    part = photos.sample("coffee")[:48, :64]
+    photos.write(photos.place(tmp_path, "samples", split="train", role="reference") / "one.png", part)
+    photos.write(tmp_path / "chosen/two.png", part[::-1].copy())
+    monkeypatch.setattr(study, "data", lambda profile: tmp_path)
+    words = ["train", "fsrcnn", "--run", tmp_path / "run", "--steps", 2, "--patch-size", 16]
+    status, out, said = rv(*words, "--validation", tmp_path / "chosen")
+    assert status == 0, said
+    assert "dB on 1 validation photo, " in out
+    assert rvlib.load(tmp_path / "run/best.safetensors").spec["name"] == "fsrcnn"
+    assert identity(tmp_path / "run")["data"]["photos"] == 1
+    first = contents(tmp_path / "run")
+    status, _, said = rv(*words, "--seed", 1)
+    assert status == 1
+    assert "settings.seed (0 -> 1)" in said
+    assert contents(tmp_path / "run") == first
+    status, _, said = rv(*words, "--seed", 1, "--replace")
+    assert status == 0, said
+    (aside,) = tmp_path.glob("run.*")
+    assert contents(aside) == first
+    assert identity(tmp_path / "run")["settings"]["seed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -217,15 +259,13 @@ def test_a_profile_says_how_to_train(tmp_path):
         ("diffir-s2", "diffir", {"stage": 1, "dim": 8, "blocks": [1, 1, 1, 1], "refinement": 1, "encoder": 1}),
     ],
 )
-def test_a_start_brings_its_architecture(tmp_path, monkeypatch, method, name, arguments):
+def test_a_start_brings_its_architecture(rv, tmp_path, method, name, arguments):
     rvlib.save(rvlib.create(name, **arguments), tmp_path / "start.safetensors")
     photos.write(tmp_path / "photos/photo.png", photos.sample("coffee")[:64, :64])
     sizes = ["--steps", "1", "--patch-size", "64", "--batch-size", "1"]
     places = ["--photos", tmp_path / "photos", "--run", tmp_path / "run", "--start", tmp_path / "start.safetensors"]
-    monkeypatch.setattr(sys, "argv", ["rvlib", "train", method, *map(str, places), *sizes])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code
+    status, _, said = rv("train", method, *places, *sizes)
+    assert status == 0, said
     found = identity(tmp_path / "run")["model"]["arguments"]
     assert found == {key: value for key, value in arguments.items() if key != "stage"}
 
@@ -248,21 +288,12 @@ def test_a_start_brings_its_architecture(tmp_path, monkeypatch, method, name, ar
         (["diffir-s2", "--start", "fsrcnn-x4"], "are fsrcnn's, and diffir is to be trained"),
     ],
 )
-def test_what_cannot_be_trained_is_one_clear_line(photo, tmp_path, monkeypatch, words, message):
+def test_what_cannot_be_trained_is_one_clear_line(rv, photo, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["rvlib", "train", *words, "--photos", ".", "--run", "run", "--patch-size", "16"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert message in str(ended.value.code)
-    assert str(ended.value.code).startswith("error: ")
-
-
-def command(*words, monkeypatch, code=0):
-    """Run a command in this process."""
-    monkeypatch.setattr(sys, "argv", ["rvlib", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert (stopped.value.code or 0) == code
+    status, _, said = rv("train", *words, "--photos", ".", "--run", "run", "--patch-size", "16")
+    assert status == 1
+    assert message in said.splitlines()[-1]
+    assert said.splitlines()[-1].startswith("error: ")
 
 
 @pytest.fixture
@@ -276,75 +307,161 @@ def contents(place):
     return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
-def test_what_another_model_made_is_not_there_already(weights, folder, tmp_path, monkeypatch, capsys):
-    common = ["restore", folder, "-o", tmp_path / "out", "--recursive"]
-    command(*common, "--model", weights, monkeypatch=monkeypatch)
+@pytest.fixture
+def done(rv):
+    """Run a command that must succeed: (what it printed, what it said)."""
+
+    def run(*words):
+        status, out, err = rv(*words)
+        assert status == 0, err
+        return out, err
+
+    return run
+
+
+def test_what_another_model_made_is_not_there_already(done, weights, folder, tmp_path):
+    common = ["restore", folder, "-o", tmp_path / "out", "--recursive", "--device", "cpu"]
+    out, _ = done(*common, "--model", weights)
     first = contents(tmp_path / "out")
-    assert list(first) and "on cpu" in capsys.readouterr().out
-    command(*common, "--model", weights, monkeypatch=monkeypatch)
-    assert "3 of 3 were there already" in capsys.readouterr().err
+    assert list(first) and "on cpu" in out
+    _, said = done(*common, "--model", weights)
+    assert "3 of 3 were there already" in said
     assert contents(tmp_path / "out") == first
     for more in (["--factor", 2], ["--twice", "--factor", "4"], ["--self-ensemble"]):
-        command(*common, "--model", weights, *more, monkeypatch=monkeypatch)
-        said = capsys.readouterr()
-        assert "3 restored by fsrcnn.safetensors (" in said.out
-        assert "had made there is replaced (3 photos)" in said.err
+        out, said = done(*common, "--model", weights, *more)
+        assert "3 restored by fsrcnn.safetensors (" in out
+        assert "had made there is replaced (3 photos)" in said
     (tmp_path / "out/a.png").unlink()
     photos.write(tmp_path / "out/a.png", photos.sample("coffee")[:5, :5])
-    command(*common, "--model", weights, monkeypatch=monkeypatch)
-    assert "1 of 3 were there already" in capsys.readouterr().err, "a file that says nothing of its maker is left alone"
+    _, said = done(*common, "--model", weights)
+    assert "1 of 3 were there already" in said, "a file that says nothing of its maker is left alone"
 
 
-def test_several_at_a_time_make_the_same(weights, folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("model", "words", "options"),
+    [
+        ("nafnet-deblur", ["--precision", "bf16"], {"precision": "bf16"}),
+        ("nafnet-deblur", ["--tile", 64], {"tile": 64}),
+        ("srgan-x4", ["--realism", 0.5], {}),
+    ],
+)
+def test_an_option_of_restore_does_what_that_of_the_library_does(done, tmp_path, model, words, options):
+    photos.write(tmp_path / "photo.png", photos.sample("coffee")[:72, :128])  # two tiles
+    done("restore", tmp_path / "photo.png", "--model", model, "-o", tmp_path / "out.png", *words)
+    network = realism.mixed(model, 0.5) if "--realism" in words else rvlib.load(model)
+    restored, plain = photos.read(tmp_path / "out.png"), rvlib.restore(rvlib.load(model), tmp_path / "photo.png")
+    assert np.array_equal(restored, rvlib.restore(network, tmp_path / "photo.png", **options))
+    assert not np.array_equal(restored, plain)
+
+
+def test_before_and_after_stand_side_by_side_when_asked(done, weights, folder, tmp_path):
+    done("restore", folder, "--model", weights, "-o", tmp_path / "out", "--compare")
+    assert set(contents(tmp_path / "out")) == {"a.png", "a.compare.png", "b.jpg", "b.compare.png"}
+    restored, both = (photos.read(tmp_path / "out" / name) for name in ("a.png", "a.compare.png"))
+    assert np.array_equal(both[:, -restored.shape[1] :], restored)
+
+
+def test_several_at_a_time_make_the_same(done, weights, folder, tmp_path):
     for jobs in (1, 3):
-        words = ["restore", folder, "--model", weights, "-o", tmp_path / f"out{jobs}", "--recursive", "--jobs", jobs]
-        command(*words, monkeypatch=monkeypatch)
+        done("restore", folder, "--model", weights, "-o", tmp_path / f"out{jobs}", "--recursive", "--jobs", jobs)
     assert contents(tmp_path / "out1") == contents(tmp_path / "out3")
 
 
-def test_a_dry_run_tells_and_does_nothing(weights, folder, tmp_path, monkeypatch, capsys):
+def test_a_dry_run_tells_and_does_nothing(rv, done, weights, folder, tmp_path):
     words = ["restore", folder, "--model", weights, "-o", tmp_path / "out", "--recursive", "--longest", 50]
-    command(*words, "--dry-run", monkeypatch=monkeypatch)
-    said = capsys.readouterr().out
-    assert f"{folder / 'b.jpg'} (33 x 24) -> {tmp_path / 'out/b.jpg'} (50 x 37)" in said
-    assert "nothing is done yet: 3 photos, 0.0 megapixels to restore, about" in said
+    out, _ = done(*words, "--dry-run")
+    assert f"{folder / 'b.jpg'} (33 x 24) -> {tmp_path / 'out/b.jpg'} (50 x 37)" in out
+    assert "nothing is done yet: 3 photos, 0.0 megapixels to restore, about" in out
     assert not (tmp_path / "out").exists()
-    command(*words, monkeypatch=monkeypatch)
+    done(*words)
     assert photos.read(tmp_path / "out/b.jpg").shape == (37, 50, 3)
-    command(*words, "--dry-run", monkeypatch=monkeypatch)
-    assert capsys.readouterr().out.count("is there already") == 3
+    out, _ = done(*words, "--dry-run")
+    assert out.count("is there already") == 3
     (folder / "bad.png").write_text("no photo")
-    command(*words, "--dry-run", monkeypatch=monkeypatch, code="error: 1 of 4 photos would fail")
+    status, _, said = rv(*words, "--dry-run")
+    assert status == 1
+    assert said.splitlines()[-1] == "error: 1 of 4 photos would fail"
 
 
-def test_a_chain_is_named_in_its_result(weights, photo, tmp_path, monkeypatch, capsys):
-    words = ["restore", photo, "--model", "nafnet-deblur", "--then", weights, "-o", tmp_path / "out.png"]
-    command(*words, monkeypatch=monkeypatch)
+def test_a_dry_run_finds_what_a_format_does_not_hold_and_times_what_is_asked_for(rv, weights, tmp_path, monkeypatch):
+    asked, whole = [], rvlib.restore
+    monkeypatch.setattr(rvlib, "restore", lambda *given, **options: asked.append(options) or whole(*given, **options))
+    Image.fromarray(np.zeros((24, 32), np.uint16)).save(tmp_path / "deep.png")
+    words = ["restore", tmp_path / "deep.png", "--model", weights, "-o", tmp_path / "out.jpg", "--dry-run"]
+    status, _, said = rv(*words, "--self-ensemble", "--tile", 64)
+    assert status == 1
+    assert "out.jpg: 16 bits are kept by .tif and .png alone" in said
+    assert asked == [{"tile": 64, "self_ensemble": True, "precision": "fp32"}] * 2
+
+
+def test_photos_at_the_same_time_share_the_memory(done, weights, folder, tmp_path, monkeypatch):
+    """And what a network takes is measured before they begin."""
+    seen, measured, fitting = set(), [], tiles.fitting
+    monkeypatch.setattr(tiles, "fitting", lambda *given: seen.add(tiles.at_a_time) or fitting(*given))
+    alone = threading.main_thread()
+    peak = complexity.peak_memory
+    monkeypatch.setattr(
+        complexity, "peak_memory", lambda *given: measured.append(threading.current_thread() is alone) or peak(*given)
+    )
+    photos.write(folder / "a.png", photos.sample("coffee")[:140, :130])
+    done("restore", folder, "--model", weights, "-o", tmp_path / "out", "--jobs", 3)
+    assert measured == [True]
+    assert (seen, tiles.at_a_time) == ({1, 3}, 1)
+
+
+def test_a_chain_is_named_in_its_result(done, weights, photo, tmp_path):
+    done("restore", photo, "--model", "nafnet-deblur", "--then", weights, "-o", tmp_path / "out.png")
     expected = rvlib.restore([rvlib.load("nafnet-deblur"), rvlib.load(weights)], photo)
     assert np.array_equal(photos.read(tmp_path / "out.png"), expected)
     assert metadata.maker(tmp_path / "out.png").startswith("nafnet-deblur + fsrcnn.safetensors (")
 
 
-def test_the_version_is_that_of_the_package(monkeypatch, capsys):
-    command("--version", monkeypatch=monkeypatch)
-    assert capsys.readouterr().out == f"rvlib {rvlib.__version__}\n"
+def test_the_version_is_that_of_the_package(done):
+    assert done("--version")[0] == f"rvlib {rvlib.__version__}\n"
 
 
-def test_a_comparison_is_a_page(weights, photo, tmp_path, monkeypatch, capsys):
-    words = ["compare", photo, photo, "--models", f"{weights}, nafnet-deblur+{weights}", "-o", tmp_path / "page.html"]
-    command(*words, monkeypatch=monkeypatch)
+def test_a_comparison_is_a_page(done, weights, photo, tmp_path):
+    models = f"{weights}, nafnet-deblur+{weights}"
+    out, _ = done("compare", photo, photo, "--models", models, "-o", tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text().count("<article>") == 2
-    assert "MiB of memory" in capsys.readouterr().out
+    assert "MiB of memory" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-o", "x.bin"], "x.bin: choose a name that ends in .onnx"),
+        (["-o", "x.onnx", "--int8", "--precision", "fp16"], "--int8 is a precision of its own"),
+        (["-o", "x.onnx", "--calibration", "."], "--calibration is for --int8"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_clear_line(rv, weights, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    status, _, said = rv("export", weights, *words)
+    assert status == 1
+    assert message in said.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+@STARTS
+def test_exports_a_file_that_restores_as_the_weights_do(done, weights, photo, tmp_path):
+    for extra in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(extra)
+    out, _ = done("export", weights, "-o", tmp_path / "x.onnx")
+    assert re.search(rf"x\.onnx: [\d.]+ MB, opset {edge.OPSET}, at most \d\.\de-\d\d \(of 1\) away", out)
+    done("restore", photo, "--model", tmp_path / "x.onnx", "-o", tmp_path / "x.png")
+    expected = rvlib.restore(rvlib.load(weights), photo).astype(int)
+    assert np.abs(photos.read(tmp_path / "x.png") - expected).max() <= 1
 
 
 @pytest.mark.parametrize(("task", "window", "level"), [("denoising", 8, 25), ("jpeg", 7, 40)])
-def test_noise_and_jpeg_are_measured_against_the_degraded_photo(tmp_path, monkeypatch, task, window, level):
+def test_noise_and_jpeg_are_measured_against_the_degraded_photo(done, tmp_path, task, window, level):
     arguments = {"task": task, "scale": 1, "upsampler": "none", "window": window}
     rvlib.save(rvlib.create("swinir", embed=12, depths=(2,), heads=(2,), **arguments), tmp_path / "w.safetensors")
     reference = photos.sample("coffee")[:48, :64]
     photos.write(tmp_path / "in/photo.png", reference)
     words = ["evaluate", "--model", tmp_path / "w.safetensors", "--reference", tmp_path / "in"]
-    command(*words, "-o", tmp_path / "rows.csv", monkeypatch=monkeypatch)
+    done(*words, "-o", tmp_path / "rows.csv")
     table = pd.read_csv(tmp_path / "rows.csv").set_index("label")
     kind = {"denoising": "noisy", "jpeg": "compressed"}[task]
     degraded = recipes.degradation(task, 1, level=level)(reference, np.random.default_rng(0))
@@ -352,13 +469,13 @@ def test_noise_and_jpeg_are_measured_against_the_degraded_photo(tmp_path, monkey
         rvlib.metrics.psnr(degraded, reference, channel="rgb"), abs=0.1
     )
     assert table.index.tolist() == [f"{kind} input", "this run"]
-    command(*words, "--level", 5, "-o", tmp_path / "rows.csv", monkeypatch=monkeypatch)
+    done(*words, "--level", 5, "-o", tmp_path / "rows.csv")
     other = pd.read_csv(tmp_path / "rows.csv").set_index("label").loc[f"{kind} input", "psnr_rgb_crop0"]
     assert (other > 30) == (task == "denoising"), "little noise, or hardly anything of the photo"
 
 
 @STARTS
-def test_two_processes_share_the_photos(weights, folder, tmp_path):
+def test_two_processes_share_the_photos(done, weights, folder, tmp_path):
     """Each restores its part, no two write one file, and both together measure what one alone measures."""
     launcher = [
         sys.executable,
@@ -378,20 +495,19 @@ def test_two_processes_share_the_photos(weights, folder, tmp_path):
     }
     for name, options in words.items():
         command = [*launcher, name, *options, f"{tmp_path}/two-{name}"]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert done.stdout.count("3 restored by") == (name == "restore")
-        assert rv(name, *options, f"{tmp_path}/one-{name}").returncode == 0
+        two = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)
+        assert two.returncode == 0, two.stderr[-2000:]
+        assert two.stdout.count("3 restored by") == (name == "restore")
+        done(name, *options, f"{tmp_path}/one-{name}")
     assert contents(tmp_path / "two-restore") == contents(tmp_path / "one-restore")
     rows = [pd.read_csv(tmp_path / f"{number}-evaluate.csv").drop(columns="seconds") for number in ("one", "two")]
     pd.testing.assert_frame_equal(*rows)
     assert len(rows[0]) == 4
 
 
-def test_evaluate_names_the_method_and_not_the_network(photo, tmp_path, monkeypatch):
+def test_evaluate_names_the_method_and_not_the_network(done, photo, tmp_path):
     """SRResNet's network is SRGAN's generator."""
-    words = ["evaluate", "--model", "srresnet-x4", "--reference", photo.parent, "-o", tmp_path / "rows"]
-    command(*words, monkeypatch=monkeypatch)
+    done("evaluate", "--model", "srresnet-x4", "--reference", photo.parent, "-o", tmp_path / "rows")
     table = pd.read_csv(tmp_path / "rows.csv")
     assert table[["method", "label"]].to_numpy().tolist() == [
         ["bicubic", "bicubic input"],
@@ -399,15 +515,22 @@ def test_evaluate_names_the_method_and_not_the_network(photo, tmp_path, monkeypa
     ]
 
 
-def test_help_names_every_recipe(monkeypatch, capsys):
+def test_help_names_every_recipe(done, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
-    command("train", "--help", monkeypatch=monkeypatch)
-    help_text = capsys.readouterr().out
-    assert all(name in help_text for name in recipes.RECIPES)
+    out, _ = done("train", "--help")
+    assert all(name in out for name in recipes.RECIPES)
 
 
-@STARTS
-def test_lists_models():
-    done = rv("models")
-    assert done.returncode == 0, done.stderr
-    assert "fsrcnn" in done.stdout
+def test_a_reader_that_has_enough_ends_a_command_without_a_word(monkeypatch, capfd):
+    """`rvlib models | head`: a pipe that nobody reads any more."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    unread = os.fdopen(writing, "w")
+    for name, value in (("argv", ["rvlib", "--version"]), ("stdout", unread), ("stderr", sys.stderr)):
+        monkeypatch.setattr(sys, name, value)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with pytest.raises(SystemExit):
+        cli.main()
+    with contextlib.suppress(BrokenPipeError):
+        unread.close()
+    assert capfd.readouterr().err == ""

@@ -53,3 +53,9 @@ def test_a_small_photo_is_its_own_part(size):
 def test_a_part_of_no_size_is_refused(side):
     with pytest.raises(rvlib.UserError, match="sides of 16 to 1024"):
         compare.part(photos.sample("coffee"), side)
+
+
+def test_what_no_page_can_show_is_refused_before_the_work():
+    chain = [rvlib.load("fsrcnn-x4")] * 2
+    with pytest.raises(rvlib.UserError, match="twice makes 16384 pixels a side, and a page holds 16383"):
+        compare.trials({"twice": chain}, compare.Part(np.zeros((16, 1024, 3), np.uint8)))

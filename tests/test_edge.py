@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import rvlib
-from rvlib import edge, photos
+from rvlib import edge, evaluate, photos
 from rvlib.degrade import imresize
 
 WITH_THE_EXTRA = pytest.mark.skipif(
@@ -102,6 +102,16 @@ def test_lower_precision_stays_near(precision, decibels, share, released, small,
     found = rvlib.restore(rvlib.load(path), small)
     assert rvlib.metrics.psnr(found, rvlib.restore(network, small)) > decibels
     assert path.stat().st_size < share * whole.stat().st_size
+
+
+@WITH_THE_EXTRA
+def test_a_file_is_measured_and_computed_by_the_cpu(released, small):
+    _, path = released
+    with mock.patch("torch.accelerator.current_accelerator", return_value=torch.device("meta")):
+        file = rvlib.load(path, device="auto")
+        assert evaluate.with_model(file)(small).shape == (4 * small.shape[0], 4 * small.shape[1], 3)
+    with pytest.raises(rvlib.UserError, match="is computed by the CPU, not by cuda:7: choose auto or cpu"):
+        rvlib.load(path, device="cuda:7")
 
 
 @WITH_THE_EXTRA

@@ -92,3 +92,15 @@ def test_names_that_are_too_long_or_go_through_a_file_are_said(tmp_path):
         write(tmp_path / ("x" * 300))
     with pytest.raises(rvlib.UserError, match="is a file"):
         write(tmp_path / "file/inside")
+
+
+def test_what_fails_in_the_making_of_a_file_stays_what_it_is(tmp_path):
+    """A network that cannot be computed is no full disk."""
+
+    def fails(_):
+        raise RuntimeError("CUDA error") from KeyError("cause")
+
+    with pytest.raises(RuntimeError, match="CUDA error") as caught:
+        write_atomically(tmp_path / "file", fails)
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert list(tmp_path.iterdir()) == []

@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import pytest
 import torch
-from test_train import SMALL, before
+from small import SMALL
+from test_train import before
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import rvlib
 from rvlib import complexity, evaluate, losses, objectives, recipes, tiles, train
 from rvlib.degrade import Bicubic, MotionBlur
+from rvlib.models.base import RestorationModel
 from rvlib.objectives import BlindSpot, Pixelwise
 from rvlib.pairs import Ahead, Patches
 from rvlib.photos import sample
@@ -189,7 +192,13 @@ def play(method, run, *, stop=False):
 
 
 @pytest.mark.parametrize(
-    ("method", "stop"), [("fsrcnn", True), ("swinir", False), ("diffir-s1", False), ("diffir-s2", False)]
+    ("method", "stop"),
+    [
+        ("fsrcnn", True),
+        ("swinir", False),
+        pytest.param("diffir-s1", False, marks=pytest.mark.slow),
+        ("diffir-s2", False),
+    ],
 )
 def test_what_is_recorded_computes_the_same(method, stop, tmp_path, tapes):
     """With parts of a batch, dropped paths and noise, and where a run goes on."""
@@ -338,18 +347,48 @@ def test_the_tile_does_not_depend_on_what_was_restored_before(monkeypatch):
     assert sides[0] == sides[1] > 500
 
 
-def test_evaluation_computes_on_the_gpu_that_is_there_and_leaves_the_model(monkeypatch):
+@pytest.mark.parametrize(
+    ("asked", "here", "rank", "there"),
+    [(None, "cpu", 0, "cuda:0"), (None, "cpu", 1, "cuda:1"), (None, "cuda:1", 0, None), ("cpu", "cpu", 0, None)],
+)
+def test_evaluation_computes_where_it_is_told_and_leaves_the_model(monkeypatch, asked, here, rank, there):
+    """Without being told: where the model is, or on a GPU, of which each process takes its own."""
     moved = []
 
-    class Network:
+    class Network(RestorationModel):
         def to(self, device):
-            moved.append((self, device))
+            moved.append((self, str(device)))
             return self
 
+        def parameters(self, recurse=True):
+            return iter([mock.Mock(device=torch.device(here))])
+
     network = Network()
-    evaluate.with_model(network)
-    assert not moved
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    evaluate.with_model(network)
-    assert [device for _, device in moved] == ["cuda"]
-    assert moved[0][0] is not network
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", str(rank))
+    evaluate.with_model(network, asked)
+    assert [device for _, device in moved] == [there] * (there is not None)
+    assert not any(each is network for each, _ in moved)
+
+
+def test_a_photo_too_large_for_memory_is_measured_in_tiles(monkeypatch):
+    tried = []
+
+    def restore(network, degraded, *, tile):
+        tried.append(tile)
+        if tile is not None or len(degraded) > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return degraded
+
+    monkeypatch.setattr(evaluate, "restore", restore)
+    restorer = evaluate.with_model(rvlib.create("fsrcnn"), "cpu")
+    photo = sample("coffee")[:50, :50]
+    with pytest.warns(UserWarning, match="it is cut into tiles"):
+        assert restorer(photo) is photo
+    assert tried == [1024, None]
+    with pytest.warns(UserWarning), pytest.raises(rvlib.UserError, match="does not fit into memory"):
+        restorer(sample("coffee")[:101])
+    monkeypatch.setattr(evaluate, "restore", mock.Mock(side_effect=RuntimeError("shapes")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        restorer(photo)

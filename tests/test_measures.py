@@ -110,7 +110,7 @@ def test_one_record_more_is_measured_ranked_formatted_and_shown(toy, pairs, tmp_
     assert dict(zip(compared["method"], places["two mae_rgb_crop0"], strict=True)) == {
         "bicubic": tables.BEST,
         "good": tables.LEVEL,
-        "dark": tables.WORSE,
+        "dark": tables.WORSE_AND_LEVEL,  # of two photos
     }
     tables.write(compared, tmp_path / "compared", places)
     assert re.search(rf"bicubic .*\*\*{value['good']} ± .*\*\*", (tmp_path / "compared.md").read_text())

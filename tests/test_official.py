@@ -107,8 +107,8 @@ def test_same_keys_shapes_and_parameters_at_full_size(name):
 
 
 @pytest.mark.parametrize("name", [
-    "swinir_light_x4", "swinir_jpegcar",
-    "nafnet_local_gopro_w32", "baseline_gopro_w32", "srgan_leftthomas_g_x4", "srresnet_lornatang_x4",
+    "swinir_light_x4", "swinir_jpegcar", pytest.param("nafnet_local_gopro_w32", marks=pytest.mark.slow),
+    "baseline_gopro_w32", "srgan_leftthomas_g_x4", "srresnet_lornatang_x4",
     "diffir_s1_sr_x4", "diffir_s2_sr_x4", "diffir_s2_sr_x2", "diffir_s2_deblur",
 ])  # fmt: skip
 def test_same_numbers_at_full_size(name):

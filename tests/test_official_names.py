@@ -18,7 +18,7 @@ import torch
 from test_fetch import server  # noqa: F401  (a fixture)
 
 import rvlib
-from rvlib import cli, download, official, photos
+from rvlib import download, official, photos
 from rvlib.models import METHODS
 
 SMALL = {"embed": 12, "depths": (2,), "heads": (2,), "window": 4, "scale": 2}
@@ -316,33 +316,37 @@ def test_a_file_of_that_name_is_a_file(shelf, tmp_path, monkeypatch):
 # The command line ----------------------------------------------------------------------------------------------------
 
 
-def command(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["rvlib", *words])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert not stopped.value.code
-    return capsys.readouterr().out
+@pytest.fixture
+def told(rv):
+    """Run a command that must succeed: what it printed."""
+
+    def run(*words):
+        status, out, err = rv(*words)
+        assert status == 0, err
+        return out
+
+    return run
 
 
-def test_weights_are_fetched_ahead_listed_and_counted(shelf, monkeypatch, capsys):
+def test_weights_are_fetched_ahead_listed_and_counted(shelf, told):
     shelf.lists(row(url=f"{shelf.address}/toy.pth"), row("by-hand-x2", "other.pth", size="", sha256=""))
-    listed = {each["name"]: each for each in json.loads(command(monkeypatch, capsys, "models", "--json"))["official"]}
+    listed = {each["name"]: each for each in json.loads(told("models", "--json"))["official"]}
     assert not listed["official/swinir-toy-x2"]["cached"]
-    assert command(monkeypatch, capsys, "fetch", "official/swinir-toy-x2") == f"{shelf.cache / 'toy.pth'}\n"
-    listed = {each["name"]: each for each in json.loads(command(monkeypatch, capsys, "models", "--json"))["official"]}
+    assert told("fetch", "official/swinir-toy-x2") == f"{shelf.cache / 'toy.pth'}\n"
+    listed = {each["name"]: each for each in json.loads(told("models", "--json"))["official"]}
     assert listed["official/swinir-toy-x2"]["cached"]
-    said = command(monkeypatch, capsys, "cache")
+    said = told("cache")
     assert f"{len(CONTENT) / 1e6:.1f} MB  official/toy.pth" in said
     assert str(shelf.cache.parent) in said
 
 
-def test_evaluate_calls_them_official(shelf, tmp_path, monkeypatch, capsys):
+def test_evaluate_calls_them_official(shelf, tmp_path, told):
     photos.write(tmp_path / "photos/coffee.png", photos.sample("coffee")[:32, :32])
     words = ["--model", "official/swinir-toy-x2", "--reference", str(tmp_path / "photos")]
-    assert "| official weights |" in command(monkeypatch, capsys, "evaluate", *words)
+    assert "| official weights |" in told("evaluate", *words)
 
 
-def test_the_name_of_official_weights_says_what_they_are_measured_with(shelf, tmp_path, monkeypatch, capsys):
+def test_the_name_of_official_weights_says_what_they_are_measured_with(shelf, tmp_path, told):
     network = saved(rvlib.create("swinir", task="denoising", upsampler="none", **SMALL | {"scale": 1}))
     shelf.files["/noise.pth"] = network
     facts = {"task": "denoising", "scale": 1, "url": f"{shelf.address}/noise.pth"}
@@ -351,14 +355,14 @@ def test_the_name_of_official_weights_says_what_they_are_measured_with(shelf, tm
     measured = []
     for level in (5, 25):
         words = ["evaluate", "--model", f"official/toy-{level}", "--reference", str(tmp_path / "in")]
-        command(monkeypatch, capsys, *words, "-o", str(tmp_path / "rows.csv"))
+        told(*words, "-o", str(tmp_path / "rows.csv"))
         measured.append(float((tmp_path / "rows.csv").read_text().splitlines()[1].split(",")[4]))
     assert measured[0] == pytest.approx(34.2, abs=1), "20 log(255 / 5)"
     assert measured[1] == pytest.approx(20.2, abs=1)
 
 
-def test_models_lists_each_name_as_one_types_it(monkeypatch, capsys):
-    said = command(monkeypatch, capsys, "models")
+def test_models_lists_each_name_as_one_types_it(told):
+    said = told("models")
     for name in (*official.listed(), *rvlib.released()):
         assert f"| {name} " in said
     for name in ("Apache-2.0", "MIT", "DIV2K", "is fetched on first use", "by hand", "denoise-grey"):

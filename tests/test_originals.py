@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import EpsImagePlugin, ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.IptcImagePlugin import getiptcinfo
 
 import rvlib
 from rvlib import metadata, originals, photos
@@ -427,6 +428,45 @@ def test_what_a_pngs_numbers_mean_stays(tmp_path):
     assert "JPEG holds no gamma, primaries or cICP" in original.plan(tmp_path / "out.jpg")
 
 
+def test_the_texts_of_a_png_stay(tmp_path):
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("Title", "Zürich", zip=True)
+    info.add_itxt("Author", "雪", lang="ja")
+    for name, text in (("Software", "GIMP"), ("Raw profile type iptc", "\niptc\n0\n")):
+        info.add_text(name, text)
+    Image.fromarray(RGB).save(tmp_path / "in.png", pnginfo=info)
+    original = originals.read(tmp_path / "in.png")
+    original.write(tmp_path / "out.png", original.image, made_by="x")
+    with Image.open(tmp_path / "out.png") as image:
+        assert {name: image.text[name] for name in ("Title", "Author")} == {"Title": "Zürich", "Author": "雪"}
+        assert image.text["Author"].lang == "ja"
+        assert image.text["Software"].endswith(": x; GIMP") and len(image.text) == 3
+    assert original.plan(tmp_path / "out.jpg") == ["JPEG holds no texts of a PNG"]
+
+
+@pytest.mark.parametrize("kind", ["jpg", "tif"])
+def test_comments_stay_where_they_can_and_iptc_is_said_to_be_lost(tmp_path, kind):
+    caption = b"\x1c\x02\x78\x00\x05snowy"
+    if kind == "jpg":
+        resource = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(caption)) + caption
+        segment = b"Photoshop 3.0\0" + resource
+        Image.fromarray(RGB).save(
+            tmp_path / "in.jpg", comment=b"caf\xe9", extra=b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment
+        )
+    else:
+        Image.fromarray(RGB).save(tmp_path / "in.tif", tiffinfo={0x83BB: caption})
+    with Image.open(tmp_path / f"in.{kind}") as image:
+        assert getiptcinfo(image) == {(2, 120): b"snowy"}
+    original = originals.read(tmp_path / f"in.{kind}")
+    lost = ["PNG holds no comment of a JPEG"] * (kind == "jpg") + ["IPTC is left out"]
+    assert original.plan(tmp_path / "out.png") == lost
+    original.write(tmp_path / f"out.{kind}", original.image)
+    with Image.open(tmp_path / f"out.{kind}") as image:
+        assert image.info.get("comment") == (b"caf\xe9" if kind == "jpg" else None)
+
+
 def test_the_profile_of_inks_does_not_belong_to_rgb(tmp_path):
     profile = ink_profile({"paper": (100, 0, 0), "cyan": (62, -30, -48), "black": (0, 0, 0)})
     Image.fromarray(RGB).save(tmp_path / "in.png", icc_profile=profile)
@@ -592,3 +632,17 @@ def test_no_program_is_started_for_a_photo(tmp_path, monkeypatch):
         with pytest.raises(rvlib.UserError, match="its format is unknown"):
             read(tmp_path / "photo.png")
     assert not started
+
+
+def test_sixteen_bits_become_eight_in_one_way():
+    deep = np.random.default_rng(0).integers(2**16, size=(300, 20, 3), dtype=np.uint16)
+    rounded = (deep / 257).round().astype(np.uint8)
+    assert np.array_equal(originals.eight_bits(Original(deep)), rounded)
+    assert np.array_equal(np.asarray(originals.side_by_side(deep, rounded)), np.hstack([rounded, rounded]))
+
+
+def test_a_script_that_lifts_pillows_limit_reads_deep_tiffs(tmp_path, monkeypatch):
+    deep = np.random.default_rng(0).integers(2**16, size=(20, 30, 3), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert np.array_equal(originals.read(tmp_path / "deep.tif").image, deep)

@@ -46,9 +46,11 @@ def test_patches_as_they_are_have_one_direction_and_augmented_ones_all_eight():
 
 def test_parts_make_up_the_batch(references):
     patches = Patches(references, Bicubic(4), patch_size=32)
-    whole = patches.batch(3, 8)[1]
-    halves = [patches.batch(3, 8, part=part)[1] for part in (slice(0, 4), slice(4, 8))]
-    assert np.array_equal(whole, np.concatenate(halves))
+    whole = patches.batch(3, 8)
+    halves = [patches.batch(3, 8, part=part) for part in (slice(0, 4), slice(4, 8))]
+    for each, *parts in zip(whole[:2], *(half[:2] for half in halves), strict=True):
+        assert torch.equal(each, torch.cat(parts))
+    assert list(whole[2]) == [name for half in halves for name in half[2]]
 
 
 def test_photos_are_degraded_when_needed_and_once(references):

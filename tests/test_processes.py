@@ -6,6 +6,7 @@ The processes are started by torchrun and talk through gloo; `tests/two_processe
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def test_a_signal_that_one_process_hears_stops_all_at_the_same_step(tmp_path, al
     assert "stopped at step 14; started again, the run resumes there" in done.stderr  # one after the signal
     assert state(tmp_path / "run/srresnet")["step"] == 14
     rvlib.load(tmp_path / "run/srresnet/last.safetensors")
-    done = start(tmp_path, "srresnet", "run")
+    done = start(tmp_path, "srresnet", "run", number=1)  # and another number of processes goes on from there
     assert done.returncode == 0, done.stderr[-3000:]
     assert_equal(state(alone / "srresnet"), state(tmp_path / "run/srresnet"))
 
@@ -223,6 +224,14 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="2 processes need a GPU each, and this machine has 1"):
         processes.in_processes(2, print)
+
+
+def test_ctrl_c_is_no_traceback_of_the_launcher(monkeypatch):
+    stop = processes.SignalException("Process 1 got signal: 2", signal.SIGINT)
+    monkeypatch.setattr(processes, "elastic_launch", lambda *_: mock.Mock(side_effect=stop))
+    with pytest.raises(KeyboardInterrupt, match="started again, the run resumes") as caught:
+        processes.in_processes(2, print)
+    assert caught.value.__suppress_context__
 
 
 def test_a_shared_norm_evaluates_and_is_saved_as_the_one_it_replaces():

@@ -42,3 +42,9 @@ def test_every_name_of_a_pair_is_one_that_load_takes():
     known = {*rvlib.released(), *official.listed()}
     for pair in realism.PAIRS:
         assert set(pair) <= known
+
+
+def test_a_mix_says_that_it_is_none_of_the_two():
+    source = realism.mixed("srgan-x4", 0.25).source
+    assert source["file"] == "srresnet-x4 + 0.25 (srgan-x4 - srresnet-x4)"
+    assert not source["sha256"], "no file holds these weights"

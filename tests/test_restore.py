@@ -99,7 +99,7 @@ def test_colour_conversion_is_its_own_inverse():
         (np.zeros((0, 4, 3), np.uint8), "no pixels"),
         (7, "not a int"),
         (Image.new("RGB", (0, 4)), "no pixels"),
-        (Image.new("I", (4, 4)), "^holds 32-bit integers"),
+        (Image.new("I", (4, 4)), "^the image holds 32-bit integers"),
         ("missing.png", "missing.png does not exist"),
     ],
 )
@@ -354,3 +354,27 @@ def test_tiles_of_a_jpeg_network_are_near_the_whole():
     whole, tiled = rvlib.restore(model, photo, tile=1024), rvlib.restore(model, photo, tile=64)
     assert np.abs(whole.astype(int) - photo).max() > 5
     assert np.abs(whole.astype(int) - tiled).max() <= 1, "two layers reach no further than a tile's overlap"
+
+
+def test_a_network_that_fails_is_in_training_again(photo):
+    network = Toy(lambda x: x @ x[..., :5, :]).train()  # shapes that do not fit
+    with pytest.raises(RuntimeError):
+        rvlib.restore(network, photo[:24, :24])
+    assert network.training
+
+
+def test_turned_copies_of_a_photo_have_their_turned_reference(photo):
+    network = rvlib.create("diffir", stage=1, dim=8, blocks=[1, 1, 1, 1], refinement=1, encoder=1)
+    reference = photos.sample("coffee")[:160, :96]
+    low = imresize(reference, 0.25)
+    upright = rvlib.restore(network, low, reference=reference, self_ensemble=True)
+    mirrored = rvlib.restore(network, low[:, ::-1], reference=reference[:, ::-1], self_ensemble=True)[:, ::-1]
+    assert np.abs(upright.astype(int) - mirrored).max() <= 1, "the mean over all turns knows no left and right"
+
+
+def test_a_network_that_sees_far_needs_no_option(photo):
+    network = rvlib.create("srgan", blocks=64)
+    assert network.reach > 128
+    assert rvlib.restore(network, photo[:24, :24]).shape == (96, 96, 3)
+    with pytest.raises(rvlib.UserError, match="overlap 129 is negative or too large: take 0 to 128 pixels"):
+        rvlib.restore(network, photo[:24, :24], overlap=129)

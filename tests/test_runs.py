@@ -13,15 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 import rvlib
-from rvlib import checkpoint, losses, recipes, runs
+from rvlib import checkpoint, losses, objectives, recipes, runs
+from rvlib.files import sha256
 from rvlib.fingerprint import code
 from rvlib.models import METHODS
 from rvlib.objectives import PerceptualAdversarial, Pixelwise
 from rvlib.pairs import Patches
 from rvlib.photos import sample
-from rvlib.train import Training
+from rvlib.study import cells, profiles, rehearsal
+from rvlib.train import Training, _identity
 
 TINY = {"patch_size": 32, "batch_size": 4, "validate_every": 2}
 SWINIR = {"arguments": {"embed": 12, "depths": (2,), "heads": (2,)}}
@@ -73,6 +76,33 @@ class TestFingerprints:
         assert code(Patches) == code(Patches)
 
 
+class TestCells:
+    @pytest.mark.parametrize(("method", "section"), rehearsal.trainings())
+    def test_dvc_sees_what_a_run_knows_itself_by(self, photos, monkeypatch, method, section):
+        monkeypatch.setattr(objectives, "vgg16_features", lambda: None)
+        chosen, network = recipes.RECIPES[method], recipes.METHOD_OF[method].network
+        arguments = {**chosen.arguments, **profiles.settings("laptop", method, section).get("arguments", {})}
+        model = rvlib.create(network, **arguments)
+        start = rvlib.create(network, **arguments, stage=1) if method.startswith("diffir-s2") else model
+        trained, objective = chosen.prepare(model, start, losses.PIXEL_LOSSES[chosen.loss])
+        degradation = recipes.degradation(model.task, model.scale, training=True)
+        patches = Patches(photos, degradation, patch_size=64, channels=model.channels)
+        run = _identity(trained, objective, patches, chosen.settings)
+        notebook = section.partition(".")[0]
+        parameters = yaml.safe_load((rvlib.ROOT / "params.yaml").read_text())["methods"][notebook]
+        seen = cells.computed(notebook, parameters)["recipes"][method]
+        assert run["code"].items() <= seen["code"].items()
+        assert run["data"]["degraded"] in seen["degradations"]
+        assert run["settings"] == seen["settings"]
+
+    def test_dvc_sees_what_cells_use_without_a_recipe(self):
+        seen = cells.computed("self_supervised", {})
+        assert {"adapt.adapt", "degrade.BlurredSampling", "objectives.hide", "losses.mse"} <= seen["code"].keys()
+        assert not [name for name in seen["code"] if name.startswith(("recipes", "runs", "photos", "swinir"))]
+        assert seen["weights"] == {"fsrcnn-x4": sha256(checkpoint.WEIGHTS / "fsrcnn-x4.safetensors")}
+        assert "fsrcnn.FSRCNN" in seen["recipes"]["fsrcnn"]["code"], "those weights are trained further"
+
+
 CODE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -81,8 +111,7 @@ assert rvlib.__file__.startswith(sys.argv[1]), rvlib.__file__
 from rvlib import recipes
 from rvlib.photos import sample
 photos = {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
-small = json.loads(sys.argv[3])
-for method, arguments in small.items():
+for method, arguments in json.loads(sys.argv[3]).items():
     facts = {"steps": 3, "patch_size": 32, "batch_size": 2, "validate_every": 3, "arguments": arguments}
     recipes.train(method, photos, run=f"{sys.argv[2]}/{method}", replace_run=True, **facts)
 from rvlib.study import cells
@@ -91,25 +120,32 @@ cells.write(rvlib.ROOT / "params.yaml")
 SMALL = {"fsrcnn": {}, "swinir": SWINIR["arguments"], "nafnet": NAFNET["arguments"]}
 L1 = "return F.l1_loss(restored, reference)"
 GATE = "def simple_gate(x: Tensor) -> Tensor:"
-# edits (file, text, new text), runs that must be trained again, training stages that DVC must run
+STYLE = "x = self.body(F.leaky_relu(self.conv_first(degraded), 0.1))"  # of MSRResNet, which is no recipe's own
+# edits (file, text, new text), runs that must be trained again, training stages that DVC must run; self_supervised
+# trains two networks of others, which it names as recipes
 EDITS = {
-    "words and what is not used": (
+    "words, what is not used, equal code and adapting": (
         [
             ("losses.py", '"""Mean |x - y|', '"""The mean of |x - y|'),
             ("pairs.py", "# too small to cut a patch from", "# smaller than a patch"),
             ("pairs.py", "must be a positive multiple of the scale", "has to be a multiple of the scale"),
             ("losses.py", "+ 1e-6", "+ 1e-8"),  # of a loss that no method names
+            ("losses.py", L1, "return (restored - reference).abs().mean()"),
+            ("adapt.py", "recipe.settings.learning_rate / 10", "recipe.settings.learning_rate / 20"),
         ],
-        set(),
-        set(),
-    ),
-    "loss": ([("losses.py", L1, L1.replace("F.", "2 * F."))], {"swinir"}, {"swinir", "diffir"}),
-    "equal code": (
-        [("losses.py", L1, "return (restored - reference).abs().mean()")],
         set(),  # DVC runs the stages, and they find that their runs are as good as new
-        {"swinir", "diffir"},
+        {"swinir", "diffir", "self_supervised"},
     ),
-    "network": ([("models/nafnet.py", GATE, f"{GATE}\n    x = 0.5 * x")], {"nafnet"}, {"nafnet", "self_supervised"}),
+    "loss and network": (
+        [("losses.py", L1, L1.replace("F.", "2 * F.")), ("models/nafnet.py", GATE, f"{GATE}\n    x = 0.5 * x")],
+        {"swinir", "nafnet"},
+        {"swinir", "diffir", "nafnet", "self_supervised"},
+    ),
+    "style and shake": (
+        [("models/srgan.py", STYLE, STYLE.replace("0.1", "0.2")), ("recipes.py", "zoom=0.2", "zoom=0.3")],
+        {"nafnet"},
+        {"srgan", "nafnet", "diffir", "self_supervised"},
+    ),
     "degradation": (
         [("degrade.py", "stretch = min(factor, 1.0)", "stretch = min(0.9 * factor, 1.0)")],
         {"fsrcnn", "swinir"},
@@ -130,13 +166,13 @@ def trained(tmp_path_factory):
     for folder in ("rvlib", "notebooks/text"):
         shutil.copytree(rvlib.ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(rvlib.ROOT / "params.yaml", place)
-    train(place, place / "runs")
+    train(place, place / "runs", SMALL)
     return place
 
 
-def train(place, folder):
+def train(place, folder, methods):
     subprocess.run(
-        [sys.executable, "-c", CODE, str(place), str(folder), json.dumps(SMALL)],
+        [sys.executable, "-c", CODE, str(place), str(folder), json.dumps(methods)],
         check=True,
         capture_output=True,
         text=True,
@@ -152,10 +188,10 @@ def test_a_run_is_trained_again_where_what_it_computes_changed(trained, tmp_path
         text = (tmp_path / "rvlib" / file).read_text()
         assert old in text
         (tmp_path / "rvlib" / file).write_text(text.replace(old, new))
-    train(tmp_path, tmp_path / "runs")
-    cells = [place / "runs/laptop/cells" for place in (trained, tmp_path)]
-    names = [file.name for file in cells[0].glob("*.json")]
-    _, others, broken = filecmp.cmpfiles(*cells, names, shallow=False)
+    train(tmp_path, tmp_path / "runs", SMALL)
+    written = [place / "runs/laptop/cells" for place in (trained, tmp_path)]
+    names = [file.name for file in written[0].glob("*.json")]
+    _, others, broken = filecmp.cmpfiles(*written, names, shallow=False)
     assert not broken
     assert {name.removesuffix(".json") for name in others} == stages
     aside = {path.name.partition(".step-")[0] for path in (tmp_path / "runs").glob("*.step-3-*")}
@@ -165,15 +201,15 @@ def test_a_run_is_trained_again_where_what_it_computes_changed(trained, tmp_path
         assert (old_run / "last.safetensors").read_bytes() == (
             trained / "runs" / method / "last.safetensors"
         ).read_bytes()
-    if name == "loss":  # what replaces a run begins where a first run would
-        train(tmp_path, tmp_path / "fresh")
+    if name == "loss and network":  # what replaces a run begins where a first run would
+        train(tmp_path, tmp_path / "fresh", {"swinir": SMALL["swinir"]})
         again, fresh = (tmp_path / folder / "swinir/state.pt" for folder in ("runs", "fresh"))
         again, fresh = (torch.load(file, weights_only=True)["model"] for file in (again, fresh))
         assert all(torch.equal(again[key], fresh[key]) for key in fresh)
     for method in SMALL.keys() - aside:
         kept, before = (place / "runs" / method for place in (tmp_path, trained))
         assert (kept / "state.pt").read_bytes() == (before / "state.pt").read_bytes()
-    if name == "equal code":
+    if "equal code" in name:
         assert history(tmp_path / "runs/swinir")[-1].startswith("carried over changed code")
         assert history(tmp_path / "runs/nafnet") == history(trained / "runs/nafnet")
 
@@ -266,6 +302,17 @@ def test_a_committed_record_counts_as_the_finished_run(photos, tmp_path, monkeyp
         recipes.train("fsrcnn", photos, run=tmp_path / "elsewhere", steps=6, **TINY)
 
 
+def test_the_weights_of_another_run_are_not_taken(photos, tmp_path):
+    for seed in (0, 1):
+        recipes.train("fsrcnn", photos, run=tmp_path / str(seed), steps=1, seed=seed, **TINY)
+    assert runs.is_complete(tmp_path / "1", identity(tmp_path / "1"))
+    shutil.copy(tmp_path / "0/last.safetensors", tmp_path / "1")
+    (tmp_path / "1/state.pt").unlink()
+    assert not runs.is_complete(tmp_path / "1", identity(tmp_path / "1"))
+    with pytest.raises(rvlib.UserError, match="its state is gone"):
+        recipes.train("fsrcnn", photos, run=tmp_path / "1", steps=1, seed=1, **TINY)
+
+
 def test_a_changed_architecture_is_not_called_damage(photos, tmp_path):
     facts = {"run": tmp_path, "steps": 2, **NAFNET, **TINY}
     recipes.train("nafnet", photos, **facts)
@@ -287,6 +334,23 @@ def test_numbers_are_kept_for_the_proof(photos, tmp_path):
     assert kept["step"] == 4
     assert len(kept["numbers"]) == runs.REPLAYED
     assert all(np.isfinite(list(each.values())).all() for each in kept["numbers"])
+
+
+def test_a_commit_says_whether_what_numbers_come_from_differs(tmp_path, monkeypatch):
+    files = ["rvlib/a.py", "notebooks/text/b.py", "params.yaml", "profiles/c/params.yaml", "weights/d.safetensors"]
+    for file in [*files, "notebooks/b.ipynb"]:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("as committed")
+    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "c"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    monkeypatch.setattr(rvlib, "ROOT", tmp_path)
+    (tmp_path / "notebooks/b.ipynb").write_text("saved with outputs")
+    assert len(runs.commit()) == 40
+    for file in files:
+        (tmp_path / file).write_text("edited")
+        assert runs.commit().endswith(" with changes"), file
+        (tmp_path / file).write_text("as committed")
+    assert len(runs.commit()) == 40
 
 
 def test_outside_of_a_checkout_the_commit_is_unknown(tmp_path, monkeypatch):

@@ -1,6 +1,10 @@
 """Shelves: photos that several processes map from one file."""
 
 import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -59,6 +63,31 @@ def test_one_process_keeps_photos_in_memory(tmp_path):
     photos = shelf.shared([("a", np.ones((2, 3, 3), np.uint8))], tmp_path / "run", "references")
     assert isinstance(photos, dict)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_process_fills_the_shelf_and_the_others_wait_for_it(tmp_path, monkeypatch):
+    """Not for what a run that was killed left there."""
+    together, roles = threading.Barrier(2), threading.local()
+    one, place = np.ones((2, 3, 3), np.uint8), shelf.place(tmp_path / "run")
+    shelf.write([("old", one)], place / "references.u8")
+    monkeypatch.setattr(
+        shelf,
+        "Accelerator",
+        lambda: mock.Mock(
+            num_processes=2, is_local_main_process=roles.is_first, wait_for_everyone=lambda: together.wait(10)
+        ),
+    )
+
+    def decoded():
+        time.sleep(0.3)
+        yield "a", one
+
+    def work(is_first):
+        roles.is_first = is_first
+        return shelf.shared(decoded() if is_first else (), tmp_path / "run", "references")
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [list(made) for made in pool.map(work, (True, False))] == [["a"], ["a"]]
 
 
 def test_a_disk_that_cannot_hold_the_photos_is_named(tmp_path):

@@ -1,5 +1,7 @@
 """Tiles: no seam where a model's reach is limited, a stated deviation elsewhere, and memory that stays small."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -22,13 +24,13 @@ GLOBAL = {
 }
 
 
-def make(name, arguments):
+def make(name, arguments, spread=0.05):
     torch.manual_seed(0)
     name, style = ("srgan", {"style": name}) if name in ("compact", "msrresnet") else (name, {})
     model = rvlib.create(name, **style, **arguments)
     with torch.no_grad():  # fresh weights hardly answer, and a seam of nothing is not seen
         for weight in model.parameters():
-            weight.add_(0.05 * torch.randn_like(weight))
+            weight.add_(spread * torch.randn_like(weight))
     return model
 
 
@@ -44,21 +46,35 @@ def test_tiles_show_no_seam(name):
 @pytest.mark.parametrize("name", LOCAL)
 def test_reach_bounds_what_a_pixel_depends_on(name):
     model = make(name, LOCAL[name]).double()
-    x = torch.rand(1, model.channels, 97, 97, dtype=torch.float64, requires_grad=True)
-    model(x)[..., 48 * model.scale, 48 * model.scale].sum().backward()
+    side = 2 * model.reach + 9
+    x, middle = torch.rand(1, model.channels, side, side, dtype=torch.float64, requires_grad=True), side // 2
+    model(x)[..., middle * model.scale, middle * model.scale].sum().backward()
     rows = x.grad.abs().sum(dim=(0, 1, 3)).nonzero().flatten()
-    assert 48 - rows.min() <= model.reach
-    assert rows.max() - 48 <= model.reach
+    assert middle - rows.min() <= model.reach
+    assert rows.max() - middle <= model.reach
 
 
 @pytest.mark.parametrize("name", GLOBAL)
 def test_tiles_of_global_models_are_blended(name):
-    """Their tiles differ from the whole photo, but not by a step: the seam is no steeper than what is beside it."""
-    model, photo = make(name, GLOBAL[name]), sample("coffee")[:128, :192]
-    tiled = rvlib.restore(model, photo, tile=64).astype(float)
-    steps = np.abs(np.diff(tiled.mean(axis=2), axis=1)).mean(axis=0)
+    """What tiles change of the whole photo's result has no step, where tiles side by side have one at each seam."""
+    model, photo = make(name, GLOBAL[name], spread=0.02), sample("coffee")[:128, :192]
+    whole = rvlib.restore(model, photo, tile=4096).astype(float)
+    steps = {}
+    for overlap in (0, None):
+        change = rvlib.restore(model, photo, tile=64, overlap=overlap) - whole
+        steps[overlap] = np.abs(np.diff(change, axis=1)).mean(axis=(0, 2))
     seams = [model.scale * at - 1 for at in (64, 128)]
-    assert max(steps[seams]) < 3 * np.median(steps) + 1
+    assert min(steps[0][seams]) > 10 * np.median(steps[0]), "else the measure would see none"
+    assert steps[None].max() < min(steps[0][seams]) / 2
+
+
+def test_photos_at_the_same_time_have_a_part_of_the_memory_each(monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: mock.Mock(available=2**33))
+    sides = []
+    for at_a_time in (1, 4):
+        monkeypatch.setattr(tiles, "at_a_time", at_a_time)
+        sides.append(tiles.fitting(1024.0, 1.0, torch.device("cpu"), 0))
+    assert sides == [1024, 512]
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 130), (1, 300), (300, 1), (127, 129), (200, 64)])

@@ -1,5 +1,6 @@
 """Training: it learns, it goes on exactly where it was stopped, and it says what is wrong."""
 
+import errno
 import json
 import math
 import os
@@ -8,11 +9,13 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small import SMALL
 
 import rvlib
 from rvlib import checkpoint, losses, recipes, train
@@ -20,23 +23,11 @@ from rvlib.degrade import Bicubic
 from rvlib.objectives import Pixelwise
 from rvlib.pairs import Patches, photo_pairs
 from rvlib.photos import sample
-from rvlib.runs import REPLAYED, commit
+from rvlib.runs import REPLAYED, alone, commit
 from rvlib.settings import KINDS, check
 from rvlib.train import Settings, fit
 
 TINY = {"patch_size": 32, "batch_size": 4}
-SMALL = {name: {} for name in recipes.RECIPES} | {
-    "srresnet": {"features": 8, "blocks": 1},
-    "srgan": {"features": 8, "blocks": 1},
-    "swinir": {"embed": 12, "depths": (2,), "heads": (2,)},
-    **{
-        name: {"width": 8, "encoder": (1,), "middle": 1, "decoder": (1,)} for name in ("plainnet", "baseline", "nafnet")
-    },
-    **{
-        f"diffir-{name}": {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1, "encoder": 1}
-        for name in ("constant", "s1", "s2", "s2-separate")
-    },
-}
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +144,39 @@ def test_another_run_in_the_folder_is_not_overwritten(tmp_path, photos):
         recipes.train("fsrcnn", photos, run=tmp_path, steps=2, learning_rate=3e-3, **TINY)
     with pytest.raises(rvlib.UserError, match="another run.*data.crc.*data.photos"):
         recipes.train("fsrcnn", {"coffee": photos["coffee"]}, run=tmp_path, steps=2, **TINY)
+
+
+def test_a_second_training_in_a_folder_is_refused(tmp_path, photos):
+    facts = {"run": tmp_path / "run", "steps": 1, **TINY}
+    with alone(tmp_path / "run"), pytest.raises(rvlib.UserError, match="run is being trained in: wait"):
+        recipes.train("fsrcnn", photos, **facts)
+    recipes.train("fsrcnn", photos, **facts)
+    assert os.listdir(tmp_path) == ["run"], "no lock is left, and no folder of the training that was refused"
+
+
+def test_what_cannot_be_locked_is_trained_in(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr("fcntl.flock", mock.Mock(side_effect=OSError(errno.ENOLCK, "No locks available")))
+    recipes.train("fsrcnn", photos, run=tmp_path / "run", steps=1, **TINY)
+    assert os.listdir(tmp_path) == ["run"]
+
+
+def test_the_gpu_of_apple_is_refused(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(train, "Accelerator", lambda: mock.Mock(device=torch.device("mps")))
+    with pytest.raises(rvlib.UserError, match="let the CPU do it"):
+        recipes.train("fsrcnn", photos, run=tmp_path / "run", steps=1, **TINY)
+
+
+@pytest.mark.parametrize("kind", ["references", "degraded", "validation", "pair"])
+@pytest.mark.parametrize(
+    "wrong",
+    [np.zeros((64, 64), np.uint8), np.zeros((64, 64, 4), np.uint8), np.zeros((64, 64, 3)), Path("photo.png")],
+    ids=["grey", "with alpha", "floats", "a path"],
+)
+def test_what_is_no_photo_is_named_before_training(tmp_path, photos, kind, wrong):
+    given = {"references": photos, "degraded": None, "validation": None}
+    given |= {"validation": {"odd": (photos["coffee"], wrong)}} if kind == "pair" else {kind: {"odd": wrong}}
+    with pytest.raises(rvlib.UserError, match="^odd: photos to train on are uint8 H x W x 3 arrays"):
+        recipes.train("fsrcnn", **given, run=tmp_path, steps=1, **TINY)
 
 
 def test_not_finite_loss_names_step_and_photos(tmp_path, photos, monkeypatch):
@@ -298,22 +322,11 @@ class TestPatches:
         other = Patches(photos, Bicubic(4), patch_size=32, seed=6).batch(11, 4)
         assert not torch.equal(first[0], other[0])
 
-    def test_parts_make_up_the_batch(self, photos):
-        patches = Patches(photos, Bicubic(4), patch_size=32)
-        whole = patches.batch(2, 8)
-        parts = [patches.batch(2, 8, part=slice(start, start + 4)) for start in (0, 4)]
-        assert torch.equal(whole[0], torch.cat([part[0] for part in parts]))
-        assert whole[2] == parts[0][2] + parts[1][2]
-
     def test_all_eight_symmetries_occur(self):
         photo = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(32, 32, 3).astype(np.uint8)
         patches = Patches({"one": photo}, lambda y, rng: y, patch_size=32)
         _, reference, _ = patches.batch(0, 200)
         assert len({tensor.numpy().tobytes() for tensor in reference}) == 8
-
-    def test_pairs_do_not_depend_on_the_other_photos(self, photos):
-        both, one = photo_pairs(photos, Bicubic(4)), photo_pairs({"coffee": photos["coffee"]}, Bicubic(4))
-        assert np.array_equal(both["coffee"][0], one["coffee"][0])
 
 
 @pytest.mark.parametrize(

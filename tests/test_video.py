@@ -13,11 +13,12 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import psutil
 import pytest
 from conftest import small_disk
 
 import rvlib
-from rvlib import cli, photos, video
+from rvlib import photos, video
 from rvlib.study import flicker
 
 WITH_THE_EXTRA = pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="the extra `video` is not installed")
@@ -170,6 +171,17 @@ def test_a_part_of_a_clip_begins_at_zero(network, tmp_path):
 
 
 @WITH_THE_EXTRA
+def test_no_file_stays_open(network, tmp_path):
+    clip = film(tmp_path / "clip.mp4", UNEVEN[:3])
+    (tmp_path / "text.mp4").write_text("no clip")
+    video.restore_clip(network, clip, tmp_path / "out.mkv", made_by="x")
+    assert video.maker(tmp_path / "out.mkv") == "x"
+    with pytest.raises(rvlib.UserError):
+        video.Clip(tmp_path / "text.mp4")
+    assert not [each for each in psutil.Process().open_files() if Path(each.path).parent == tmp_path]
+
+
+@WITH_THE_EXTRA
 def test_the_end_of_a_part_is_the_number_that_was_said(tmp_path):
     """A fifth of a second, and not the float beside it, which the frame at 0.2 s would still lie before."""
     clip = film(tmp_path / "clip.mp4", range(0, 10 * 3000, 3000), sound=False)
@@ -287,21 +299,21 @@ def test_a_damaged_clip_is_restored_up_to_the_damage(suffix, kind, network, tmp_
 
 
 @WITH_THE_EXTRA
-def test_a_damaged_clip_is_named_again_and_a_whole_one_replaces_it(monkeypatch, tmp_path):
+def test_a_damaged_clip_is_named_again_and_a_whole_one_replaces_it(rv, tmp_path):
     clip, target = film(tmp_path / "clip.mkv", range(0, 40 * 3000, 3000), sound=False), tmp_path / "out.mkv"
     whole = clip.read_bytes()
     clip.write_bytes(whole[: len(whole) // 2])
-    wishes = [clip, "--model", "fsrcnn-x4", "-o", target]
-    told = command(monkeypatch, *wishes)
+    wishes = ["restore", clip, "--model", "fsrcnn-x4", "-o", target]
+    told = rv(*wishes)[2].splitlines()[-1]
     assert "clip.mkv is damaged after" in told
     written = target.read_bytes()
     with mock.patch.object(video, "restore", side_effect=AssertionError):
-        assert command(monkeypatch, *wishes) == told
+        assert rv(*wishes)[2].splitlines()[-1] == told
     assert target.read_bytes() == written
-    assert "is damaged after" in command(monkeypatch, *wishes, "--codec", "ffv1")  # it is restored once more
+    assert "is damaged after" in rv(*wishes, "--codec", "ffv1")[2]  # it is restored once more
     assert target.read_bytes() != written
     clip.write_bytes(whole)
-    assert not command(monkeypatch, *wishes)
+    assert rv(*wishes)[0] == 0
     assert len(looked_at(target)[0]) == 40
     assert video.maker(target) == "fsrcnn-x4"
 
@@ -356,41 +368,34 @@ def test_what_cannot_be_done_is_said_before_the_work(target, wishes, problem, ne
     assert clip.read_bytes() == before
 
 
-def command(monkeypatch, *words) -> object:
-    """What `rvlib restore` ends with: an exit status or a line."""
-    monkeypatch.setattr(sys, "argv", ["rvlib", "restore", *map(str, words)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return end.value.code
-
-
 @WITH_THE_EXTRA
-def test_the_command_restores_skips_and_refuses(monkeypatch, capsys, tmp_path):
+def test_the_command_restores_skips_and_refuses(rv, tmp_path):
     clip, target = film(tmp_path / "clip.mp4", UNEVEN[:3]), tmp_path / "out" / "clip.mp4"
-    wishes = [clip, "--model", "fsrcnn-x4", "-o", target.parent]
-    assert not command(monkeypatch, *wishes, "--then", "nafnet-deblur", "--factor", "2", "--quality", "40")
+    options = ["--model", "fsrcnn-x4", "-o", target.parent]
+    wishes = ["restore", clip, *options]
+    assert rv(*wishes, "--then", "nafnet-deblur", "--factor", "2", "--quality", "40")[0] == 0
     assert (looked_at(target)[0][0].width, video.maker(target)) == (128, "fsrcnn-x4 + nafnet-deblur, factor 2")
     written = target.stat().st_mtime_ns
-    assert not command(monkeypatch, *wishes, "--then", "nafnet-deblur", "--factor", "2")
+    status, _, said = rv(*wishes, "--then", "nafnet-deblur", "--factor", "2")
+    assert status == 0
     assert target.stat().st_mtime_ns == written
-    assert "is there already" in capsys.readouterr().err
-    assert not command(monkeypatch, *wishes)
+    assert "is there already" in said
+    assert rv(*wishes)[0] == 0
     assert looked_at(target)[0][0].width == 256
     for word in ("--jobs=2", "--recursive", "--compare", "--dry-run", "--suffix=_x4", "--format=png"):
-        assert f"{word.partition('=')[0]} cannot be had with a clip" in command(monkeypatch, *wishes, word)
+        assert f"{word.partition('=')[0]} cannot be had with a clip" in rv(*wishes, word)[2]
     photos.write(tmp_path / "photo.png", photos.sample("coffee")[:24, :32])
-    assert "several files" in command(monkeypatch, tmp_path / "photo.png", *wishes)
+    assert "several files" in rv("restore", tmp_path / "photo.png", clip, *options)[2]
     for itself in (clip, tmp_path):
-        assert "choose another output" in command(monkeypatch, clip, "--model", "fsrcnn-x4", "-o", itself)
-    wishes[0] = tmp_path / "photo.png"
-    assert "--start is for clips" in command(monkeypatch, *wishes, "--start", "1")
+        assert "choose another output" in rv("restore", clip, "--model", "fsrcnn-x4", "-o", itself)[2]
+    assert "--start is for clips" in rv("restore", tmp_path / "photo.png", *options, "--start", "1")[2]
 
 
-def test_without_the_extra_the_command_says_how_to_get_it(monkeypatch, tmp_path):
+def test_without_the_extra_the_command_says_how_to_get_it(rv, tmp_path):
     (tmp_path / "clip.mp4").touch()
     with mock.patch.object(importlib.util, "find_spec", return_value=None):
-        told = command(monkeypatch, tmp_path / "clip.mp4", "--model", "fsrcnn-x4", "-o", tmp_path / "out.mp4")
-    assert "pip install 'rvlib[video]'" in told
+        words = ["restore", tmp_path / "clip.mp4", "--model", "fsrcnn-x4", "-o", tmp_path / "out.mp4"]
+        assert "pip install 'rvlib[video]'" in rv(*words)[2]
 
 
 PATH = np.array([[100, 80], [101, 82], [101, 85], [103, 86]])

@@ -43,7 +43,7 @@ def test_card_describes_the_file(name):
         assert f"**{part}**" in card
     assert "core-hours" in card or "GPU-hours" in card
     pictures = re.findall(r"\]\((\S+failure.png)\)", card)
-    assert pictures and all((WEIGHTS / picture).is_file() for picture in pictures), "the picture is in the repository"
+    assert all((WEIGHTS / picture).is_file() for picture in pictures), "the picture is in the repository"
     assert f"[all points](../reports/release/curves/{name}.csv)" in card
     for line in re.findall(r"^\| \w.* ± .*$", card, flags=re.MULTILINE):
         assert int(line.split("|")[-2]) > 1, "the number of photos"
@@ -80,6 +80,72 @@ def test_the_card_says_from_numbers_whether_to_use_the_weights(psnr, lpips, seco
     best = ["mine-x4" if mine else "other-x4" for mine in (psnr > 1, lpips < -0.1)]
     by_both = best[0] == best[1]
     assert f"{best[0]} is best by PSNR{' and LPIPS.' if by_both else f', {best[1]} by LPIPS.'}" in text
+
+
+@pytest.mark.parametrize(
+    ("psnr", "lpips", "says"),
+    [
+        ({"A": [1, 1, 1], "B": [3, 0, 0]}, {"A": [-0.1] * 3, "B": [-0.1, 0, 0]}, "Yes, for what it is for."),
+        ({"A": [1, 1, 1], "B": [3, 0, 0]}, {"A": [0.1, 0, -0.1], "B": [-0.1, 0, 0]}, "With a look at each photo"),
+        ({"A": [1, 1, 1], "B": [-1, -1, -1]}, {"A": [0.1] * 3, "B": [0.1] * 3}, "No."),
+        ({"A": [1, 0, -1], "B": [3, 0, 0]}, {"A": [0.1, 0, 0], "B": [-0.1, 0, 0]}, "These photos cannot tell."),
+    ],
+)
+def test_what_a_set_cannot_tell_counts_neither_for_nor_against_the_weights(psnr, lpips, says, tmp_path):
+    rows = [
+        {"set": name, "photo": photo, "method": method, "label": label, "weights": weights, "seconds": 1.0}
+        | {"psnr_y_crop4": 28.0 + used * psnr[name][photo], "lpips_alex_rgb_crop0": 0.4 + used * lpips[name][photo]}
+        for name in psnr
+        for photo in range(3)
+        for method, label, weights, used in (
+            ("bicubic", "bicubic input", "", 0),
+            ("mine", "released weights", "mine", 1),
+        )
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    text = cards._verdict(tmp_path, "mine")
+    assert text.startswith(says) and ("on B (not to be told from none)" in text) == (psnr["B"] == [3, 0, 0])
+
+
+def test_a_picture_is_linked_where_it_is_one_of_these_weights(tmp_path):
+    file = tmp_path / "failure.png"
+    assert cards._picture("fsrcnn-x4", tmp_path, file) == "", "there is none"
+    file.touch()
+    linked = [name for name in NAMES if "](failure.png)" in cards._picture(name, tmp_path, file)]
+    assert sorted(linked) == sorted(cards.PICTURES), "SwinIR's is a chart, DiffIR's is of its other task"
+
+
+def test_the_card_tells_what_happened_to_a_training_and_what_was_seen(tmp_path, monkeypatch):
+    """From the record alone: commit and date of one entry, events that not every training has, a look at photos."""
+    monkeypatch.setattr(cards, "COMPARISONS", ())
+    known = provenance.record("fsrcnn-x4")
+    begun = {"commit": 40 * "a", "date": "2026-11-26 03:20", "device": "cpu", "event": "begun", "step": 0}
+    carried = {"commit": 40 * "b", "date": "2026-11-26 05:00", "event": "carried over changed code", "step": 7}
+    longer = {"commit": 40 * "c", "date": "2026-11-26 06:00", "event": "lengthened from 7 to 9 steps", "step": 1007}
+    resumed = begun | {"commit": 40 * "c", "date": "2026-11-26 06:01", "event": "resumed", "step": 7, "seconds": 1.0}
+    (tmp_path / "fsrcnn-x4.safetensors").write_bytes((WEIGHTS / "fsrcnn-x4.safetensors").read_bytes())
+
+    def card(**changes):
+        (tmp_path / "fsrcnn-x4.json").write_text(json.dumps(known | changes))
+        return cards.card("fsrcnn-x4", tmp_path, tmp_path, "fsrcnn")
+
+    plain = card(history=[begun, carried])
+    assert f"commit {40 * 'a'}, 2026-11-26 03:20; released with torch {known['versions']['torch']}\n" in plain
+    assert "in part or whole by the clock" in plain, "seconds of before commit 4b29454"
+    assert not any(word in plain for word in ("Not in one go", "earlier state", "Looked at"))
+    text = card(history=[begun, carried, longer, resumed], seen="ten photos: sharper edges.")
+    assert f"2026-11-26 03:20; taken up last at commit {40 * 'c'}, 2026-11-26 06:01; released" in text
+    told = f"lengthened from 7 to 9 steps (step 1,007, commit {12 * 'c'}, 2026-11-26 06:00)"
+    assert f"- **Not in one go**: {told}\n" in text and "- **Looked at**: ten photos: sharper edges.\n" in text
+    old = begun | {"event": f"{cards.BEFORE_RECORDS}; the curve is that of its first card", "date": "2026-11-25"}
+    text = card(history=[old], validation=None)
+    told = f"the curve is that of its first card (commit {12 * 'a'}, 2026-11-25)"
+    assert f"- **By an earlier state of the profile**: {cards.BEFORE_RECORDS}; {told}\n" in text
+    assert "Not in one go" not in text and "(one photo, not those of the other cards)" in text
+    ended = {"commit": 40 * "d", "date": "2026-11-26 07:00", "event": "ended: time was over", "step": 3}
+    assert "- **Not in one go**: ended: time was over" in card(
+        history=[begun], before=[{"history": [ended], "log": []}]
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 
+import small
 import torch
 
 import rvlib
@@ -14,20 +15,7 @@ from rvlib.pairs import Patches
 from rvlib.photos import sample
 from rvlib.train import Batch, Settings, fit
 
-SMALL = {
-    "srcnn": {},
-    "fsrcnn": {},
-    "srresnet": {"features": 8, "blocks": 1},
-    "srgan": {"features": 8, "blocks": 1},
-    "swinir": {"embed": 12, "depths": (2,), "heads": (2,), "drop_path": 0.0},  # dropped paths are drawn per process
-    **{
-        name: {"width": 8, "encoder": (1,), "middle": 1, "decoder": (1,)} for name in ("plainnet", "baseline", "nafnet")
-    },
-    **{
-        f"diffir-{name}": {"dim": 8, "blocks": (1, 1, 1, 1), "refinement": 1, "encoder": 1}
-        for name in ("s1", "s2", "s2-separate")
-    },
-}
+SMALL = small.SMALL | {"swinir": {**small.SMALL["swinir"], "drop_path": 0.0}}  # they are drawn per process
 RANK, WORLD = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
 
 

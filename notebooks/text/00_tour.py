@@ -176,7 +176,7 @@ pd.DataFrame(rows).style.hide(axis="index")
 # | patch, step, batch | a cut of a photo; one change of all weights; the patches that a step looks at | `01_data`, `04_fsrcnn` |
 # | dB, PSNR, MSE | decibels; 10 times the logarithm of the largest value squared over the mean squared error | `03_metrics` |
 # | SSIM, LPIPS, NIQE | likeness of structure; distance of a network's features; naturalness without a reference | `03_metrics` |
-# | ±, ≈, ▼ | half of a 95 % interval over photos; not told apart from the best; worse than the input | `09_compare_super_resolution` |
+# | ±, ≈, ▼ | half of a 95 % interval over photos; not told apart from the best; a worse mean than the input's | `09_compare_super_resolution` |
 # | $H, W, C$ | height, width and channels of a map of features; $H$ is a spectrum in `10` | `06_swinir` |
 # | $d, s, m$ of FSRCNN | channels outside, channels inside, number of layers between: not the scale | `04_fsrcnn` |
 # | $G$, $D$ of SRGAN | generator (restores) and discriminator (tells restored from real): not the degradation | `05_srgan` |

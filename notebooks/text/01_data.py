@@ -61,10 +61,11 @@ print(
 assert pinned["samples"] == 1
 
 # %% [markdown]
-# The sets without hashes are large archives from their authors' servers: only the paper profile fetches them.
-# `GoPro-sample` has three pairs from the demo folder of another project (dongheehand/DeblurGAN-tf). Their bytes are
-# pinned, but that project does not say which sequence they are from, nor whether they are of GoPro's `blur` or
-# `blur_gamma` (`02_degradations` explains both); the licence is inferred from GoPro's.
+# The sets without hashes are large archives from their authors' servers: only the profile `paper` fetches them, and
+# `official`, which measures the papers' own weights, fetches GoPro. `GoPro-sample` has three pairs from the demo
+# folder of another project (dongheehand/DeblurGAN-tf). Their bytes are pinned, but that project does not say which
+# sequence they are from, nor whether they are of GoPro's `blur` or `blur_gamma` (`02_degradations` explains both);
+# the licence is inferred from GoPro's.
 #
 # ## The data sets, one by one
 #
@@ -75,10 +76,10 @@ assert pinned["samples"] == 1
 # | BSDS500 | 399 | natural photos of 481 × 321, made for segmentation (Arbeláez et al. 2011): the 400 outside its validation folder, which is BSD100, without one that is in Set5 | training |
 # | CID22, CLIC 2025 | 249, 41 | photos for research on compression, free of compression themselves | training, validation |
 # | Set5, Set14 | 5, 14 | the classics, small and old (Bevilacqua et al. 2012; Zeyde et al. 2010); one photo of Set14 is grey | test, × 4 |
-# | BSD100 | 100 | animals, people, landscapes (Martin et al. 2001) | test, × 4 |
+# | BSD100 | 100 | animals, people, landscapes (Martin et al. 2001) | test, × 4, in the profile `official`; elsewhere the check for leaks below |
 # | Urban100 | 100 | façades with repeating windows: structure that × 4 destroys but its repetition can tell (Huang et al. 2015) | test, × 4 |
 # | Set12 | 12 | grey photos, made for denoising (Zhang et al. 2017) | audit of a course report (`12_report`) |
-# | Kodak | 24 | scanned film of 768 × 512 | test |
+# | Kodak | 24 | scanned film of 768 × 512 | the check for leaks below |
 # | DIV2K | 1,000 | photos of 2K: 800 for training, 100 for validation, 100 for a competition (Agustsson and Timofte 2017) | paper profile |
 # | Flickr2K | 2,650 | more of the same kind, collected from Flickr (Lim et al. 2017) | paper profile |
 # | GoPro | 3,214 pairs | videos at 240 frames per second, averaged: 2,103 pairs for training, 1,111 for testing (Nah et al. 2017) | paper profile, deblurring |
@@ -170,7 +171,7 @@ for k in (1, 2, 3):
 #
 # A fully convolutional network does not see photos, it sees patches. A photo of 640 × 427 pixels holds 180,000
 # patches of 96 × 96, but they overlap: what counts is how many *different* structures there are. A patch
-# of flat sky teaches nothing. So here is the local contrast of patches of 24 × 24, and the share that is nearly flat,
+# of flat sky has none. So here is the local contrast of patches of 24 × 24, and the share that is nearly flat,
 # below 3 grey levels.
 
 
@@ -238,7 +239,7 @@ tables.write_json({"leaks": len(leaks), **counts}, output / "summary.json")
 
 # %%
 flat = summary.set_index("split")["nearly flat patches in %"]
-print(f"{flat['train']:.0f} % of the training patches are nearly flat and teach next to nothing")
+print(f"{flat['train']:.0f} % of the training patches are nearly flat")
 print(f"{len(test)} test photos, {len(leaks)} of them found among {len(train)} training photos")
 
 # %% [markdown]

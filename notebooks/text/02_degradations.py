@@ -27,11 +27,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 from PIL import Image
 
 import rvlib
-from rvlib import evaluate, measures, metrics, photos, recipes, study
+from rvlib import degrade, evaluate, measures, metrics, photos, recipes, study
 from rvlib.study import figures, tables
 from rvlib.study.statistics import paired_difference
 from rvlib.pairs import set_pairs
@@ -92,11 +92,24 @@ axis.set(xlabel="distance in input pixels", ylabel="weight", title="the kernel i
 plt.show()
 
 # %% [markdown]
-# The library's `imresize` builds one matrix of such weights for rows and one for columns and multiplies: first height,
-# then width, with the photo mirrored at its border.
+# The library's `imresize` makes a matrix of such weights for rows and one for columns and multiplies: first height,
+# then width, with the photo mirrored at its border. `_contributions` has the weights, `_resize` the products.
+# (`_bands` puts the weights into a matrix, of 32 outputs at a time: in a larger one nearly all would be zeros.) The
+# picture is the matrix that makes 10 pixels of 40: a row is an output, and at the border the mirrored weights fall on
+# the inputs inside.
 
 # %%
-figures.show_source(imresize)
+display(figures.show_source(degrade._contributions), figures.show_source(degrade._resize))
+(matrix, _), *others = degrade._bands(40, 1 / scale)
+figure, axis = plt.subplots(figsize=(7, 2.2))
+limit = matrix.abs().max().item()
+drawn = axis.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
+axis.set(xlabel="input pixel", ylabel="output pixel", yticks=[0, 3, 6, 9])
+axis.grid(visible=False)
+figure.colorbar(drawn, ax=axis, label="weight")
+plt.show()
+small = np.random.default_rng(seed).random((40, 40))
+assert not others and np.allclose(matrix @ small @ matrix.T, imresize(small, 1 / scale))
 
 # %% [markdown]
 # Three properties that follow from the mathematics, checked: a constant image stays constant (the weights sum to 1),
@@ -115,8 +128,8 @@ assert np.allclose(np.diff(ramp[16, 20:-20]), 1 / scale)
 #
 # Without the stretched kernel, interpolation looks at a few input pixels around each sample and ignores the rest.
 # Detail that is finer than the new pixels does not disappear then: it comes back as coarse, false detail (*aliasing*).
-# Left: the small photos, averaged first or plainly sampled. Right: their spectra. Aliasing fills the high frequencies
-# (the rim) with what does not belong there.
+# Left: the small photos, averaged first or plainly sampled. Right: their spectra, on one scale. Aliasing fills the high
+# frequencies (the rim) with what does not belong there.
 
 # %%
 pattern = photos.sample("astronaut")[:256, 128:384]
@@ -131,11 +144,22 @@ def spectrum(image: np.ndarray) -> np.ndarray:
 
 
 shown = {"antialiased": averaged, "every fourth pixel": sampled}
-figure = figures.images({**shown, **{f"spectrum, {name}": spectrum(each) for name, each in shown.items()}}, width=2.7)
+spectra = {name: spectrum(each) for name, each in shown.items()}
+figure, axes = plt.subplots(1, 4, figsize=(12, 3))
+for axis, (name, image) in zip(axes[:2], shown.items(), strict=True):
+    axis.imshow(image)
+    axis.set(title=name, xticks=[], yticks=[])
+scaling = {"vmin": 0, "vmax": max(each.max() for each in spectra.values()), "extent": (-0.5, 0.5, 0.5, -0.5)}
+for axis, (name, values) in zip(axes[2:], spectra.items(), strict=True):
+    drawn = axis.imshow(values, cmap="magma", **scaling)
+    axis.set(title=f"spectrum, {name}", xlabel="cycles per pixel", xticks=[-0.5, 0, 0.5], yticks=[-0.5, 0, 0.5])
+    axis.grid(visible=False)
+figure.colorbar(drawn, ax=axes[2:].tolist(), label="log₁₀ amplitude")
+plt.show()
 
 # %%
 rim = np.hypot(*np.meshgrid(*2 * [np.fft.fftshift(np.fft.fftfreq(256 // scale))])) > 0.4
-energies = {name: float((10 ** spectrum(each)[rim]).mean()) for name, each in shown.items()}
+energies = {name: float((10 ** values[rim]).mean()) for name, values in spectra.items()}
 ratio = energies["every fourth pixel"] / energies["antialiased"]
 print(f"mean amplitude at the highest frequencies: {ratio:.1f} times as large without antialiasing")
 assert ratio > 1
@@ -311,11 +335,13 @@ figure = figures.images({"reference": part, **degradations}, columns=3, width=2.
 # %% [markdown]
 # ## Real photos: everything, in random order
 #
-# A photo from the web was blurred by a lens, shrunk by someone, got noise from a sensor and was saved as JPEG, perhaps
-# twice. Nobody knows in which order. BSRGAN (Zhang et al. 2021) therefore trains on random chains: kinds, strengths
-# *and order* are drawn for each patch. Real-ESRGAN (Wang et al. 2021) applies a random chain twice. A network that has
-# seen all of this is *blind*: it need not be told what happened. The price is PSNR on each single kind, for it must
-# hedge. All networks released here are *not* blind: they undo the one operator that they were trained on.
+# A photo from the web was blurred by a lens, shrunk by someone, got noise from a sensor and was saved as JPEG,
+# perhaps twice. Nobody knows in which order. BSRGAN (Zhang et al. 2021) therefore trains on random chains: kinds,
+# strengths *and order* are drawn for each patch. Real-ESRGAN (Wang et al. 2021) applies a random chain twice. A
+# network that has seen all of this is *blind*: it need not be told what happened. The price is PSNR on each single
+# kind, for it must hedge. The released networks for super-resolution are *not* blind: they undo the one operator that
+# they were trained on. Those for deblurring are blind to the path of the shake, but know hardly any other kind of
+# damage.
 
 
 # %%

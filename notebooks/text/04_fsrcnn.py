@@ -483,9 +483,9 @@ shown.style.format(precision=2).format("{:,.0f}", subset="parameters")
 # ## Results on photos that were not trained on
 #
 # PSNR and SSIM on luminance, four pixels cropped from each border, against bicubic interpolation of the same inputs.
-# The intervals draw the photos again with replacement (bootstrap). Of four photos such an interval is too
-# narrow: read it as the spread between photos. It says nothing on other seeds. In the table ± is half of the interval,
-# the best of a set is bold and the second underlined, and ≈ marks what the photos cannot tell from the best.
+# The 95 % intervals are Student's: $\bar v \pm t\,s/\sqrt n$ of n photos. Of four photos they are wide, since t is 3.2
+# there. They say nothing on other seeds. In the table ± is half of the interval, the best of a set is bold and the
+# second underlined, and ≈ marks what the photos cannot tell from the best.
 
 # %%
 restorers = evaluate.baseline("super-resolution", scale)

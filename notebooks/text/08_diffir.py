@@ -58,6 +58,7 @@ tiny = {"dim": 8, "blocks": [1, 1, 1, 1], "refinement": 1, "encoder": 1}  # the 
 short = {"batch_size": 4, "patch_size": 64, "validate_every": 20}
 super_resolution = {"steps": 60, "arguments": tiny, **short}  # of each stage
 deblurring = {"steps": 20, "arguments": {"task": "deblurring", **tiny}, **short, "batch_size": 2}
+first_stages = {}  # task -> what its first stage has other settings for
 ablation = {"steps": 20, "arguments": tiny, **short}
 ablation_timesteps = [1, 4]
 ablation_seeds = [0]
@@ -383,7 +384,8 @@ stages, histories = {}, {}
 tasks = {"x4": (super_resolution, train_photos, {}), "deblur": (deblurring, sharp or train_photos, blurred)}
 for task, (settings, references, degraded) in tasks.items():
     facts = {"degraded": degraded or None, "seed": seed, **settings, **common}
-    stage_1, histories[task, 1] = recipes.train("diffir-s1", references, run=run / f"{task}-s1", **facts)
+    first = facts | first_stages.get(task, {})
+    stage_1, histories[task, 1] = recipes.train("diffir-s1", references, run=run / f"{task}-s1", **first)
     stage_2, histories[task, 2] = recipes.train("diffir-s2", references, run=run / f"{task}-s2", start=stage_1, **facts)
     stages[task] = (stage_1, stage_2)
 
@@ -406,9 +408,9 @@ if profile != "demo":
     figures.save(figure, output / "training")
 
 # %% [markdown]
-# A profile that trains draws the curves of both stages here. Stage 2 begins with the restoring network of stage 1 and trains
-# it for as many steps again, so they cannot be compared: stage 1 sees the reference, but its network trained half as long. Stage 1 is **no upper bound** of stage 2. The
-# experiment below makes the comparison at equal steps.
+# A profile that trains draws the curves of both stages here. Stage 2 begins with the restoring network of stage 1 and
+# trains it further, so they cannot be compared: stage 1 sees the reference, but its network trained for fewer steps.
+# Stage 1 is **no upper bound** of stage 2. The experiment below makes the comparison at equal steps.
 #
 # ## Does the IPR carry anything?
 #

@@ -72,9 +72,9 @@ tables.write(seen, study.output(profile, "compare_super_resolution") / "budget")
 seen.style.format(precision=2, thousands=",", na_rep="–").hide(axis="index")
 
 # %% [markdown]
-# The last column is the budget: steps × batch size × patch². SRGAN continues from SRResNet, and stage 2 of DiffIR from a
-# stage 1 of as many steps; that comes on top. The budgets are **not equal**, so the order below is one of methods *and*
-# budgets. Each network was trained once: what another seed would change is not known.
+# The last column is the budget: steps × batch size × patch². SRGAN continues from SRResNet, and stage 2 of DiffIR
+# from its stage 1; the pixels of what they continue from come on top. The budgets are **not equal**, so the order
+# below is one of methods *and* budgets. Each network was trained once: what another seed would change is not known.
 #
 # One method needs no training at all: *iterative back-projection* (Irani and Peleg 1991). It enlarges the photo, makes it
 # small again, and adds the enlarged error, until the result would give the input: $\hat y \leftarrow \hat y + U(x - D(\hat y))$.
@@ -93,9 +93,10 @@ def back_projection(degraded: np.ndarray) -> np.ndarray:
 # %% [markdown]
 # ## What an hour buys
 #
-# PSNR of the validation photos over the hours that the cores, or the GPU, spent on a training. A curve begins where the
-# training ends from which it continued. A steep end asks for more hours, a flat one for another network. Curves share
-# a panel only if they were measured on the same photos and on the same kind of device.
+# PSNR of the validation photos over the hours that the cores, or the GPU, spent on a training. A curve begins where
+# the training ends from which it continued. A curve ends flat where its learning rate ends near zero: that says
+# nothing about the network. A training that is lengthened takes up a higher rate: its curve can dip, and then gain
+# more. Curves share a panel only if they were measured on the same photos and on the same kind of device.
 
 # %%
 learned, absent = curves.collect(profile, runs, task="super-resolution")
@@ -137,11 +138,11 @@ means = means.drop(columns="order")
 # %% [markdown]
 # ## The table
 #
-# The report's table 3, with more columns and honest rows, from the lowest PSNR to the highest. Among the networks measured
-# here, the best value is bold and the second underlined. Claims and published values are shown for sets that they name, and
-# not ranked: their protocols differ. ≈: cannot be told apart from the best of its set (95 % interval of the paired
-# difference); ▼: worse than the input. **The published rows of SRGAN and DiffIR are those of GAN models**, which aim at LPIPS;
-# DiffIR here was trained by pixels alone (`08_diffir`).
+# The report's table 3, with more columns and rows that say where they come from, from the lowest PSNR to the highest.
+# Among the networks measured here, the best value is bold and the second underlined. Claims and published values are
+# shown for sets that they name, and not ranked: their protocols differ. ≈: cannot be told apart from the best of its
+# set (95 % interval of the paired difference); ▼: a worse mean than the input's. **The published rows of SRGAN and
+# DiffIR are those of GAN models**, which aim at LPIPS; DiffIR here was trained by pixels alone (`08_diffir`).
 
 # %%
 columns = [measure.key for measure in chosen]
@@ -169,21 +170,25 @@ assert "bicubic" not in best[psnr_column].values(), "no trained method may lose 
 # %% [markdown]
 # ## Do we measure as the papers do?
 #
-# Their own weights, measured here, next to the numbers that they publish: within 0.02 dB the protocol is the same, and every
-# other row can be believed. The profile `official` does this; what it could not fetch is named and left out.
+# Their own weights, measured here, next to the numbers that they publish. A PSNR within 0.02 dB checks two things for
+# the rows of this task: the degraded photos, and how PSNR is taken. It does not check the other measures: each of
+# them has a row of its own where a paper publishes it, and NIQE has none. The profile `official` does this; what it
+# could not fetch is named and left out.
 
 # %%
 confirmed = published.compare(means)
 tables.write(confirmed, output / "official")
 for name, problem in left_out.items():
     print(f"left out: {name}: {problem}")
-Markdown(tables.markdown(confirmed)) if len(confirmed) else print("no official weights in this profile")
+if not len(confirmed):
+    print("no official weights were measured in this profile: nothing here is checked against the papers' own networks")
+Markdown(tables.markdown(confirmed)) if len(confirmed) else None
 
 # %% [markdown]
 # ## Which neighbours can be told apart?
 #
 # Photos differ far more from each other than methods do. So take the difference on each photo, and ask how far its mean would
-# move with other photos of the same kind: the interval of 95 % (bootstrap, 10,000 draws). If it holds zero, the two cannot be
+# move with other photos of the same kind: the interval of 95 % (Student's t). If it holds zero, the two cannot be
 # told apart on this set.
 
 # %%
@@ -211,6 +216,8 @@ mine = rows[rows["label"].isin([label, *label_of.values()])]
 per_photo = mine.pivot_table(index=["set", "photo"], columns="method", values=psnr_column)[order]
 gains = per_photo.sub(per_photo["bicubic"], axis=0).drop(columns="bicubic")
 sets, shift = list(dict.fromkeys(rows["set"])), 0.8 / len(order)
+white = {"facecolor": "white", "edgecolor": "none", "pad": 0}  # no line of the grid runs through a number
+plain = {"fontsize": "x-small", "bbox": white}
 figure, axis = plt.subplots(figsize=(8.5, 1.2 + 1.5 * len(sets)))
 for index, method in enumerate(gains):
     for place, name in enumerate(sets):
@@ -222,12 +229,13 @@ for index, method in enumerate(gains):
         axis.errorbar(
             mean, y, xerr=[[mean - low], [high - mean]], fmt="o", capsize=3, label=told, color=figures.COLORS[method]
         )
-        axis.text(high, y, f"  {mean:+.2f}", va="center", fontsize="x-small")
+        axis.annotate(f"{mean:+.2f}", (high, y), (6, 0), textcoords="offset points", va="center", **plain)
 axis.axvline(0, color="0.4", linestyle="--")
 axis.margins(x=0.12)  # for the numbers behind the intervals
 axis.set_yticks(range(len(sets)), labels=[f"{name}, {len(gains.loc[name])} photos" for name in sets])
 axis.set(xlabel="mean gain over bicubic in dB (luminance), with 95 % intervals over photos")
 axis.invert_yaxis()
+axis.grid(visible=False, axis="y")
 axis.legend(title="", loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
 figures.save(figure, output / "psnr")
 
@@ -290,9 +298,10 @@ table[["photos won by PSNR", "worst photo", "best photo"]].style.format("{:.0f}"
 # %% [markdown]
 # ### At which frequencies, and next to which edges?
 #
-# The means over the two photos above. The input holds waves of up to one eighth of a cycle per pixel of the reference (dotted
-# line): all beyond it is a guess. On the left, 1 is as wrong as leaving a ring of the spectrum empty. On the right, the pixels are sorted into ten classes by how
-# steep the reference is there.
+# The means over the two photos above. The input holds waves of up to one eighth of a cycle per pixel of the reference
+# (dotted line): all beyond it is a guess. On the left, the spectrum is cut into rings of equal width, and the power
+# of the error in a ring is divided by that of the reference: 1 is as wrong as leaving the ring empty. On the right,
+# the pixels are sorted into ten classes by how steep the reference is there.
 
 # %%
 restored = {title: {name: shown[title] for name, (shown, _) in kept.items()} for title in kept["chelsea"][0]}
@@ -304,16 +313,16 @@ for name, part in wrong[wrong["by"] == "frequency"].groupby("method", sort=False
     below, beyond = (100 * part[held]["error"].mean() for held in (part["at"] < 0.5 / scale, part["at"] > 0.5 / scale))
     steep = wrong[(wrong["method"] == name) & (wrong["by"] == "gradient")].groupby("place")["error"].mean()
     print(
-        f"{name}: error {below:.0f} % of the signal's power where the input has it, {beyond:.0f} % beyond; "
+        f"{name}: error over signal {below:.0f} %, mean over the rings that the input has, and {beyond:.0f} % beyond; "
         f"{steep.iloc[-1]:.0f} grey levels at the steepest tenth, {steep.iloc[0]:.1f} at the flattest"
     )
 
 # %% [markdown]
 # ### Text
 #
-# Letters have edges that a network knows, and a meaning that it does not. Three sizes of type are drawn, made small, and
-# restored. *Invented* is paper that came out darker by more than 40 grey levels, *lost* is ink that came out lighter by as
-# much. Look for digits and letters that turned into others, and for patterns on the empty paper.
+# Letters have edges that a network knows, and a meaning that it does not. Three sizes of type are drawn, made small,
+# and restored. *Invented* is paper that came out darker by more than 40 grey levels, *lost* is ink that came out
+# lighter by as much. Look for digits and letters that turned into others.
 
 # %%
 page = Image.new("RGB", (512, 192), (246, 243, 235))
@@ -330,10 +339,7 @@ strokes = {}
 for name, picture in shown.items():
     change = figures.signed_difference(picture, page)
     strokes[name] = {"invented, %": 100 * (change[paper] < -40).mean(), "lost, %": 100 * (change[ink] > 40).mean()}
-    strokes[name] |= {
-        "PSNR in dB": metrics.psnr(picture, page, crop=scale),
-        "pattern on the paper, grey levels": change[:, 450:][paper[:, 450:]].std(),
-    }
+    strokes[name]["PSNR in dB"] = metrics.psnr(picture, page, crop=scale)
 figure = figures.images({n: picture[:, :310] for n, picture in [*shown.items(), ("reference", page)]}, width=2.6)
 figures.save(figure, output / "text")
 strokes = pd.DataFrame(strokes).T
@@ -342,12 +348,13 @@ strokes.style.format(precision=2)
 # %% [markdown]
 # ## Three measures, three orders
 #
-# If PSNR and LPIPS put the methods in the same order, the dots of each set would lie on one falling curve. Both compare with
-# *the* reference. LPIPS does so by features of a network, so it forgives a texture that is not quite in its place. That is not
-# yet "looks natural": the theorem of Blau and Michaeli (2018) is about the distance between *distributions* of images, which
-# no measure of a pair can be (`05_srgan`). NIQE, on the right, asks how far the statistics of the result are from those of
-# good photos, and is not shown the reference: that is nearer to the theorem's second axis. The dashed lines are the NIQE of
-# the references themselves. Where NIQE was not measured, its half is left out.
+# If PSNR and LPIPS put the methods in the same order, the dots of each set would lie on one falling curve. Both
+# compare with *the* reference. LPIPS does so by features of a network, so it forgives a texture that is not quite in
+# its place. That is not yet "looks natural": the theorem of Blau and Michaeli (2018) is about the distance between
+# *distributions* of images, which no measure of a pair can be (`05_srgan`). NIQE, in the lower row, asks how far the
+# statistics of the result are from those of good photos, and is not shown the reference: that is nearer to the
+# theorem's second axis. The dashed line is the NIQE of the set's references themselves. Where NIQE was not measured,
+# its row is left out.
 
 # %%
 try:
@@ -365,17 +372,19 @@ for name in sets if has_niqe else []:
 shown = means[means["label"].isin([label, *label_of.values()])].assign(network=lambda t: t["method"].map(titles))
 halves = {lpips_column: "LPIPS (AlexNet)", niqe_column: "NIQE, no reference"}
 halves = {column: text for column, text in halves.items() if shown[column].notna().any()}
-figure, axes = plt.subplots(1, max(len(halves), 1), figsize=(1.5 + 4.5 * max(len(halves), 1), 3.8), squeeze=False)
-for axis, (column, text) in zip(axes[0], halves.items(), strict=False):
-    facts = {"x": psnr_column, "y": column, "hue": "network", "style": "set", "palette": colours, "s": 70}
-    sns.scatterplot(shown, **facts, legend=axis is axes[0, -1], ax=axis)
-    axis.margins(0.08)
-    axis.set(xlabel="PSNR in dB (luminance, crop 4): right is better", ylabel=f"{text}: down is better")
-    if column == niqe_column:
-        for value in natural.values():
-            axis.axhline(value, color="0.4", linestyle="--")
+size = (1.5 + max(2.5 * len(sets), 4.5), 0.5 + 2.8 * max(len(halves), 1))
+figure, axes = plt.subplots(max(len(halves), 1), len(sets), figsize=size, sharey="row", squeeze=False)
+for line, (column, text) in zip(axes, halves.items(), strict=False):
+    for axis, name in zip(line, sets, strict=True):
+        facts = {"x": psnr_column, "y": column, "hue": "network", "style": "set", "palette": colours, "s": 70}
+        sns.scatterplot(shown[shown["set"] == name], **facts, legend=axis is axes[0, -1], ax=axis)
+        axis.margins(0.1)
+        axis.xaxis.set_major_locator(plt.MaxNLocator(3))
+        axis.set(title=name, xlabel="PSNR in dB", ylabel=f"{text}\n(down is better)")
+        if column == niqe_column and name in natural:
+            axis.axhline(natural[name], color="0.4", linestyle="--")
 if halves:
-    figures.plain_legend(axes[0, -1], sets=len(sets) > 1)
+    figures.plain_legend(axes[0, -1], sets=False)
 figures.save(figure, output / "plane")
 agreement = {}
 for name, part in shown[shown["method"].isin(known)].groupby("set"):
@@ -388,11 +397,12 @@ for name, part in shown[shown["method"].isin(known)].groupby("set"):
 # %% [markdown]
 # ## Real photos, as they are
 #
-# So far every input was made here. These eight photos were not: cuts of 72 × 96 pixels of photos as they are, four of them
-# JPEG, one taken with a moving camera. (Flower by vultilion, China by danielbuechele, both CC BY 2.0; the others are in the
-# public domain, CC0, or have no known restrictions. The laptop's profile trains on some of them.) There is no reference, so no
-# PSNR and no LPIPS. What is left is NIQE, and to look: at the water, at hatching next to a stroke of the pen, at points between
-# the stars.
+# So far every input had been made small from a sharp photo. These eight photos had not: cuts of 72 × 96 pixels of
+# photos as they are, four of them JPEG, one taken with a moving camera. (Flower by vultilion, China by
+# danielbuechele, both CC BY
+# 2.0; the others are in the public domain, CC0, or have no known restrictions. The laptop's profile trains on some of
+# them.) There is no reference, so no PSNR and no LPIPS. NIQE is left, and to look: at the water, at hatching next to a
+# stroke of the pen, at points between the stars.
 
 # %%
 cuts = {"rocket": (150, 300), "flower": (150, 250), "china": (200, 400), "hubble_deep_field": (320, 420)}
@@ -473,8 +483,7 @@ if has_niqe:
     natural_first = {name: titles.get(m, m) for name, m in best[niqe_column].items()}
     print("most natural by NIQE:", natural_first, "; lowest on the real photos:", scores.mean().idxmin())
 lost = strokes.drop(index="bicubic")
-print(f"of the ink of printed text, {lost['lost, %'].min():.0f} to {lost['lost, %'].max():.0f} % is lost;", end=" ")
-print(f"the paper is least even after {lost.iloc[:, -1].idxmax()}")
+print(f"of the ink of printed text, the networks lose {lost['lost, %'].min():.0f} to {lost['lost, %'].max():.0f} %")
 harmed = sorted({condition for conditions in worse.values() for condition in conditions})
 print("conditions in which at least one network does worse than bicubic:", harmed or "none")
 
@@ -487,7 +496,8 @@ print("conditions in which at least one network does worse than bicubic:", harme
 # **What can go wrong in practice**
 # - A real photo was not made small by MATLAB. Noise and JPEG are enlarged along with it: see the right half of the maps.
 # - A network trained against a discriminator invents texture. Do not read text or faces out of it.
-# - A photo that comes out well on a screen can be wrong at a scale of 4: check known details.
+# - A result that looks right can still be wrong in its details: compare with something you know, such as a sign or a
+#   face.
 #
 # ## Try it
 #

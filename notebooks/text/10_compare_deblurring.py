@@ -72,9 +72,10 @@ seen.style.format(precision=2, thousands=",", na_rep="–").hide(axis="index")
 # %% [markdown]
 # ## What an hour buys
 #
-# PSNR of the validation photos over the hours that the cores, or the GPU, spent on a training. A curve begins where the
-# training ends from which it continued. A steep end asks for more hours, a flat one for another network. Curves share
-# a panel only if they were measured on the same photos and on the same kind of device.
+# PSNR of the validation photos over the hours that the cores, or the GPU, spent on a training. A curve begins where
+# the training ends from which it continued. A curve ends flat where its learning rate ends near zero: that says
+# nothing about the network. A training that is lengthened takes up a higher rate: its curve can dip, and then gain
+# more. Curves share a panel only if they were measured on the same photos and on the same kind of device.
 
 # %%
 learned, absent = curves.collect(profile, runs, task="deblurring")
@@ -129,8 +130,8 @@ means = means.assign(order=order).sort_values(["set", "order"], kind="stable").d
 # published ones, NAFNet (width 64) 33.69 / 0.967 and DiffIR 33.20 / 0.963 on GoPro's 1111 pairs, and the report's text,
 # which lets DiffIR win by PSNR, has it the wrong way round.
 #
-# ≈: cannot be told apart from the best of its set (95 % interval of the paired difference); ▼: worse than the input, which is
-# ranked too.
+# ≈: cannot be told apart from the best of its set (95 % interval of the paired difference); ▼: a worse mean than the
+# input's, which is ranked too.
 
 # %%
 columns = [measure.key for measure in chosen]
@@ -162,7 +163,7 @@ tables.write_json({"gain_db": gain.to_dict(orient="index")}, output / "summary.j
 # ### Better or worse than the input?
 #
 # Doing nothing is a contestant, too. Each line compares a network with the blurred input on the same photos: the mean of the
-# differences, its 95 % interval over photos (bootstrap, 10,000 draws), and the number of photos that got better.
+# differences, its 95 % interval over photos (Student's t), and the number of photos that got better.
 
 # %%
 facts = []
@@ -196,15 +197,19 @@ for name in test_sets:
 # %% [markdown]
 # ## Do we measure as the papers do?
 #
-# Their own weights, measured here, next to the numbers that they publish: within 0.02 dB the protocol is the same, and every
-# other row can be believed. The profile `official` does this; what it could not fetch is named and left out.
+# Their own weights, measured here, next to the numbers that they publish. A PSNR within 0.02 dB checks two things for
+# the rows of this task: the degraded photos, and how PSNR is taken. It does not check the other measures: each of
+# them has a row of its own where a paper publishes it, and NIQE has none. The profile `official` does this; what it
+# could not fetch is named and left out.
 
 # %%
 confirmed = published.compare(means)
 tables.write(confirmed, output / "official")
 for name, problem in left_out.items():
     print(f"left out: {name}: {problem}")
-Markdown(tables.markdown(confirmed)) if len(confirmed) else print("no official weights in this profile")
+if not len(confirmed):
+    print("no official weights were measured in this profile: nothing here is checked against the papers' own networks")
+Markdown(tables.markdown(confirmed)) if len(confirmed) else None
 
 # %% [markdown]
 # ## The same crops
@@ -227,13 +232,13 @@ for name, box in crops.items():
 # %% [markdown]
 # ## How long may the shake be?
 #
-# Shake of five lengths on the same four photos. Length 0 asks whether a sharp photo survives the treatment. Two classical
-# methods take part, and they have an advantage that no network has: they are told the path, exactly (so they are
-# *non-blind*). Both work on light, not on grey levels.
+# Shake of several lengths on the same four photos. Length 0 asks whether a sharp photo survives the treatment. Two
+# classical methods take part, and they have an advantage that no network has: they are told the path, exactly (so
+# they are *non-blind*). Both work on light, not on grey levels.
 #
-# - **Wiener** divides the spectrum of the photo by that of the path, and damps the division where the path has hardly any
-#   power: $\hat Y = \frac{H^*}{|H|^2 + \lambda}\, X$, with $H$ the spectrum of the path. Here $\lambda = 0.01$, chosen on
-#   *rocket*, which is not among the four.
+# - **Wiener** divides the spectrum of the photo by that of the path, and damps the division where the path has hardly
+#   any power: $\hat Y = \frac{H^*}{|H|^2 + \lambda}\, X$, with $H$ the spectrum of the path. Here $\lambda = 0.01$
+#   for all photos and lengths: a fixed choice, not the best one for each.
 # - **Richardson-Lucy** multiplies an estimate, 30 times, by how much brighter the photo is than the estimate, blurred:
 #   $\hat y \leftarrow \hat y \cdot \big(h^\top * \frac{x}{h * \hat y}\big)$.
 
@@ -292,7 +297,7 @@ for axis, column in zip(axes, ("PSNR", "gain"), strict=True):
     sns.lineplot(shown, y=column, marker="o", errorbar=None, legend=column == "PSNR", **picture)
     if column == "gain":
         sns.stripplot(shown, y=column, native_scale=True, jitter=False, legend=False, size=4, alpha=0.5, **picture)
-    axis.axvspan(5, 25, color="0.93", zorder=0)
+    axis.axvspan(*recipes.SHAKE.length, color="0.93", zorder=0)
     axis.set_xlabel("length of the shake in pixels")
 axes[0].set_ylabel("mean PSNR in dB (RGB)")
 axes[1].set_ylabel("gain over the input in dB")
@@ -308,9 +313,9 @@ for (method, length), part in networks.groupby(["method", "length"]):
     print(f"{titles[method]:7} {length:3} pixels: {told}; worse than the input on {worse}")
 
 # %% [markdown]
-# The grey band has the lengths that the tables above are measured on. No error bars are drawn: four photos are too few,
-# so the dots show each of them. If a dot lies below the dashed line, the network made that photo worse than it was: a
-# failure that no mean over a test set shows.
+# The grey band has the lengths of the shake that test sets of sharp photos get in the tables above. The dots on the
+# right are the four photos, and the printed lines have the intervals, which are wide with so few. If a dot lies below
+# the dashed line, the network made that photo worse than it was: a failure that no mean over a test set shows.
 #
 # ## A sharp photo goes in
 
@@ -332,8 +337,9 @@ table.style.format(precision=1)
 # %% [markdown]
 # ## At which frequencies, and next to which edges?
 #
-# A shake of 15 pixels on the four photos. On the left, 1 is as wrong as leaving a ring of the spectrum empty; on the right, the
-# pixels are sorted into ten classes by how steep the reference is there.
+# A shake of 15 pixels on the four photos. On the left, the spectrum is cut into rings of equal width, and the power
+# of the error in a ring is divided by that of the reference: 1 is as wrong as leaving the ring empty. On the right,
+# the pixels are sorted into ten classes by how steep the reference is there.
 
 # %%
 shake, restored = MotionBlur(15.0), {}
@@ -348,23 +354,28 @@ figure = failures.figure(wrong, {name: colours[name] for name in restored})
 figures.save(figure, output / "failures")
 middle = wrong[(wrong["by"] == "frequency") & wrong["at"].between(0.05, 0.25)]
 shares = 100 * middle.groupby("method", sort=False)["error"].mean()
-print("error from 0.05 to 0.25 cycles per pixel, in % of the signal's power:", shares.round().astype(int).to_dict())
+told = shares.round().astype(int).to_dict()
+print("error over signal, mean over the rings from 0.05 to 0.25 cycles per pixel, in %:", told)
 
 # %% [markdown]
 # ## A real shake
 #
-# A clock, photographed by Stefan van der Walt with a moving camera (public domain). Nobody knows its path, and there is no
-# reference. NIQE and the eye are left: can you read the time?
+# A clock, photographed by Stefan van der Walt with a moving camera (public domain). Nobody knows its path, and there
+# is no reference. NIQE and the eye are left. Can you read the time? We cannot, in any panel. NIQE cannot decide,
+# either: it does not ask what a photo shows, and its order need not be that of PSNR (both are printed).
 
 # %%
 clock = photos.load_sets(data, ["samples"], split="train")["samples/clock_motion"]
 shown = {"as taken": clock} | {titles[m]: rvlib.restore(contestants[n], clock) for m, n in ours.items()}
 try:
-    found = {name: f", NIQE {metrics.niqe(picture):.2f}" for name, picture in shown.items()}
+    natural = {name: metrics.niqe(picture) for name, picture in shown.items()}
 except rvlib.UserError as reason:  # its model could not be fetched
-    found, _ = dict.fromkeys(shown, ""), print(reason)
-figure = figures.images({f"{n}{found[n]}": picture[80:250, 140:310] for n, picture in shown.items()}, width=3)
+    natural, _ = {}, print(reason)
+found = {name: f"{name}, NIQE {natural[name]:.2f}" if natural else name for name in shown}
+figure = figures.images({found[name]: picture[80:250, 140:310] for name, picture in shown.items()}, width=3)
 figures.save(figure, output / "real")
+print("the clock, from best to worst by NIQE:", ", ".join(sorted(natural, key=natural.get)) or "not measured")
+print("the test sets, from best to worst by PSNR:", ", ".join(titles[m] for m in sorted(ours, key=quality.get)[::-1]))
 
 # %% [markdown]
 # ## Other blur, noise and JPEG
@@ -428,6 +439,8 @@ for method in ours:
         f"{titles[method]}: a shake of {length} pixels gets worse on {told} of {len(part)} photos; a sharp photo comes out at "
         f"{table[titles[method]].min():.1f} to {table[titles[method]].max():.1f} dB"
     )
+for method, values in over_input.iterrows():
+    print(f"{titles[method]}, input of the maps with the least gain: {values.idxmin()!r}, {values.min():+.1f} dB")
 told = shaken[shaken["length"] == 15].groupby("method")["PSNR"].mean().round(1).to_dict() if 15 in lengths else {}
 print("15 pixels of shake, mean PSNR in dB:", told)
 
@@ -439,7 +452,8 @@ print("15 pixels of shake, mean PSNR in dB:", told)
 # - Table 4 of the report is transposed. Put right, it shows published numbers, and its ranking changes.
 #
 # **What can go wrong in practice**
-# - A photo without shake gets worse, and a real shake need not get better. Look before and after.
+# - A photo that is not sharp for another reason, such as a lens out of focus, can get worse, and a real shake need
+#   not get better. Look before and after.
 # - Real shake varies over the photo, and things move. Neither the shake made here nor GoPro's averaged video frames (240 per
 #   second) hold all of it. *Real* pairs, taken by two cameras at once, are in RealBlur and RSBlur.
 # - GoPro comes in two versions, averages of grey levels (`blur`) and of light (`blur_gamma`). Published numbers use the first

@@ -46,7 +46,7 @@ figures.theme()
 profile = "demo"  # where results are written and read
 side = 32  # of the small photo for super-resolution; deblurring gets one twice as large
 repeats = 3  # of each timing; the median counts
-sides = [16, 32, 48, 64]  # for the growth with the photo
+sides = [16, 24, 32, 48]  # for the growth with the photo
 
 # %% [markdown]
 # ## The networks, in their official sizes
@@ -199,7 +199,7 @@ for name in rvlib.released():
     if model.scale == 1 or rows is None:
         continue
     work = complexity.multiply_adds(model, torch.rand(1, model.channels, 32, 32)) / (16 * 32**2) * large / 1e9
-    part = rows[rows["set"] == wanted]
+    part = rows[(rows["set"] == wanted) & rows["label"].isin(["released weights", "bicubic input"])]
     psnr = part[part["method"] == name.split("-")[0]]["psnr_y_crop4"].mean()
     gain = psnr - part[part["method"] == "bicubic"]["psnr_y_crop4"].mean()
     row = {"network": NAMES[name.split("-")[0]], "parameters": complexity.parameters(model)}

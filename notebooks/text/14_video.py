@@ -189,8 +189,9 @@ print(f"\nmeans over {len(test_photos)} clips; F in grey levels")
 summary.style.format(precision=2)
 
 # %% [markdown]
-# The two estimates order the methods of each clip as the printed correlation says. The last one is taken from bicubic's own
-# frames, so it can excuse some of bicubic's flicker: what flickers like a motion is taken for one.
+# The printed correlations say how nearly the estimates give the order of the known motion. The second estimate is
+# computed from bicubic's own frames, so it can excuse some of bicubic's flicker: what flickers like a motion is taken
+# for one.
 #
 # Photos differ a lot, so methods are compared clip by clip. So few clips make an interval too narrow rather than too wide,
 # and each network was trained once: read it as "on clips such as these, with these weights".
@@ -293,35 +294,39 @@ for method in whole.index:
 #
 # If errors of neighbours are correlated by $\rho$, the mean over $n$ aligned frames has
 # $\mathrm{MSE}_n = \mathrm{MSE}\,\frac{1 + (n - 1)\rho}{n}$: what moves with the scene stays, what is new in each frame shrinks.
-# The table shows the middle frame's PSNR (RGB, 24 pixels cropped) for bicubic and for the network with the best PSNR above,
-# for clean small frames and for noisy ones. *Not aligned* means that the motion was forgotten.
+# The table shows PSNR against the middle frame (RGB, 24 pixels cropped) for bicubic and for the network with the best
+# PSNR above, for clean small frames and for noisy ones. *1* is the middle frame by itself. *1 of the 5* has the mean
+# error of five frames, each moved back by itself: the middle one can be better or worse than its neighbours, so the
+# gain is counted from here. *Not aligned* means that the motion was forgotten.
 
 
 # %%
-def averaged(name: str, restored: list[np.ndarray], count: int, *, aligned: bool = True) -> np.ndarray:
-    """The mean over the `count` frames around the middle one, each moved back to it."""
+def aligned(name: str, restored: list[np.ndarray], count: int, *, back: bool = True) -> list[np.ndarray]:
+    """The `count` frames around the middle one, each moved back to it, or (not `back`) as they are."""
     middle, path = frames // 2, paths[name]
     near = range(middle - count // 2, middle + count // 2 + 1)
-    motions = [(path[middle] - path[t])[:, None, None] * aligned for t in near]
-    mean = np.mean([moved_back(restored[t], motion) for t, motion in zip(near, motions, strict=True)], axis=0)
-    return mean.round().clip(0, 255).astype(np.uint8)
+    return [moved_back(restored[t], (path[middle] - path[t])[:, None, None] * back) for t in near]
 
 
-averages = []
+def score(name: str, frame: np.ndarray) -> float:
+    """PSNR of a frame, rounded to 8 bits, against the clip's middle one."""
+    frame = frame.round().clip(0, 255).astype(np.uint8)
+    return metrics.psnr(frame, clips[name][frames // 2], channel="rgb", crop=24)
+
+
+averages, kinds = [], {"1": (1, True), "3": (3, True), "5": (5, True), "5, not aligned": (5, False)}
 for name in test_photos:
     rng = np.random.default_rng(0)
     noisy = [(f + rng.normal(0, noise, f.shape)).round().clip(0, 255).astype(np.uint8) for f in small[name]]
     for key in ("bicubic", best):
-        for kind, restored in (
-            ("clean", restored_clips[name, key]),
-            ("noisy", [methods[key](frame) for frame in noisy]),
-        ):
-            for label, count, aligned in (("1", 1, True), ("3", 3, True), ("5", 5, True), ("5, not aligned", 5, False)):
-                mean = averaged(name, restored, min(count, frames), aligned=aligned)
-                score = metrics.psnr(mean, clips[name][frames // 2], channel="rgb", crop=24)
-                averages.append(
-                    {"photo": name, "method": titles[key], "input": kind, "mean over": label, "PSNR": score}
-                )
+        for kind, restored in (("clean", restored_clips[name, key]), ("noisy", [methods[key](f) for f in noisy])):
+            facts = {"photo": name, "method": titles[key], "input": kind}
+            singles = np.array([score(name, frame) for frame in aligned(name, restored, min(5, frames))])
+            alone = -10 * np.log10((10 ** (-singles / 10)).mean())  # of the mean error
+            averages.append({**facts, "mean over": "1 of the 5", "PSNR": alone})
+            for label, (count, back) in kinds.items():
+                mean = np.mean(aligned(name, restored, min(count, frames), back=back), axis=0)
+                averages.append({**facts, "mean over": label, "PSNR": score(name, mean)})
 averages = pd.DataFrame(averages)
 tables.write(averages, output / "averages")
 means = averages.pivot_table(index=["method", "input"], columns="mean over", values="PSNR", sort=False)
@@ -332,19 +337,20 @@ table = averages.pivot(index="photo", columns=["method", "input", "mean over"], 
 ratio = (1 + 4 * rows.pivot(index="photo", columns="method", values="ρ")) / 5
 gains = {}
 for method, kind in means.index:
-    gains[method, kind] = statistics.paired_difference(table[method, kind, "5"], table[method, kind, "1"])
-    print(f"{method:9} {kind}: five aligned frames against one: {gains[method, kind].text(2, 'dB')}")
-    forgotten = statistics.paired_difference(table[method, kind, "5, not aligned"], table[method, kind, "1"])
+    gains[method, kind] = statistics.paired_difference(table[method, kind, "5"], table[method, kind, "1 of the 5"])
+    print(f"{method:9} {kind}: five aligned frames against one of them: {gains[method, kind].text(2, 'dB')}")
+    forgotten = statistics.paired_difference(table[method, kind, "5, not aligned"], table[method, kind, "1 of the 5"])
     print(f"{method:9} {kind}: five frames, not aligned, against one: {forgotten.text(2, 'dB')}")
 for key in ("bicubic", best):
     print(f"expected from ρ for clean frames, {titles[key]}: {-10 * np.log10(ratio[key]).mean():+.2f} dB")
 
 # %% [markdown]
-# The expectation takes the $\rho$ of neighbours for all pairs, so it is rough: frames that are a whole small pixel apart hold
-# the same samples, and their errors are more alike. On clean frames, the mean can only remove what is new in each frame; on
-# noisy ones, noise is new in each. Detail that is missing in every frame stays missing. Multi-frame
-# super-resolution and recurrent networks for video do more: they combine the frames' different *samples* before anything is
-# guessed. Their hard part is the motion: where it is wrong, the mean costs decibels, as the last column shows.
+# The expectation takes the $\rho$ of neighbours for all pairs of the five frames, so it is rough: how alike two
+# errors are depends on the fraction of a small pixel between the frames, which differs from pair to pair. On clean
+# frames, the mean can only remove what is new in each frame; on noisy ones, noise is new in each. Detail that is
+# missing in every frame stays missing. Multi-frame super-resolution and recurrent networks for video do more: they
+# combine the frames' different *samples* before anything is guessed. Their hard part is the motion: where it is
+# wrong, the mean costs decibels, as the last column shows.
 #
 # ## Blur from frames
 #
@@ -378,7 +384,12 @@ for (gap, length), gain in undone.items():
 # %%
 long = max(lengths)
 blurred, result, sharp = strips[seen, long, 1]
-shown = {"blurred": blurred, "gap 3": strips[seen, long, 3][0], "blurred, restored": result, "sharp": sharp}
+shown = {
+    f"blurred, {long} px,\na frame each pixel": blurred,
+    f"blurred, {long} px,\na frame every 3 pixels": strips[seen, long, 3][0],
+    "the first, restored": result,
+    "sharp": sharp,
+}
 notes = {
     name: f"{metrics.psnr(image, sharp, channel='rgb', crop=16):.2f} dB"
     for name, image in shown.items()
@@ -388,16 +399,17 @@ figure = figures.zoom_strip(shown, box=(40, 40, 100, 100), notes=notes)
 figures.save(figure, output / "blur")
 
 # %% [markdown]
-# The short blur shows whether the network leaves alone what is hardly blurred. The long ones show a blur that it was not
-# trained for: its training adds up *light* along paths that bend (`02_degradations`), and this is the mean of grey levels
-# along a line. Try it 1 measures what light alone changes.
+# The short blur shows whether the network leaves alone what is hardly blurred. The long ones show a blur that is rare
+# in its training: that adds up mostly *light*, along paths that bend (`02_degradations`), and this is the mean of
+# grey levels along a line. Try it 1 measures what light alone changes.
 #
 # ## A clip of one's own
 #
-# `rvlib restore clip.mp4 --model swinir-small-x4 -o large.mp4` restores a clip frame by frame. Frames are never all in memory;
-# sound, timing, rotation and colours are kept; a stopped command goes on. Below a made clip goes through it. Its codec loses
-# nothing, but clips hold luminance and two colour differences instead of RGB, and each way there and back rounds. So the
-# flicker along the estimated motion is close to that of the frames above, and not the same:
+# `rvlib restore clip.mp4 --model swinir-small-x4 -o large.mp4` restores a clip frame by frame. Frames are never all
+# in memory; sound, timing, rotation and colours are kept; a stopped command can be started again and continues. Below
+# a made clip goes through it. Its codec loses nothing, but clips hold luminance and two colour differences instead of
+# RGB, and each way there and back rounds. So the flicker along the estimated motion is close to that of the frames
+# above, and not the same:
 
 # %%
 if importlib.util.find_spec("av"):
@@ -440,7 +452,8 @@ lines = [
     f"{statistics.paired_difference(100 * new[best], 100 * new['bicubic']).text(0)}.",
 ]
 lines += [
-    f"Five aligned frames against one, {m}, {kind} input: {gain.text(2, 'dB')}." for (m, kind), gain in gains.items()
+    f"Five aligned frames against one of them, {m}, {kind} input: {gain.text(2, 'dB')}."
+    for (m, kind), gain in gains.items()
 ]
 lines += [
     f"Blur of {n} pixels, a frame for each: {deblurring} changes PSNR by {undone[1, n].text(2, 'dB')}." for n in lengths
@@ -450,8 +463,8 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # %% [markdown]
 # - A measure of flicker must be told the motion, and must be tested before it is believed: a smooth clip scores well, whatever
 #   it shows. Read $F$ beside the PSNR, never alone.
-# - What a fraction of a pixel changes is more than what a whole one does: the cause is in the small frames. How much comes of
-#   it is the network's doing.
+# - A shift by a fraction of a pixel changes the output more than a shift by a whole one: the cause is in the small
+#   frames. How much comes of it is the network's doing.
 #
 # **What can go wrong in practice**
 #
@@ -473,9 +486,9 @@ Markdown("\n".join(f"- {line}" for line in lines))
 #
 # <details><summary>Solutions</summary>
 #
-# 1. The network learned shake that adds light. In light, bright points draw their path; their mean in grey levels is darker.
-#    Compare the gains, not the PSNR: the blurred input itself has fewer decibels, and the network gains more, since the
-#    input is nearer to its training.
+# 1. The network learned mostly from shake that adds light. In light, bright points draw their path; their mean in grey
+#    levels is darker. Compare the gains, not the PSNR: the blurred input itself has fewer decibels, and the network gains
+#    more, since the input is nearer to its training.
 # 2. Nothing, for a method that is equivariant: all frames hold the same samples, so all errors are the same, $\rho = 1$. With
 #    noise, the mean still helps. SwinIR is not equivariant, so a little is left for the mean to remove.
 # 3. The PSNR against the reference, or LPIPS. A measure of flicker is only worth something together with one of these.

@@ -43,7 +43,8 @@ def load_chain(
     else:
         from rvlib.realism import mixed
 
-        chain, names = [mixed(sources[0], realism, device=device)], [f"{sources[0]} at realism {realism:g}"]
+        chain = [mixed(sources[0], realism, device=device, scale=scale)]
+        names = [f"{sources[0]} at realism {realism:g}"]
     chain += [rvlib.load(each, device=device) for each in sources[1:]]
     names += [signature(each) for each in sources[1:]]
     if compiled:

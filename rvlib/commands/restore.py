@@ -3,7 +3,7 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -92,16 +92,18 @@ def restore(
     made_by += "".join(f", {name} {value:g}" for name, value in asked.items() if value is not None)
     made_by += ", self-ensemble" * self_ensemble + f", {precision}" * (precision != "fp32")
     how = {"tile": tile, "self_ensemble": self_ensemble, "precision": precision}
-    how |= {"size": size, "quality": quality, "made_by": made_by}
+    written = {"size": size, "quality": quality, "made_by": made_by}
     if is_clip:
         with _compiling(compiled):
-            _restore_clip(chain, photos[0], output, overwrite, start=start or 0.0, end=end, codec=codec, **how)
+            _restore_clip(
+                chain, photos[0], output, overwrite, start=start or 0.0, end=end, codec=codec, **how, **written
+            )
         return
     mine = listed[share.index :: share.number]
     if dry_run:
-        _foretell(mine, chain, made_by, size, overwrite)
+        _foretell(mine, chain, made_by, size, overwrite, **how)
         return
-    how |= {"compare": compare, "progress": jobs == 1 and share.index == 0}
+    how |= written | {"compare": compare, "progress": jobs == 1 and share.index == 0}
 
     def work(job: tuple[Path, Path]) -> tuple[str, list[str]]:
         photo, target = job
@@ -116,10 +118,23 @@ def restore(
         replaced = [f"what {maker} had made there is replaced"] * (maker not in (None, made_by))
         return "done", [*notes, *replaced]
 
+    if jobs > 1:
+        _measure(chain)
     everywhere = share.gather(_outcomes(work, mine, jobs, is_shown=len(listed) > 1 and share.index == 0))
     if share.index == 0:
         done = _report(everywhere, batch, len(listed))
         say(f"{done} restored by {made_by} on {next(chain[0].parameters()).device}: {output}")
+
+
+def _measure(chain: list) -> None:
+    """Let each network find out, alone, how much memory it takes: beside others it would count theirs."""
+    import numpy as np
+
+    from rvlib.models.base import unwrapped
+
+    for network in map(unwrapped, chain):
+        with suppress(UserError):  # which each photo says in its turn
+            rvlib.restore(network, np.zeros((129, 129, 3), np.uint8))  # the least for which memory is asked
 
 
 def _outcomes(work: Callable, jobs: list, at_a_time: int, *, is_shown: bool) -> tuple[Counter, dict[str, list[str]]]:
@@ -129,7 +144,10 @@ def _outcomes(work: Callable, jobs: list, at_a_time: int, *, is_shown: bool) -> 
     import torch
     from tqdm import tqdm
 
+    from rvlib import tiles
+
     counts, said, pool = Counter(), defaultdict(list), ThreadPoolExecutor(at_a_time)
+    tiles.at_a_time = at_a_time
     if at_a_time > 1:  # they share the cores
         torch.set_num_threads(max(1, torch.get_num_threads() // at_a_time))
     try:
@@ -143,6 +161,7 @@ def _outcomes(work: Callable, jobs: list, at_a_time: int, *, is_shown: bool) -> 
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+        tiles.at_a_time = 1
     return counts, said
 
 
@@ -209,7 +228,7 @@ def _is_done(target: Path, maker: str | None, made_by: str, overwrite: bool) -> 
     return os.path.isfile(target) and not overwrite and maker in (None, made_by)
 
 
-def _foretell(jobs: list[tuple[Path, Path]], chain: list, made_by: str, size, overwrite: bool) -> None:
+def _foretell(jobs: list[tuple[Path, Path]], chain: list, made_by: str, size, overwrite: bool, **options) -> None:
     """Say of each photo what `restore` would make of it, and how long all of them would take."""
     from time import perf_counter
 
@@ -222,13 +241,15 @@ def _foretell(jobs: list[tuple[Path, Path]], chain: list, made_by: str, size, ov
     side = 96
     for _ in range(2):  # the first forward is slower
         started = perf_counter()
-        rvlib.restore(chain, np.zeros((side, side, 3), np.uint8))
+        rvlib.restore(chain, np.zeros((side, side, 3), np.uint8), **options)
         seconds = perf_counter() - started
     pixels, faults = 0, []
     for photo, target in jobs:
         try:
-            height, width = originals.size(photo)
+            original = originals.read(photo)
+            height, width = original.image.shape[:2]
             factor = size.of(height, width, scale_of(chain))
+            original.plan(target, factor)
         except UserError as error:
             faults.append(str(error))
             continue

@@ -151,7 +151,7 @@ class DDPM(nn.Module):
 
 
 class Stage(RestorationModel):
-    """What both stages share: G restores with an IPR, and CPEN looks at a quarter of the output's size."""
+    """What the stages share: G restores with an IPR, and CPEN looks at a quarter of the output's size."""
 
     def __init__(self, *, task: str, scale: int, **dirformer):
         super().__init__()

@@ -112,7 +112,7 @@ def simplified_attention(channels: int) -> nn.Sequential:
 
 
 class NAFBlock(Block):
-    """The block without activation functions, with products in their place (NAFNet, Fig. 3c and eq. 4-6).
+    """The block without activation functions, with products in their place (NAFNet, Fig. 3d, eq. 4 and 7).
 
         g(u ‖ v) = u ⊙ v                                   SimpleGate
         a(x)     = x ⊙ W mean(x)                           simplified channel attention (SCA)
@@ -144,7 +144,7 @@ class NAFBlock(Block):
 
 
 class BaselineBlock(Block):
-    """LayerNorm, GELU and channel attention (NAFNet, Fig. 3b).
+    """LayerNorm, GELU and channel attention (NAFNet, Fig. 3c).
 
         a(x) = x ⊙ σ(W₂ max(0, W₁ mean(x)))                channel attention (squeeze and excitation)
         y    = x + β · W₃ a(GELU(D W₁ LN(x)))
@@ -176,7 +176,7 @@ class BaselineBlock(Block):
 
 
 class PlainBlock(Block):
-    """Convolutions, ReLU and shortcuts alone (NAFNet, Fig. 3a): y = x + β · W₃ max(0, D W₁ x), z likewise.
+    """Convolutions, ReLU and shortcuts alone (NAFNet, Fig. 3b): y = x + β · W₃ max(0, D W₁ x), z likewise.
 
     No official code exists: this is the Baseline block without normalisation and attention, with ReLU for GELU.
     `norm` and `gelu` put these two back: the two steps between it and the Baseline in the paper's ablation.

@@ -2,8 +2,9 @@
 
 Ledig et al. 2017, "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network", Fig. 4. The
 generator (SRResNet) is a chain of residual blocks with BatchNorm, a shortcut around them, and two pixel shuffles. The
-discriminator halves the image and doubles the channels until a verdict is left. Two popular implementations differ in
-details that their checkpoints depend on; both generators stand here, and the discriminator of each.
+discriminator halves the image and doubles the channels until a verdict is left. Popular
+implementations differ in details that their checkpoints depend on: their generators stand here, with one
+discriminator.
 
 Symbols: k9n64 a 9 x 9 convolution with 64 channels.
 """

@@ -112,7 +112,7 @@ class SwinLayer(nn.Module):
 
 
 class RSTB(nn.Module):
-    """Residual Swin Transformer block (SwinIR eq. 3): x + conv(layers(x))."""
+    """Residual Swin Transformer block (SwinIR eq. 8-9): x + conv(layers(x))."""
 
     def __init__(self, layers: list[SwinLayer], conv: nn.Module):
         super().__init__()
@@ -238,7 +238,7 @@ class SwinIR(RestorationModel):
         self.conv_last = nn.Conv2d(FEATURES, self.channels, 3, padding=1)
 
     def forward(self, degraded: Tensor) -> Tensor:
-        """Shallow features, deep features, upsampling (eq. 1-2): (b c h w) -> (b c scale·h scale·w)."""
+        """Shallow features, deep features, upsampling (eq. 1, 2 and 4): (b c h w) -> (b c scale·h scale·w)."""
         height, width = degraded.shape[-2:]
         x = (pad_to_windows(degraded, self.window) - self.mean) * self.img_range
         shallow = self.conv_first(x)  # (b embed h w), padded

@@ -9,7 +9,7 @@ import pandas as pd
 import rvlib
 from rvlib import checkpoint, complexity
 from rvlib.files import sha256, write_text
-from rvlib.measures import find
+from rvlib.measures import find, psnr_column
 from rvlib.models import METHODS, MODELS
 from rvlib.models.base import RestorationModel
 from rvlib.study import provenance, tables
@@ -25,10 +25,21 @@ USES = {
     ),
     "deblurring": (
         "camera shake that moves the whole photo alike, drawn as the line Data says",
-        "things that move, blur that differs with depth, photos out of focus, photos that are sharp already",
+        "things that move, blur that differs with depth, photos out of focus",
     ),
 }
 """What the weights of a task are for, and what not."""
+WRONG = "where its luminance is wrong on the sample photo on which it gains least"
+PICTURES = {
+    "fsrcnn-x4": WRONG,
+    "nafnet-deblur": WRONG,
+    "srgan-x4": "the place of a sample photo where its error exceeds that of srresnet-x4 most",
+    "diffir-deblur": "where its luminance is wrong on a sample photo of which one half was shaken",
+}
+"""What `failure.png` of a method's notebook shows, by the weights of which it is a picture."""
+PLAIN = ("begun", "resumed", "carried over", "code of", "taken from")
+"""How the events in a history begin that every training may have."""
+BEFORE_RECORDS = "trained before records were kept"
 
 
 def write_cards(folder: Path, reports: Path, methods: dict[str, str]) -> None:
@@ -38,10 +49,11 @@ def write_cards(folder: Path, reports: Path, methods: dict[str, str]) -> None:
     """
     size = sum((folder / f"{name}.safetensors").stat().st_size for name in methods)
     head = (
-        f"# Released weights\n\nMade by `make report PROFILE={reports.name}`; this file too. `rvlib.load(name)` loads "
-        f"them, `rvlib restore PHOTO --model NAME -o OUT` uses them. Together {size / 2**20:.1f} MiB. A core-hour is "
-        "an hour of one CPU core. ± is half of the 95 % bootstrap interval of the mean over the photos, for one "
-        "training run (one seed).\n\n"
+        f"# Released weights\n\nWritten by `make report PROFILE={reports.name}`; this file too. Where weights were not "
+        "trained in one go, or by an earlier state of the profile, their card says so. `rvlib.load(name)` loads them, "
+        f"`rvlib restore PHOTO --model NAME -o OUT` uses them. Together {size / 2**20:.1f} MiB. A core-hour is an hour "
+        "that a CPU core worked; *by the clock*: the clock's time multiplied by the threads. ± is half of the 95 % "
+        "interval of the mean over the photos (Student's t), for one training run (one seed).\n\n"
     )
     text = head + "\n".join(card(name, folder, reports, method) for name, method in methods.items())
     write_text(folder / "README.md", text)
@@ -61,8 +73,8 @@ def card(name: str, folder: Path, reports: Path, method: str) -> str:
     found = json.loads(file.read_text()) if file.is_file() else {}
     training, good, bad = metadata["training"], *USES[model.task]
     settings = ", ".join(f"{key} {value}" for key, value in training["settings"].items() if key != "validate_every")
-    begun = next(iter(found.get("history", [])), {})
     used = found.get("versions", {})
+    clock = ", in part or whole by the clock" if provenance.by_the_clock(found) else ""
     measured = [
         (each, rows) for each in COMPARISONS if (rows := _measured(reports / each / "rows.csv", name)) is not None
     ]
@@ -73,18 +85,19 @@ def card(name: str, folder: Path, reports: Path, method: str) -> str:
         f"- **Use it for**: {good}",
         f"- **Not for**: {bad}",
         *(f"- **Would we use it?** {_verdict(reports / each, name)}" for each, _ in measured),
-        f"- **Data**: {_data(training['data'])}",
+        *([f"- **Looked at**: {found['seen']}"] if "seen" in found else []),
+        f"- **Data**: {_data(training)}",
         f"- **Photos and their licences**: {licences(found.get('sets', [])) or 'not kept'}",
         f"- **Training**: recipe {training['method']}, {settings}; seed 0; weights of step {metadata['step']:,}",
-        f"- **Cost**: {provenance.budget(found)} ({provenance.machine(found)}; torch {used.get('torch', 'not kept')}, "
-        f"{used.get('machine', 'x86_64')}); commit {metadata.get('commit') or begun.get('commit', 'not kept')}, "
-        f"{begun.get('date', 'date not kept')}",
+        f"- **Cost**: {provenance.budget(found)}{clock} ({provenance.machine(found)}); {_when(found)}; released with "
+        f"torch {used.get('torch', 'of a version that was not kept')}",
+        *_otherwise(found),
         f"- **Learning curve** ({_validation(found)}): {_curve(found)}"
         f"{_points(folder, reports / 'curves' / f'{name}.csv')}",
         f"- **sha256**: `{sha256(weights)}`\n",
     ]
     for _, rows in measured:
-        column = next(column for column in rows if column.startswith("psnr"))
+        column = psnr_column(rows)
         table = tables.means(rows)
         shown = [each for each in table if each not in ("method", "label") and not each.endswith(tables.TIED)]
         worst = rows.loc[rows["gain"].idxmin()]
@@ -92,7 +105,7 @@ def card(name: str, folder: Path, reports: Path, method: str) -> str:
         lines.append(
             f"\nMeans with 95 % intervals over the photos; the columns name their protocol. **Failure case**: "
             f"{worst['photo']} of {worst['set']}, {worst[column]:.2f} dB, {worst['gain']:+.2f} dB against the input"
-            f"{_picture(folder, reports / 'methods' / method / 'failure.png')}.\n"
+            f"{_picture(name, folder, reports / 'methods' / method / 'failure.png')}.\n"
         )
     return "\n".join(lines)
 
@@ -100,7 +113,7 @@ def card(name: str, folder: Path, reports: Path, method: str) -> str:
 def _verdict(folder: Path, name: str) -> str:
     """Whether weights are worth using, from the rows of the comparison in a folder: by PSNR, LPIPS and other inputs."""
     rows, mine = pd.read_csv(folder / "rows.csv"), _measured(folder / "rows.csv", name)
-    column = next(column for column in rows if column.startswith("psnr"))
+    column = psnr_column(rows)
     method, label = key = tuple(mine[["method", "label"]].iloc[0])
     given = tuple(rows.loc[rows["label"].str.endswith("input"), ["method", "label"]].iloc[0])
     nearer, alike = differences(rows, column, key, given), differences(rows, LPIPS, given, key)
@@ -108,21 +121,24 @@ def _verdict(folder: Path, name: str) -> str:
         return "It was measured on too few photos to say."
     beside = rows[rows["label"] == label].groupby("weights")[[column, LPIPS, "seconds"]].mean()
     best = [find(each).ordered(beside[each]).index[0] for each in (column, LPIPS) if beside[each].notna().any()]
+    for_looks = "For looks, not where values count"
     if name in best:
-        yes = "Yes, for what it is for"
+        yes = "Yes, for what it is for" if name == best[0] else for_looks
     elif name == beside["seconds"].idxmin():
         yes = "Yes, where time counts"
     else:
         others = dict.fromkeys(best)
         yes = f"It restores, but {' and '.join(others)} restore{'s' * (len(others) == 1)} better"
-    values, looks = (all(gain.low > 0 for gain in each.values()) for each in (nearer, alike))
+    gained = [list(each.values()) for each in (nearer, alike)]
+    values, looks = (any(gain.low > 0 for gain in each) and all(gain.high > 0 for gain in each) for each in gained)
     says = {
         (True, True): yes,
-        (True, False): "With a look at each photo: its values are nearer, but it does not always look nearer",
-        (False, True): "For looks, not where values count",
-        (False, False): "No",
+        (True, False): "With a look at each photo: closer by PSNR, not always by LPIPS",
+        (False, True): for_looks,
+        (False, False): "No" if any(gain.decided for each in gained for gain in each) else "These photos cannot tell",
     }[values, looks]
-    gains = ", ".join(f"{gain.mean:+.2f} dB on {place}" for place, gain in nearer.items())
+    doubt = {True: "", False: " (not to be told from none)"}
+    gains = ", ".join(f"{gain.mean:+.2f} dB on {place}{doubt[gain.decided]}" for place, gain in nearer.items())
     says = f"{says}. Against the input: PSNR {gains}"
     for word, places in (
         ("better", [place for place, gain in alike.items() if gain.low > 0]),
@@ -156,25 +172,51 @@ def _elsewhere(folder: Path, method: str, label: str, column: str) -> str:
 def _validation(found: dict) -> str:
     """What a record's learning curve was measured on, in words."""
     known = found.get("validation")
-    return f"{known['set']}, {known['photos']} photos, input {known['input']:.2f} dB" if known else "validation photos"
+    if not known:
+        return "one photo, not those of the other cards"
+    return f"{known['set']}, {known['photos']} photos, input {known['input']:.2f} dB"
 
 
-def _data(data: dict | str) -> str:
+def _when(found: dict) -> str:
+    """When and at which commit a training was begun and, if that was at another one, taken up for the last time."""
+    machines = [each for each in found.get("history", []) if "device" in each and "commit" in each]
+    if not machines:
+        return "commit and date not kept"
+    told = [f"commit {each['commit']}, {each['date']}" for each in (machines[0], machines[-1])]
+    return told[0] + (f"; taken up last at {told[1]}" if machines[-1]["commit"] != machines[0]["commit"] else "")
+
+
+def _otherwise(found: dict) -> list[str]:
+    """The lines on what happened to a training that does not happen to every one, from its history."""
+    entries = [each for part in (found, *found.get("before", [])) for each in part.get("history", [])]
+    told = {False: [], True: []}
+    for each in entries:
+        if not each["event"].startswith(PLAIN):
+            at = "" if each["event"].startswith(BEFORE_RECORDS) else f"step {each['step']:,}, "
+            where = f"{at}commit {each['commit'][:12]}, {each['date']}"
+            told[each["event"].startswith(BEFORE_RECORDS)].append(f"{each['event']} ({where})")
+    names = {True: "By an earlier state of the profile", False: "Not in one go"}
+    return [f"- **{names[is_old]}**: {'; '.join(events)}" for is_old, events in told.items() if events]
+
+
+def _data(training: dict) -> str:
     """What a training saw, in words; older files of weights hold a sentence."""
+    data = training["data"]
     if isinstance(data, str):
-        return data
+        sizes = training.get("patches")
+        return data + (f"; patches of {sizes['patch_size'] * sizes['scale']} pixels" if sizes else "")
     return f"{data['photos']} photos, degraded by {data['degraded']}; patches of {data['patch_size']} pixels"
 
 
 def _curve(found: dict) -> str:
     """A few points of a record's learning curve in words."""
     log = pd.DataFrame(found.get("log", []))
-    scores = [column for column in log if column.startswith("psnr")]
-    if not scores:
+    score = psnr_column(log)
+    if score is None:
         return "not kept"
-    log = log.dropna(subset=scores[0])
+    log = log.dropna(subset=score)
     rows = log.iloc[sorted({len(log) // 4, len(log) // 2, len(log) - 1})]
-    return ", ".join(f"{row[scores[0]]:.2f} dB after {int(row['step']):,} steps" for _, row in rows.iterrows())
+    return ", ".join(f"{row[score]:.2f} dB after {int(row['step']):,} steps" for _, row in rows.iterrows())
 
 
 def _points(folder: Path, file: Path) -> str:
@@ -182,11 +224,11 @@ def _points(folder: Path, file: Path) -> str:
     return f" ([all points]({Path(os.path.relpath(file, folder)).as_posix()}))" if file.is_file() else ""
 
 
-def _picture(folder: Path, file: Path) -> str:
-    """A link to the picture of a failure on a sample photo, whose licence allows to show it."""
-    if not file.is_file():
+def _picture(name: str, folder: Path, file: Path) -> str:
+    """A link to the picture of a failure on a sample photo, whose licence allows to show it; none of other weights."""
+    if name not in PICTURES or not file.is_file():
         return ""
-    return f"; on a sample photo it looks [like this]({Path(os.path.relpath(file, folder)).as_posix()})"
+    return f". A picture: [{PICTURES[name]}]({Path(os.path.relpath(file, folder)).as_posix()})"
 
 
 def _note(model: RestorationModel) -> str:
@@ -203,7 +245,7 @@ def _measured(file: Path, name: str) -> pd.DataFrame | None:
     if not file.is_file():
         return None
     rows = pd.read_csv(file)
-    column = next(column for column in rows if column.startswith("psnr"))
+    column = psnr_column(rows)
     inputs = rows[rows["label"].str.endswith("input")].set_index(["set", "photo"])[column]
     mine = rows[rows["weights"] == name]
     mine = mine[mine["label"] == ("this run" if "this run" in set(mine["label"]) else "released weights")]

@@ -33,18 +33,13 @@ def points(record: dict) -> pd.DataFrame:
     The hours begin where the training ends from which the run continued; NaN where its hours were not kept.
     """
     log = pd.DataFrame(record.get("log", []))
-    score = _score(log)
+    score = measures.psnr_column(log)
     if score is None or "seconds" not in log:
         return pd.DataFrame(columns=["step", "hours", "PSNR"])
     begun = sum(provenance.hours(each) for each in record.get("before", []))
     hours = log["seconds"] * provenance.hours({**record, "before": []}) / log["seconds"].max()
     log = log.assign(hours=begun + hours).dropna(subset=[score, "seconds"])
     return pd.DataFrame({"step": log["step"], "hours": log["hours"], "PSNR": log[score]})
-
-
-def _score(log: pd.DataFrame) -> str | None:
-    """The column of a log that has the PSNR of the validation photos."""
-    return next((column for column in log if column.startswith("psnr")), None)
 
 
 def collect(profile: str, runs: dict[str, str], *, task: str | None = None) -> tuple[pd.DataFrame, list[str]]:
@@ -60,7 +55,7 @@ def collect(profile: str, runs: dict[str, str], *, task: str | None = None) -> t
     given |= {(name, "released weights"): provenance.record(name) for name in others}
     found, absent = [pd.DataFrame(columns=COLUMNS)], {}
     for (name, label), record in given.items():
-        curve, score = points(record), _score(pd.DataFrame(record.get("log", [])))
+        curve, score = points(record), measures.psnr_column(pd.DataFrame(record.get("log", [])))
         its_task = "super-resolution" if score and measures.find(score).crop else "deblurring"
         if score and task not in (None, its_task):
             continue

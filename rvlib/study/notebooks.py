@@ -8,6 +8,7 @@ import ast
 import math
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -174,6 +175,7 @@ def _check(place: str, key: str, value: object) -> None:
             raise ValueError(f"{place} must be {wanted}, not {value!r}")
 
 
+@cache
 def _entries(notebook: str) -> list[str]:
     cells = [cell for cell in read_twin(notebook).cells if "parameters" in cell.metadata.get("tags", [])]
     lines = [line for cell in cells for line in ast.parse(cell.source).body if isinstance(line, ast.Assign)]

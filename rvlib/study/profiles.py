@@ -81,7 +81,7 @@ def _section(profile: str | None, notebook: str) -> dict:
     from rvlib.study import notebooks  # here, because it brings all of Jupyter
 
     parameters = file(profile)
-    return notebooks.section(yaml.safe_load(parameters.read_text()), notebook, parameters)
+    return notebooks.section(notebooks.read_parameters(parameters), notebook, parameters)
 
 
 def assignments(words: list[str], option: str) -> dict:

@@ -23,6 +23,8 @@ from rvlib.study.fetch import manifest
 
 FACTS = ["weights", "sha256", "recipe", "parameters", "protocol", "data", "commit", "date"]
 """The columns that a row of numbers has beside them."""
+WORKED = "2026-11-26 06:33"
+"""Since then (commit 4b29454) a run on a CPU counts the time that its core worked; before, it counted the clock's."""
 
 
 def stamp(rows: pd.DataFrame, profile: str, *, trained: dict[str, str], degradation) -> pd.DataFrame:
@@ -145,10 +147,12 @@ def released_hash(source: Path, name: str) -> str:
 
 
 def photos_of(name: str) -> str:
-    """A test set with a digest of its files' hashes in the manifest: "Set5@0123456789ab"."""
+    """A test set with a digest of its files' hashes in the manifest, "Set5@0123456789ab", or why it has none."""
     rows = manifest().query("set == @name and split == 'test'")
     hashes = "".join(rows["sha256"].fillna(""))
-    return f"{name}@{hashlib.sha256(hashes.encode()).hexdigest()[:12]}" if hashes else f"{name}: your own photos"
+    if not hashes:
+        return f"{name}: {'your own photos' if rows.empty else 'as first fetched, no published hash'}"
+    return f"{name}@{hashlib.sha256(hashes.encode()).hexdigest()[:12]}"
 
 
 def commit() -> str:
@@ -176,7 +180,8 @@ def run_record(folder: Path) -> dict:
 def spent(record: dict) -> dict[str, float]:
     """Hours of a run's training by what they are hours of, {"core-hours": 2.1}; what it continued from is counted too.
 
-    NaN where some of the time was not kept. On a GPU it is the clock's time, on a CPU that which its cores worked.
+    NaN where some of the time was not kept. On a GPU it is the clock's time, on a CPU that which its cores worked, or,
+    in runs of before (`by_the_clock`), the clock's times the threads.
     """
     logged = [row.get("seconds") for row in record.get("log", [])]
     end = next((each for each in reversed(logged) if each is not None), float("nan"))
@@ -194,6 +199,12 @@ def spent(record: dict) -> dict[str, float]:
         for kind, more in spent(before).items():
             found[kind] = found.get(kind, 0.0) + more
     return found
+
+
+def by_the_clock(record: dict) -> bool:
+    """Whether core-hours of a training are, in part at least, the clock's time multiplied by the threads (`WORKED`)."""
+    noted = [each for part in (record, *record.get("before", [])) for each in _machines(part)]
+    return any(each["device"].startswith("cpu") and each.get("date", WORKED) < WORKED for each in noted)
 
 
 def _machines(record: dict) -> list[dict]:

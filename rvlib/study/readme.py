@@ -13,7 +13,7 @@ from rvlib.degrade import mod_crop
 from rvlib.errors import UserError
 from rvlib.files import write_atomically, write_text
 from rvlib.measures import find
-from rvlib.study import audit, notebooks, provenance, report, tables
+from rvlib.study import audit, curves, notebooks, provenance, report, tables
 
 RESULTS = ("<!-- results -->", "<!-- /results -->")
 """Between these two lines the README shows what was measured."""
@@ -22,7 +22,7 @@ TABLES = {
         "Super-resolution by 4",
         ["Set14", "Set5", "Urban100"],
         ["psnr_y_crop4", "lpips_alex_rgb_crop0"],
-        "Set14's grey photo is measured through RGB, which lifts the set by 0.09 dB over the literature's convention.",
+        audit.GREY_PHOTOS,
     ),
     "compare_deblurring": (
         "Deblurring",
@@ -43,7 +43,7 @@ def write_results(readme: Path, folder: Path) -> None:
     if any(text.count(marker) != 1 for marker in RESULTS):
         raise UserError(f"{readme} has no place for the results: it needs one line {RESULTS[0]} and one {RESULTS[1]}")
     lines = [_results(readme, folder, comparison) for comparison in TABLES]
-    inside = "\n".join([f"{tables.PLUS_MINUS}\n", *lines, _audited(readme, folder)])
+    inside = "\n".join([f"{tables.PLUS_MINUS}\n", *lines, _audited(readme, folder), *_learned(folder)])
     before, after = text.split(RESULTS[0])[0], text.split(RESULTS[1])[1]
     write_text(readme, f"{before}{RESULTS[0]}\n\n{inside}\n{RESULTS[1]}{after}")
 
@@ -86,7 +86,17 @@ def _results(readme: Path, folder: Path, comparison: str) -> str:
     rows = rows[rows["set"].isin(sets)]
     table = tables.markdown(*results(rows, comparison))
     caption = f"**{title}.** {'; '.join(find(column).protocol for column in columns)}. {footnote}"
-    return f"{caption}\n\n{table}\n\n{_origin(readme, folder, comparison, rows)}{_level(rows, columns[0])}\n"
+    below = f"{_origin(readme, folder, comparison, rows)}{_hours(rows)}{_level(rows, columns[0])}"
+    return f"{caption}\n\n{table}\n\n{below}\n"
+
+
+def _hours(rows: pd.DataFrame) -> str:
+    """What the hours in the column *trained for* are, by the records of the weights."""
+    names = report.weights_of(rows)["weights"].drop_duplicates()
+    clock = ", ".join(name for name in names if provenance.by_the_clock(provenance.record(name)))
+    exceptions = f"; of {clock}, trained in part or whole before that was counted, the clock's times the threads"
+    counted = f"core-hours are the time that the CPU's cores worked{exceptions if clock else ''}"
+    return f"Trained for: {counted}; GPU-hours are the clock's.\n"
 
 
 def _origin(readme: Path, folder: Path, comparison: str, rows: pd.DataFrame) -> str:
@@ -124,6 +134,15 @@ def _audited(readme: Path, folder: Path) -> str:
     return f"**The audited report.** Of its {len(found)} numbers, {shares}: [a reason for each]({place}).\n"
 
 
+def _learned(folder: Path) -> list[str]:
+    """Which released weights have a curve in the figure of a profile's learning curves, and why others have none."""
+    if not (folder / "report" / "curves.csv").exists():
+        return []
+    found, absent = curves.collect("demo", {})  # which has no runs of its own: all are the released weights
+    told = "; ".join([f"**Learning curves** (below): {', '.join(found['weights'].unique())}", *absent])
+    return [f"{told.replace('(released weights, ', '(')}.\n"]
+
+
 def comparison_photos(folder: Path, comparison: str) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The sample photos that a comparison has kept: (input, restored with the best PSNR, reference) by name."""
     found = {}
@@ -134,11 +153,11 @@ def comparison_photos(folder: Path, comparison: str) -> dict[str, tuple[np.ndarr
     return found
 
 
-def write_pictures(folder: Path, *, side: int = 128) -> None:
+def write_pictures(folder: Path) -> None:
     """Write the README's picture of each task into `folder`/report: a crop before, after and its reference."""
     for comparison in TABLES:
         pairs = comparison_photos(folder, comparison)
-        for name, box in report.best_crops(pairs, side=side, count=1):
+        for name, box in report.best_crops(pairs, side=128, count=1):
             picture = report.side_by_side([each[box] for each in pairs[name]], enlarge=2)
             target = folder / "report" / f"{comparison.removeprefix('compare_')}.webp"
             write_atomically(target, lambda path, image=picture: Image.fromarray(image).save(path, "WEBP", quality=90))

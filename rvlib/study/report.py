@@ -19,7 +19,18 @@ from rvlib.errors import UserError
 from rvlib.files import write_text
 from rvlib.measures import find
 from rvlib.study import published, tables
-from rvlib.study.tables import BEST, LEVEL, NOT_MEASURED, SECOND, WORSE, emphasise, format_cells, is_number, one_line
+from rvlib.study.tables import (
+    BEST,
+    LEVEL,
+    NOT_MEASURED,
+    SECOND,
+    WORSE,
+    WORSE_AND_LEVEL,
+    emphasise,
+    format_cells,
+    is_number,
+    one_line,
+)
 
 SCREEN = 110
 """Layout resolution in pixels per inch; the embedded image is finer, for sharp screens and print."""
@@ -31,9 +42,10 @@ LARGEST_DRAWING = 250_000  # bytes: a drawing with thousands of points is smalle
 MARKS = {
     BEST: "<b>{}</b>",
     SECOND: "<u>{}</u>",
-    WORSE: '{} <span class="worse" title="worse than the input">▼</span>',
+    WORSE: '{} <span class="worse" title="a worse mean than the input\'s">▼</span>',
     LEVEL: '{} <span title="cannot be told apart from the best">≈</span>',
 }
+MARKS[WORSE_AND_LEVEL] = MARKS[LEVEL].format(MARKS[WORSE])
 
 
 def rows_beside(profile: str, comparison: str) -> pd.DataFrame:

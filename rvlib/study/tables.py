@@ -27,6 +27,7 @@ LABELS = (
     "report's claim, table 1",
     "report's claim, table 3",
     "report's claim, table 4",
+    "report's claim, table 4, axes put right",
 )
 """What the rows of the notebooks' tables can be, in the order in which they are shown.
 
@@ -54,12 +55,12 @@ MEASURED = ("released weights", "this run")
 NOT_MEASURED = "not measured"
 HALF, TIED = " ±", " ≈"
 """Columns beside a measure's: half of the interval of its mean, and whether it is as good as the set's best."""
-BEST, SECOND, WORSE, LEVEL = 1, 2, 3, 4
-"""Places of `rank`: the best and the second of a set, a cell worse than the set's input, one level with the best."""
+BEST, SECOND, WORSE, LEVEL, WORSE_AND_LEVEL = 1, 2, 3, 4, 5
+"""Places of `rank`: the best and the second of a set, a mean worse than the input's, one level with the best, both."""
 PLUS_MINUS = (
-    "± is half of the 95 % bootstrap interval of the mean over the photos, for one training run (one seed). Bold: best "
-    "of its set; underlined: second; ≈: cannot be told apart from the best (95 % interval of the paired difference); "
-    "▼: worse than the input. Only rows measured here are ranked."
+    "± is half of the 95 % interval of the mean over the photos (Student's t), for one training run (one seed). Bold: "
+    "best of its set; underlined: second; ≈: cannot be told apart from the best (95 % interval of the paired "
+    "difference); ▼: a worse mean than the input's. Only rows measured here are ranked."
 )
 """What the marks of all tables mean; said once wherever there are tables."""
 
@@ -175,7 +176,7 @@ def _named(method: str, label: str) -> str:
 
 
 def rank(table: pd.DataFrame) -> pd.DataFrame:
-    """The places of measured numbers among those of their set: `BEST`, `SECOND`, `WORSE`, `LEVEL`, 0 for all others.
+    """The places of measured numbers among those of their set: `BEST`, `SECOND`, `WORSE`, `LEVEL`, both, or 0.
 
     Rows measured here are ranked, the input among them, where a set has several: claims and published values have other
     protocols. A column per measure of `table`, whose record says which way is better; the index is that of `table`.
@@ -196,7 +197,8 @@ def rank(table: pd.DataFrame) -> pd.DataFrame:
                 limit = part.loc[is_input[part.index], column].dropna()
                 if len(limit) and measure.function:
                     sign = 1 if measure.better == "high" else -1
-                    places.loc[worse.index[sign * worse < sign * limit.iloc[0]], column] = WORSE
+                    lost = worse.index[sign * worse < sign * limit.iloc[0]]
+                    places.loc[lost, column] = places.loc[lost, column].replace({0: WORSE, LEVEL: WORSE_AND_LEVEL})
                 places.loc[ordered.index[0], column] = BEST
                 if places.loc[ordered.index[1], column] == 0:
                     places.loc[ordered.index[1], column] = SECOND
@@ -291,7 +293,9 @@ def put_right(claims: pd.DataFrame) -> pd.DataFrame:
     methods, _, columns = AUDITED["table 4"]
     wrong = claims["label"] == "report's claim, table 4"
     printed = claims[wrong].set_index("method").loc[methods, columns].to_numpy()
-    right = pd.DataFrame({"set": "GoPro", "method": ["nafnet", "diffir"], "label": "report's claim, table 4"})
+    right = pd.DataFrame(
+        {"set": "GoPro", "method": ["nafnet", "diffir"], "label": "report's claim, table 4, axes put right"}
+    )
     return pd.concat([claims[~wrong], right.assign(**dict(zip(columns, printed, strict=True)))], ignore_index=True)
 
 
@@ -345,7 +349,7 @@ def _audited_rows(name: str, means: pd.DataFrame, claims: pd.DataFrame) -> pd.Da
     known = claims[claims["label"].str.startswith("published") & claims["method"].isin([*methods, *others])]
     halves = [column + HALF for column in columns if column + HALF in means]
     ties = [column + TIED for column in columns if column + TIED in means]
-    parts = [claims[claims["label"] == f"report's claim, {name}"], known, means, expected]
+    parts = [claims[claims["label"].str.startswith(f"report's claim, {name}")], known, means, expected]
     rows = pd.concat(parts, ignore_index=True)
     rows = rows.reindex(columns=["set", "method", "label", *columns, *halves, *ties])
     rows = rows[rows[columns].notna().any(axis=1) | rows["label"].isin(labels)]
@@ -412,6 +416,7 @@ def markdown(table: pd.DataFrame, places: pd.DataFrame | None = None) -> str:
     cells = format_cells(table).map(lambda text: text.replace("|", "\\|"))
     alignment = ["right" if is_number(table[column]) else "left" for column in cells]
     marks = {BEST: "**{}**", SECOND: "<ins>{}</ins>", WORSE: "{} ▼", LEVEL: "{} ≈"}  # GitHub shows no <u>
+    marks[WORSE_AND_LEVEL] = "{} ▼ ≈"
     cells = emphasise(cells, places, marks)
     cells.columns = [one_line(column).replace("|", "\\|") for column in cells]
     return cells.to_markdown(index=False, disable_numparse=True, colalign=alignment)
@@ -436,6 +441,7 @@ def latex(table: pd.DataFrame, places: pd.DataFrame | None = None) -> str:
     cells = format_cells(table).map(lambda text: text.translate(escapes))
     alignment = "".join("r" if is_number(table[column]) else "l" for column in cells)
     marks = {BEST: r"\textbf{{{}}}", SECOND: r"\underline{{{}}}", WORSE: r"{} $\downarrow$", LEVEL: r"{} $\approx$"}
+    marks[WORSE_AND_LEVEL] = r"{} $\downarrow$ $\approx$"
     cells = emphasise(cells, places, marks)
     cells.columns = [one_line(column).translate(escapes) for column in cells]
     return cells.to_latex(index=False, escape=False, column_format=alignment)

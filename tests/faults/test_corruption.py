@@ -332,12 +332,16 @@ def test_a_profile_is_no_path(tmp_path):
         notebooks.read_parameters(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize("command", ["fetch", "notebook 01_data", "release"])
-@pytest.mark.parametrize("content", ["- 1", "profile: laptop", "{", "profile: laptop\nfetch: 3\ndata: 3", None])
+@pytest.mark.parametrize("command", ["fetch", "notebook 01_data", "release", "cells", "rehearse", "train"])
+@pytest.mark.parametrize(
+    "content", ["- 1", "profile: laptop", "{", "profile: laptop\nfetch: 3\ndata: 3", "methods: 3", None]
+)
 def test_damaged_parameters_meet_no_command_unnoticed(tmp_path, monkeypatch, command, content):
     if content is not None:
         (tmp_path / "params.yaml").write_text(content)
+    words = {"rehearse": ["rehearse", "laptop"], "train": ["train", "fsrcnn", "--run", "r"]}
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["rvlib", *command.split(), "--params", "params.yaml"])
+    monkeypatch.setattr(rvlib, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["rvlib", *words.get(command, [*command.split(), "--params", "params.yaml"])])
     with pytest.raises(SystemExit, match=r"error: .*params\.yaml"):
         cli.main()

@@ -32,7 +32,9 @@ ENVIRONMENT = os.environ | {
 }
 KINDS = [(name, scope) for name in SIGNALS for scope in ("everything", "dvc alone")]
 KINDS.remove(("SIGINT", "dvc alone"))  # DVC ignores it and goes on; a terminal's Ctrl-C reaches everything
-RUNTIMES = re.compile(r"second|minute|bytes|time", re.I)
+RUNTIMES = re.compile(r"second|minute|hour|bytes|time", re.I)
+TIMED = ("cost", "edge/speed")  # tables of nothing else
+WHEN = {"commit", "date"}  # of a row's measurement
 
 # a shell's background jobs ignore Ctrl-C, and so would everything that this starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,15 +55,16 @@ def reset(folder):
 
 
 def metrics(folder):
-    """Everything that was measured, without runtimes."""
+    """Everything that was measured, without runtimes and when that was."""
     found = {}
     for path in sorted((folder / "reports/laptop").rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if "cost" in name:
+        if any(each in name for each in TIMED):
             continue
         if path.suffix == ".csv":
             table = pd.read_csv(path)
-            found[name] = table[[column for column in table if not RUNTIMES.search(column)]].to_csv(index=False)
+            kept = [column for column in table if not RUNTIMES.search(column) and column not in WHEN]
+            found[name] = table[kept].to_csv(index=False)
         elif path.suffix == ".json" and path.name == "summary.json":
             found[name] = json.loads(path.read_text())
     return found
@@ -209,7 +212,7 @@ def test_a_full_disk_under_dvcs_cache(pipeline, tally):
     folder, expected, _ = pipeline
     reset(folder)
     with small_disk(folder / ".dvc/cache", "64k"), (FOLDER / "log").open("w") as log:
-        process = start(folder, log, ["train_fsrcnn"])
+        process = start(folder, log, ["train@fsrcnn"])
         process.wait()
     said = (FOLDER / "log").read_text()
     assert "No space left" in said

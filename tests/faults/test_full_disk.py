@@ -13,7 +13,7 @@ from conftest import small_disk
 from pooch import file_hash
 
 import rvlib
-from rvlib import photos, recipes
+from rvlib import photos, recipes, runs
 from rvlib.files import write_atomically
 from rvlib.study import fetch as fetching
 from rvlib.study import notebooks, report, tables
@@ -31,7 +31,7 @@ def disk(tmp_path):
 WRITERS = {
     "weights": lambda folder: rvlib.save(rvlib.create("fsrcnn", d=120, s=60), folder / "file.safetensors"),
     "training state": lambda folder: write_atomically(
-        folder / "file.pt", lambda path: torch.save({"model": torch.rand(100_000)}, path)
+        folder / "file.pt", lambda path: runs._write_state({"model": torch.rand(100_000)}, path)
     ),
     "table": lambda folder: tables.write(TABLE, folder / "file"),
     "numbers": lambda folder: tables.write_json(
