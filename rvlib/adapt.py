@@ -1,4 +1,4 @@
-"""Adapting: a super-resolution network goes on learning from photos of one's own, by their own shrunk versions.
+"""Adapting: a super-resolution network is trained further on photos of one's own, by their own shrunk versions.
 
 A photo is a reference, too: of its own shrunk version. What repeats in it in several sizes can be learned from it
 (Shocher et al. 2018, "Zero-Shot" Super-Resolution Using Deep Internal Learning).

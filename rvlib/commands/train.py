@@ -156,7 +156,7 @@ def adapt(
     """Let a network that enlarges learn from your own photos: from each and its shrunk version.
 
     The run lies beside the result, in NAME.run: the same command goes on where it was stopped. What is printed is
-    measured on the pairs that were learned from. It pays for photos of a kind that the network has not seen;
+    measured on the pairs that were learned from. It pays for photos of one kind;
     for usual photos it gains next to nothing, and may lose. `rvlib evaluate` measures both networks.
     """
     import shutil
