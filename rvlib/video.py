@@ -325,9 +325,9 @@ def restore_clip(
         if first is None:
             reason = f" ({clip.damage})" if clip.damage else f" from {start:g} s on" if start else ""
             raise UserError(f"{path} holds no frame that can be read{reason}")
-        sides = (
-            (first.height, first.width) if first.rotation % 180 == 0 else (first.width, first.height)
-        )  # as it is seen
+        sides = first.height, first.width
+        if first.rotation % 180:  # as it is seen
+            sides = first.width, first.height
         factor = (size or Size()).of(*sides, scale_of(models))
         result = Result(clip, first, factor, codec, quality)
         folder = target.with_name(f".{target.name}.segments")
