@@ -225,18 +225,6 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def size(path: Path) -> tuple[int, int]:
-    """Height and width of a photo, upright, from the head of its file; raises UserError as `read` does."""
-    try:
-        if not path.is_file():  # a pipe would wait for who writes into it
-            raise FileNotFoundError(path)
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
-            is_turned = metadata.orientation(image) >= 5
-            return (image.width, image.height) if is_turned else (image.height, image.width)
-    except Exception:  # what Pillow does not know: `read` knows more, and says what is wrong
-        return read(path).image.shape[:2]
-
-
 def format_of(path: Path) -> str:
     """Pillow's name of the format that a name's suffix stands for; raises UserError for one that is not written."""
     if path.suffix.lower() not in SUFFIXES:

@@ -14,6 +14,8 @@ from rvlib.errors import UserError
 from rvlib.files import write_text
 from rvlib.processes import Accelerator
 
+PATIENCE = 600  # seconds for one photo
+
 
 class Shelf(Mapping):
     """Photos (uint8 H x W x 3) by name, read from their file where they are looked at, and handed on as its path."""
@@ -77,7 +79,12 @@ def shared(photos: Iterable[tuple[str, np.ndarray]], run: str | Path, name: str)
     accelerator.wait_for_everyone()
     if accelerator.is_local_main_process:
         return write(photos, file)
+    grew = time.time()
     while not _index(file).exists():  # a barrier would give up before all photos are decoded
+        with suppress(OSError):  # before its first photo
+            grew = max(grew, file.stat().st_mtime)
+        if time.time() - grew > PATIENCE:
+            raise UserError(f"{file} has not grown for {PATIENCE} seconds, who fills it has died: start again")
         time.sleep(0.1)
     return Shelf(file)
 

@@ -613,9 +613,8 @@ def test_the_reason_is_said(tmp_path):
     (tmp_path / "empty.png").touch()
     os.mkfifo(tmp_path / "pipe.png")
     for name, message in cases.items():
-        for read in (originals.read, originals.size):
-            with pytest.raises(rvlib.UserError, match=message):
-                read(tmp_path / name)
+        with pytest.raises(rvlib.UserError, match=message):
+            originals.read(tmp_path / name)
     assert metadata.maker(tmp_path / "pipe.png") is None  # and it did not wait
 
 
@@ -628,7 +627,7 @@ def test_no_program_is_started_for_a_photo(tmp_path, monkeypatch):
         image.load()
     assert started, "this test can fail"
     started.clear()
-    for read in (originals.read, originals.size, photos.read):
+    for read in (originals.read, photos.read):
         with pytest.raises(rvlib.UserError, match="its format is unknown"):
             read(tmp_path / "photo.png")
     assert not started

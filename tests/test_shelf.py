@@ -90,6 +90,14 @@ def test_one_process_fills_the_shelf_and_the_others_wait_for_it(tmp_path, monkey
         assert [list(made) for made in pool.map(work, (True, False))] == [["a"], ["a"]]
 
 
+def test_who_waits_for_a_shelf_that_no_longer_grows_stops(tmp_path, monkeypatch):
+    other = mock.Mock(num_processes=2, is_local_main_process=False)
+    monkeypatch.setattr(shelf, "Accelerator", lambda: other)
+    monkeypatch.setattr(shelf, "PATIENCE", 0.3)
+    with pytest.raises(UserError, match="has not grown for 0.3 seconds"):
+        shelf.shared((), tmp_path / "run", "references")
+
+
 def test_a_disk_that_cannot_hold_the_photos_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="its disk must hold all photos"):

@@ -103,7 +103,7 @@ learned, absent = curves.collect(profile, runs, task="super-resolution")
 if len(learned):
     tables.write_rows(learned, study.output(profile, "compare_super_resolution") / "curves")
     figures.save(curves.figure(learned), study.output(profile, "compare_super_resolution") / "curves")
-print("\n".join(absent) or "all curves are shown")
+print(absent)
 
 # %% [markdown]
 # ## The protocol

@@ -82,7 +82,7 @@ learned, absent = curves.collect(profile, runs, task="deblurring")
 if len(learned):
     tables.write_rows(learned, study.output(profile, "compare_deblurring") / "curves")
     figures.save(curves.figure(learned), study.output(profile, "compare_deblurring") / "curves")
-print("\n".join(absent) or "all curves are shown")
+print(absent)
 
 # %% [markdown]
 # ## The protocol

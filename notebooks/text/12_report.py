@@ -378,10 +378,10 @@ if len(learned):
     figures.save(curves.figure(learned), output / "curves")
 text = "A curve begins where the training ends from which it continued. Panels differ in validation photos or in the kind of "
 text += "device, so their heights and hours cannot be compared. "
-text += " ".join(f"{each.capitalize()}." for each in absent)
+text += f"{absent[0].upper()}{absent[1:]}."
 caption = "What an hour buys: validation PSNR over the hours of training; dashed: the input."
 section("Learning curves", text, {"report/curves.png": caption} if len(learned) else {})
-print("\n".join(absent))
+print(absent)
 
 # %% [markdown]
 # ### Where the gain sits

@@ -42,7 +42,7 @@ def points(record: dict) -> pd.DataFrame:
     return pd.DataFrame({"step": log["step"], "hours": log["hours"], "PSNR": log[score]})
 
 
-def collect(profile: str, runs: dict[str, str], *, task: str | None = None) -> tuple[pd.DataFrame, list[str]]:
+def collect(profile: str, runs: dict[str, str], *, task: str | None = None) -> tuple[pd.DataFrame, str]:
     """The learning curves (`COLUMNS`) of a profile's runs and of the released weights, and what was left out and why.
 
     runs: folder of the run in this profile by name of the weights; those that are not there are left to the released
@@ -74,9 +74,8 @@ def collect(profile: str, runs: dict[str, str], *, task: str | None = None) -> t
             "input": validation["input"],
         }
         found.append(curve.assign(**facts)[COLUMNS])
-    return pd.concat(found, ignore_index=True), [
-        f"left out: {', '.join(names)} ({why})" for why, names in absent.items()
-    ]
+    left_out = "; ".join(f"{', '.join(names)} ({why})" for why, names in absent.items())
+    return pd.concat(found, ignore_index=True), f"left out: {left_out}" if left_out else "all curves are shown"
 
 
 def _own(profile: str, run: str) -> dict:

@@ -139,8 +139,7 @@ def _learned(folder: Path) -> list[str]:
     if not (folder / "report" / "curves.csv").exists():
         return []
     found, absent = curves.collect("demo", {})  # which has no runs of its own: all are the released weights
-    told = "; ".join([f"**Learning curves** (below): {', '.join(found['weights'].unique())}", *absent])
-    return [f"{told.replace('(released weights, ', '(')}.\n"]
+    return [f"**Learning curves** (below): {', '.join(found['weights'].unique())}; {absent}.\n"]
 
 
 def comparison_photos(folder: Path, comparison: str) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
