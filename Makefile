@@ -12,7 +12,7 @@ TESTS := python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadsco
 FOLDER := $(if $(filter laptop,$(PROFILE)),.,profiles/$(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report check test drill test-lab bench lab notebooks clean
+.PHONY: help setup report check test drill test-lab bench lab notebooks clean clean-runs
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -48,13 +48,13 @@ check: setup  ## ruff, spelling and the quick tests, for every save (under 90 s 
 	codespell
 	$(TESTS) --quick
 
-test: setup  ## ruff, spelling, one case of every kind of test, and nbval over all notebooks (under 15 minutes on 2 cores)
+test: setup  ## ruff, spelling, one case of every kind of test, and nbval over all notebooks (at most 12 minutes on 2 free cores)
 	ruff check .
 	ruff format --check .
 	codespell
 	$(TESTS) --nbval-lax --nbval-cell-timeout=300 tests notebooks
 
-drill: setup  ## all cases: hours of kills, flipped bits and fuzzing (docs/faults.md); started again, it goes on; PART=word
+drill: setup  ## all cases: hours of kills, flipped bits and fuzzing (docs/faults.md); started again, it resumes; PART=word
 	RV_DRILL=1 python -m pytest $(if $(PART),-k "$(PART)") --timeout=0 -s
 
 test-lab: setup  ## drive the report page and JupyterLab in headless Chromium; screenshots in reports/lab
@@ -71,5 +71,8 @@ lab: setup  ## open the notebooks in JupyterLab, as root too; more of its option
 notebooks: setup  ## run all notebooks with their demo parameters and store their outputs
 	@for twin in notebooks/text/*.py; do echo $$twin; rvlib notebook $$(basename $$twin .py) || exit 1; done
 
-clean:  ## remove the environment, data, runs and reports that can be made again
-	rm -rf $(VENV) *.egg-info data downloads runs reports/laptop reports/demo .pytest_cache .ruff_cache .hypothesis
+clean:  ## remove the environment, caches, and the reports of laptop and demo; trained runs and photos stay
+	rm -rf $(VENV) *.egg-info reports/laptop reports/demo .pytest_cache .ruff_cache .hypothesis
+
+clean-runs:  ## remove all training runs (runs/), also those that took days: to train them again takes as long
+	rm -rf runs

@@ -358,7 +358,7 @@ import numpy as np
 import psutil
 from PIL import Image
 import rvlib
-from rvlib.batch import Batch, compared
+from rvlib.batch import compared, restore_photo
 name, height, width, kind, folder = sys.argv[1], *map(int, sys.argv[2:4]), sys.argv[4], Path(sys.argv[5])
 sample = rvlib.photos.sample("coffee")
 tiles = [-(-side // part) for side, part in zip((height, width), sample.shape)]
@@ -370,9 +370,9 @@ size = photo.nbytes
 del photo
 model, is_compared = rvlib.load(name), kind.endswith("--compare")
 Image.fromarray(sample[:128, :128]).save(folder / "small.png")
-Batch.restore(model, folder / "small.png", folder / "warm.png", compare=is_compared)
+restore_photo(model, folder / "small.png", folder / "warm.png", compare=is_compared)
 before = psutil.Process().memory_info().rss
-Batch.restore(model, folder / "in.png", folder / "out.png", compare=is_compared)
+restore_photo(model, folder / "in.png", folder / "out.png", compare=is_compared)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 written = compared(folder / "out.png") if is_compared else folder / "out.png"
 pixels = height * width * model.scale**2

@@ -1,17 +1,16 @@
-"""Which photos a command restores, and to which files."""
+"""Which photos a command restores, to which files, and how one of them becomes the other."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from rvlib import originals, photos
 from rvlib.degrade import resize_photo
 from rvlib.errors import UserError
 from rvlib.files import make_ready
+from rvlib.memory import within_memory
 from rvlib.restore import Size, restore, scale_of
 
 
@@ -73,39 +72,6 @@ class Batch:
             if _same(photo) in places and os.path.exists(photo):
                 raise UserError(f"{photo} would be overwritten by its restored version: choose another output")
 
-    @staticmethod
-    def restore(
-        model: nn.Module | Sequence[nn.Module],
-        photo: Path,
-        target: Path,
-        *,
-        size: Size | None = None,
-        compare: bool = False,
-        quality: int | None = None,
-        made_by: str = "",
-        **options,
-    ) -> list[str]:
-        """Restore one photo into its target, and return what there is to say of it.
-
-        `size` is the size of the result, `quality` that of JPEG and WebP, `made_by` is written into the file. Whatever
-        photo, target or memory does is a UserError, and all that can be known before the work is said before.
-        """
-        original = originals.read(photo)
-        chain = list(model) if isinstance(model, Sequence) else [model]
-        factor = (size or Size()).of(*original.image.shape[:2], scale_of(chain))
-        notes, odd = original.plan(target, factor), []
-        for place in (target, compared(target)) if compare else (target,):
-            make_ready(place)
-        with within_memory(photo):
-            seen = original.visible
-            restored = restore(chain, seen, factor=factor, notes=odd, **options)
-            original.write(target, restored, factor=factor, quality=quality, made_by=made_by)
-            if compare:
-                both = originals.side_by_side(resize_photo(seen, factor), restored)
-                del restored
-                originals.save(both, compared(target))
-        return notes + [f"{photo}: {each}" for each in odd]
-
     def _photos(self, source: Path, output: Path, recursive: bool) -> list[tuple[Path, Path]]:
         """The photos of a source, each with its place inside the source."""
         if not os.path.isdir(source):
@@ -122,20 +88,37 @@ class Batch:
         return [(photo, photo.relative_to(source)) for photo in found]
 
 
-@contextmanager
-def within_memory(photo: Path) -> Iterator[None]:
-    """Turn what memory does to the work on a photo into a UserError."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if lacks_memory(error):
-            raise UserError(f"{photo} does not fit into memory: give a smaller --tile") from None
-        raise
+def restore_photo(
+    model: nn.Module | Sequence[nn.Module],
+    photo: Path,
+    target: Path,
+    *,
+    size: Size | None = None,
+    compare: bool = False,
+    quality: int | None = None,
+    made_by: str = "",
+    **options,
+) -> list[str]:
+    """Restore one photo into its target, and return what there is to say of it.
 
-
-def lacks_memory(error: Exception) -> bool:
-    """Whether Python, a GPU or torch's CPU, which has no error of its own for it, ran out of memory."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+    `size` is the size of the result, `quality` that of JPEG and WebP, `made_by` is written into the file. Whatever
+    photo, target or memory does is a UserError, and all that can be known before the work is said before.
+    """
+    original = originals.read(photo)
+    chain = list(model) if isinstance(model, Sequence) else [model]
+    factor = (size or Size()).of(*original.image.shape[:2], scale_of(chain))
+    notes, odd = original.plan(target, factor), []
+    for place in (target, compared(target)) if compare else (target,):
+        make_ready(place)
+    with within_memory(photo):
+        seen = original.visible
+        restored = restore(chain, seen, factor=factor, notes=odd, **options)
+        original.write(target, restored, factor=factor, quality=quality, made_by=made_by)
+        if compare:
+            both = originals.side_by_side(resize_photo(seen, factor), restored)
+            del restored
+            originals.save(both, compared(target))
+    return notes + [f"{photo}: {each}" for each in odd]
 
 
 def compared(target: Path) -> Path:

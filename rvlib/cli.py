@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 import rvlib
-from rvlib.batch import lacks_memory
 from rvlib.commands import Device, Scale, Share, load_chain, on_one_line, say
 from rvlib.commands.restore import STATUS, restore
 from rvlib.commands.train import adapt, train
 from rvlib.errors import UserError
 from rvlib.files import reason_of
+from rvlib.memory import lacks_memory
 from rvlib.models import MODELS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -2,6 +2,7 @@
 
 import weakref
 from collections import Counter
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,8 @@ def multiply_adds(model: nn.Module, *inputs: Tensor) -> int:
 
 
 @torch.no_grad()
-def peak_memory(model: nn.Module, *inputs: Tensor) -> int:
-    """Most bytes that one forward holds at a time beside weights and inputs: what decides which photo still fits.
+def peak_memory(model: Callable[..., object], *inputs: Tensor) -> int:
+    """Most bytes that one call holds at a time beside weights and inputs: what decides which photo still fits.
 
     Counted from the tensors that its operations make, so that it does not depend on what else the process holds; what
     an operation needs while it runs comes on top.

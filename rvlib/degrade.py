@@ -45,10 +45,10 @@ def imresize(image: np.ndarray | Tensor, factor: float) -> np.ndarray | Tensor:
 
     numpy H x W [x C] or torch (..., h, w) -> the same with sides ceil(factor · side). Floating point stays so and is
     not clipped; integers are computed in float64, rounded and clipped to what they hold. Raises UserError for a factor
-    that is not positive, and for truth values.
+    that does not lie between 0 and 100, and for truth values.
     """
     if not 0 < factor < 100:
-        raise UserError(f"the factor of a resize must be positive, not {factor}")
+        raise UserError(f"the factor of a resize lies between 0 and 100, and {factor} does not")
     if isinstance(image, np.ndarray):
         if image.ndim not in (2, 3):
             raise UserError(f"a numpy image has H x W or H x W x C pixels, not shape {image.shape}")
@@ -100,7 +100,7 @@ def resized_side(length: int, factor: float) -> int:
 def resize_photo(photo: np.ndarray, factor: float) -> np.ndarray:
     """`imresize` of a photo of integers, H x W [x C], some rows at a time: in float64 a large one takes gigabytes."""
     if not 0 < factor < 100:
-        raise UserError(f"the factor of a resize must be positive, not {factor}")
+        raise UserError(f"the factor of a resize lies between 0 and 100, and {factor} does not")
     down, across = (_bands(side, factor) for side in photo.shape[:2])
     limits, parts = np.iinfo(photo.dtype), []
     for number in range(0, len(down), 8):

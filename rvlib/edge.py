@@ -99,7 +99,9 @@ class Luminance(RestorationModel):
         super().__init__()
         self.network = network
         self.task, self.scale, self.method, self.source = network.task, network.scale, network.method, network.source
-        self.reach = max(network.reach, 2)  # bicubic interpolation reaches two pixels
+        self.multiple_of, self.window = network.multiple_of, network.window
+        if network.reach is not None:
+            self.reach = max(network.reach, 2)  # bicubic interpolation reaches two pixels
 
     def forward(self, degraded: Tensor) -> Tensor:
         """The network enlarges the luminance, bicubic interpolation the chroma."""
@@ -207,9 +209,7 @@ def _traced(network: RestorationModel):
                 verbose=False,
             )
         except Exception as error:
-            cause = error.__cause__ or error
-            reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]
-            raise UserError(f"torch cannot export this network: {reason}") from None
+            raise UserError(f"torch cannot export this network: {_in_short(error.__cause__ or error)}") from None
         finally:
             for each, level in zip(quiet, levels, strict=True):
                 each.setLevel(level)
@@ -274,9 +274,13 @@ def _session(content: str | bytes):
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common class of their own
-        reason = str(error).splitlines()[0][:200]
         named = "the exported network" if isinstance(content, bytes) else content
-        raise UserError(f"onnxruntime cannot read {named} ({reason}): export it again") from None
+        raise UserError(f"onnxruntime cannot read {named} ({_in_short(error)}): export it again") from None
+
+
+def _in_short(error: BaseException) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _described(path: str | Path) -> dict:

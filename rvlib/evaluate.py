@@ -14,14 +14,14 @@ from tqdm import tqdm
 
 from rvlib import checkpoint
 from rvlib.backbones import MissingBackboneError
-from rvlib.batch import lacks_memory
 from rvlib.degrade import imresize
 from rvlib.edge import OnnxModel
 from rvlib.errors import UserError
 from rvlib.measures import Measure
+from rvlib.memory import lacks_memory
 from rvlib.models.base import unwrapped
 from rvlib.pairs import Pair, set_pairs
-from rvlib.restore import restore
+from rvlib.restore import WHOLE, restore
 
 Restorer = Callable[[np.ndarray], np.ndarray]
 """Makes a restored photo of a degraded one, both uint8 H x W x 3."""
@@ -64,7 +64,7 @@ def with_model(model: nn.Module, device: str | torch.device | None = None) -> Re
     network = model if stays else copy.deepcopy(model).to(device)
 
     def restorer(degraded: np.ndarray) -> np.ndarray:
-        for tile in (1024, None):
+        for tile in (WHOLE, None):
             try:
                 return restore(network, degraded, tile=tile)
             except (MemoryError, RuntimeError) as error:

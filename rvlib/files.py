@@ -88,7 +88,7 @@ def _ready(path: Path) -> tuple[Path, int | None]:
 
 
 def _permissions(path: Path) -> int | None:
-    """The mode of an existing file, None where there is none; raises UserError for what is no plain file."""
+    """The mode of a file, None without one; raises IsADirectoryError for a folder, UserError for a device or a pipe."""
     try:
         found = path.stat().st_mode
     except FileNotFoundError:

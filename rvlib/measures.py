@@ -1,7 +1,7 @@
 """The measures of the study: each is one record, which says how it is computed, ranked and written.
 
-A new measure is a new record in `MEASURES`. Evaluation, tables, the audit, the report and the command line read the
-records and know no measure by name.
+A new measure is a new record in `MEASURES`. Evaluation, ranks, formats and the command line read the records. What the
+README, the cards and the audit show is named there.
 """
 
 from collections.abc import Callable

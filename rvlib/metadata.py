@@ -66,7 +66,8 @@ class Metadata:
     def kept(self, kind: str, width: int, height: int) -> tuple["Metadata", list[str]]:
         """What a format (Pillow's name) holds of this for a photo of that size, and what it does not, in words."""
         notes = [f"{kind} holds no {NAMES[name]}" for name in NAMES if getattr(self, name) and name not in HOLDS[kind]]
-        notes += ["IPTC is left out"] * self.has_iptc
+        if self.has_iptc:
+            notes.append("IPTC is left out")
         kept = Metadata(**{name: getattr(self, name) for name in HOLDS[kind] if getattr(self, name)})
         kept.software = self.software
         camera = kept.exif.get(ExifTags.IFD.Exif, {})

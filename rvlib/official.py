@@ -21,13 +21,13 @@ from tqdm import tqdm
 from rvlib.download import Downloads, SourceError, alone, length, mirrored
 from rvlib.errors import UserError
 from rvlib.files import write_text
+from rvlib.measures import TASKS
 from rvlib.models import METHODS
 
 TABLE = Path(__file__).parent / "official.csv"
 PREFIX = "official/"
 PATIENCE = 8  # seconds for the first byte, whichever source it comes from
 ELSEWHERE = "choose another cache with the environment variable XDG_CACHE_HOME"
-READ = ("super-resolution", "deblurring", "denoising", "jpeg")  # tasks of the files that `rvlib.load` reads
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Official:
         held to the one of its first download. Raises UserError, with the file, where it was looked for and its place in
         the cache, where no source gives the right bytes, within ten seconds where none answers at all.
         """
-        if self.task not in READ:
+        if self.task not in TASKS:
             raise UserError(f"{self.name} is listed, but not read: {self.task} is not part of the study")
         if _is_there(self):
             return self.place

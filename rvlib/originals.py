@@ -38,6 +38,8 @@ ELSEWHERE = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}  # brands of 
 # what Pillow is to try, whatever a name ends in: no EPS, for which it starts Ghostscript, and nothing that is no photo
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "DIB", "JPEG2000", "PPM", "QOI", "TGA", "ICO")
 IN_EIGHT_BITS = ("JPEG2000", "AVIF")  # which Pillow reads so, whatever they hold
+COLOURS = {0: 1, 1: 1, 2: 3}  # channels by a TIFF's photometric: grey with white as zero, grey, RGB
+MULTIPLIED_IN, BESIDE = 1, 2  # how a TIFF's extra channel is alpha
 
 
 @dataclass
@@ -384,64 +386,81 @@ def _photos_in(file: tifffile.TiffFile) -> int:
 
 
 def _page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool) -> Original | None:
+    """The photo in a page of a TIFF; None where it is damaged or Pillow reads it, too."""
     if exactly and pages > 1:
         raise UserError(f"{path} has {pages} frames or pages: save the one to restore as a photo")
     if Image.MAX_IMAGE_PIXELS is not None and page.size > 4 * Image.MAX_IMAGE_PIXELS:
         raise UserError(f"{path} has too many pixels to be read safely: make it smaller first")
-    colours = {0: 1, 1: 1, 2: 3}.get(int(page.photometric))
-    kind = page.dtype.kind
-    if (
-        colours is None
-        or page.axes not in ("YX", "YXS", "SYX")
-        or kind not in "fu"
-        or (kind == "u" and page.dtype.itemsize > 2)
-    ):
+    kind, colours = page.dtype.kind, COLOURS.get(int(page.photometric))
+    is_known = kind == "f" or (kind == "u" and page.dtype.itemsize <= 2)
+    if colours is None or page.axes not in ("YX", "YXS", "SYX") or not is_known:
         if not exactly and kind == "u" and page.dtype.itemsize == 2:
             return None  # Pillow's 8 bits
         what = f"{page.dtype} numbers as {page.photometric.name}"
         raise UserError(f"{path} holds {what}: export it as RGB or grey with 8 or 16 bits")
     if kind == "u" and page.bitspersample not in (8, 16):  # Pillow would show 12 bits as the lower ones of 16
         raise UserError(f"{path} has {page.bitspersample} bits per colour: export it with 8 or 16")
+    pixels = _unpacked(path, page, exactly=exactly)
+    if pixels is None:
+        return None
+    pixels = _channels_last(pixels, page.axes)
+    extras = pixels.shape[2] - colours
+    if extras not in (0, 1):
+        raise UserError(f"{path} has {pixels.shape[2]} channels: export it as RGB or grey")
+    depth = np.uint8 if page.dtype == np.uint8 else np.uint16
+    colour = _from_floats(pixels[..., :colours]) if kind == "f" else pixels[..., :colours].astype(depth)
+    alpha, meaning = None, int(page.extrasamples[0]) if extras and page.extrasamples else 0
+    if meaning in (MULTIPLIED_IN, BESIDE):
+        alpha = _alpha(pixels[..., colours], depth)
+    if meaning == MULTIPLIED_IN:
+        colour = _divided(colour, alpha)
+    if int(page.photometric) == 0:
+        colour = np.iinfo(depth).max - colour
+    tag = page.tags.get(metadata.ORIENTATION)
+    turn = tag.value if tag is not None and tag.value in range(1, 9) else 1
+    image = turned(np.repeat(colour, 3, axis=2) if colours == 1 else colour, turn)
+    original = Original(image, colours == 1, None if alpha is None else turned(alpha, turn))
+    original.metadata = metadata.of_page(path, page)
+    if extras and alpha is None:
+        original.notes.append("a fourth channel of unknown meaning is left out")
+    return original
+
+
+def _unpacked(path: Path, page: tifffile.TiffPage, *, exactly: bool) -> np.ndarray | None:
+    """The numbers of a page; None where it is damaged or Pillow unpacks it, UserError where nothing here does."""
     try:
         pixels = page.asarray()
     except (ValueError, KeyError, NotImplementedError) as error:
         if "codec" not in str(error).lower() and "COMPRESSION" not in str(error):
             return None  # damaged
-        is_plain = colours == 1 and page.samplesperpixel == 1 and kind == "u" and page.photometric == 1
+        is_plain = int(page.photometric) == 1 and page.samplesperpixel == 1 and page.dtype.kind == "u"
         if page.dtype.itemsize == 2 and (is_plain or not exactly):
             return None  # Pillow unpacks every compression, and keeps 16 bits of grey
-        raise UserError(
-            f"{path} has {page.bitspersample} bits compressed with {page.compression.name}"
-            f"{' and a predictor' if page.predictor > 1 else ''}, which cannot be unpacked here: export it uncompressed"
-        ) from None
-    if pixels.shape != page.shape:  # damaged tags contradict each other
-        return None
-    pixels = pixels[..., None] if page.axes == "YX" else pixels.transpose(1, 2, 0) if page.axes == "SYX" else pixels
-    extras = pixels.shape[2] - colours
-    kinds = [int(each) for each in page.extrasamples]
-    if extras < 0 or extras > 1:
-        raise UserError(f"{path} has {pixels.shape[2]} channels: export it as RGB or grey")
-    has_alpha = extras == 1 and kinds[:1] in ([1], [2])
-    depth = np.uint8 if page.dtype == np.uint8 else np.uint16
-    white = np.iinfo(depth).max
-    colour = _from_floats(pixels[..., :colours]) if kind == "f" else pixels[..., :colours].astype(depth)
-    alpha = None
-    if has_alpha:
-        alpha = pixels[..., colours]
-        alpha = (np.nan_to_num(alpha).clip(0, 1) * white).round().astype(depth) if kind == "f" else alpha.astype(depth)
-        if kinds[0] == 1:  # multiplied in
-            shares = np.maximum(alpha, 1).astype(np.float64)[..., None] / white
-            colour = (colour / shares).round().clip(0, white).astype(depth)
-    if int(page.photometric) == 0:
-        colour = white - colour
-    tag = page.tags.get(metadata.ORIENTATION)
-    orientation = tag.value if tag is not None and tag.value in range(1, 9) else 1
-    image = turned(np.repeat(colour, 3, axis=2) if colours == 1 else colour, orientation)
-    original = Original(image, colours == 1, None if alpha is None else turned(alpha, orientation))
-    original.metadata = metadata.of_page(path, page)
-    if extras and not has_alpha:
-        original.notes.append("a fourth channel of unknown meaning is left out")
-    return original
+        how = page.compression.name + (" and a predictor" if page.predictor > 1 else "")
+        what = f"{page.bitspersample} bits compressed with {how}"
+        raise UserError(f"{path} has {what}, which cannot be unpacked here: export it uncompressed") from None
+    return pixels if pixels.shape == page.shape else None  # damaged tags contradict each other
+
+
+def _channels_last(pixels: np.ndarray, axes: str) -> np.ndarray:
+    """Pixels of the axes "YX", "SYX" or "YXS" as H x W x C."""
+    if axes == "YX":
+        return pixels[..., None]
+    return pixels.transpose(1, 2, 0) if axes == "SYX" else pixels
+
+
+def _alpha(channel: np.ndarray, depth: type) -> np.ndarray:
+    """A channel as alpha of a depth, uint8 or uint16; of floats, 1 is opaque."""
+    if channel.dtype.kind != "f":
+        return channel.astype(depth)
+    return (np.nan_to_num(channel.astype(np.float64)).clip(0, 1) * np.iinfo(depth).max).round().astype(depth)
+
+
+def _divided(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colours H x W x C as they were before alpha (H x W, of their depth) was multiplied in."""
+    white = np.iinfo(colour.dtype).max
+    shares = np.maximum(alpha, 1).astype(np.float64)[..., None] / white
+    return (colour / shares).round().clip(0, white).astype(colour.dtype)
 
 
 def _write_tiff(path: str, pixels: np.ndarray, alpha: np.ndarray | None, kept: Metadata) -> None:

@@ -45,11 +45,11 @@ def read(path: str | Path) -> np.ndarray:
 def write(path: str | Path, image: np.ndarray) -> None:
     """Write uint8 H x W x 3 to a file in one step; its suffix names the format.
 
-    JPEG is written at quality 95, the other formats without loss. Raises UserError for an unknown suffix and where the
-    file cannot be written; what stood there before then stays.
+    JPEG is written at quality 95, the other formats without loss. Raises UserError for another type of number, for an
+    unknown suffix and where the file cannot be written; what stood there before then stays.
     """
     if image.dtype != np.uint8:
-        raise ValueError(f"a photo is written from uint8, not {image.dtype}")
+        raise UserError(f"a photo is written from uint8, not {image.dtype}: round it first")
     Original(image).write(Path(path), image)
 
 

@@ -9,17 +9,16 @@ import pandas as pd
 import torch
 from torch import nn
 
-from rvlib import shelf
+from rvlib import measures, shelf
 from rvlib.checkpoint import load, save
 from rvlib.degrade import Bicubic, Degradation, Jpeg, MotionBlur, Noise
 from rvlib.errors import UserError
 from rvlib.losses import PIXEL_LOSSES
-from rvlib.metrics import psnr
 from rvlib.models import METHODS, create
 from rvlib.models.base import RestorationModel
 from rvlib.pairs import Pair, Patches, check_given, given_pair, photo_pairs
 from rvlib.processes import in_processes
-from rvlib.restore import restore
+from rvlib.restore import WHOLE, restore
 from rvlib.settings import check
 from rvlib.train import checksum, fit, is_complete
 
@@ -202,13 +201,13 @@ def validation_pairs(validation: Mapping, model: nn.Module) -> dict[str, Pair]:
 
 
 def mean_psnr(model: nn.Module, pairs: dict[str, Pair]) -> dict[str, float]:
-    """Mean PSNR in dB over photo pairs, named with its convention.
+    """Mean PSNR in dB over photo pairs, named with its convention: the first measure of the task.
 
-    Super-resolution is measured on Y with a border of `scale` pixels cropped, deblurring on RGB with nothing cropped.
+    Photos of up to a megapixel are restored in one piece, larger ones in tiles.
     """
-    channel, crop = ("y", model.scale) if model.task == "super-resolution" else ("rgb", 0)
+    measure = measures.for_task(model.task, model.scale)[0]
     scores = [
-        psnr(restore(model, degraded, reference=reference), reference, channel=channel, crop=crop)
+        measure.compute(restore(model, degraded, tile=WHOLE, reference=reference), reference)
         for degraded, reference in pairs.values()
     ]
-    return {f"psnr_{channel}_crop{crop}": float(np.mean(scores))}
+    return {measure.key: float(np.mean(scores))}

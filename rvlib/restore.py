@@ -19,6 +19,7 @@ from rvlib.models.base import RestorationModel, unwrapped
 
 MOST_OVERLAP = 2 * tiles.GRID  # degraded pixels: with more, most of the work would be done twice
 OVERLAP = 32  # degraded pixels around a tile where a model's reach is not limited: attention, means over the photo
+WHOLE = 1024  # side up to which a photo is measured in one piece, as the papers measure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,8 @@ def restore(
     restore each colour instead, and those for JPEG take a grey photo as it is.
     Stage 1 of DiffIR alone looks at a `reference` too, which shows what its IPR is worth where the answer is known.
     `notes` takes what is odd about the result, in words (`oddities`).
-    Raises UserError if `image` is not a photo, or if `factor`, `tile` or `overlap` is out of range.
+    Raises UserError if `image` is not a photo, if `factor`, `tile` or `overlap` is out of range, or if the size of a
+    `reference` that is looked at is not that of the result.
     """
     is_chain = isinstance(model, Sequence) and not isinstance(model, str)
     photo, chain = _as_array(image), list(model) if is_chain else [model]
@@ -138,16 +140,19 @@ def _restore(
         overlap = OVERLAP // network.window * network.window if network.reach is None else network.reach
         overlap = min(overlap, MOST_OVERLAP)  # of a network deeper than any released one, tiles then differ a little
     margin = overlap // 4 if network.reach is None else overlap
+    # a quarter of the overlap is margin; the three quarters that are blended reach half a cell of the grid at most
     most = MOST_OVERLAP if network.reach is not None else min(MOST_OVERLAP, grid // 2 * 4 // 3)
     if not 0 <= overlap <= most:
         raise UserError(f"overlap {overlap} is negative or too large: take 0 to {most} pixels")
     if tile is None:
         bytes_per_row = photo.shape[1] * 3 * 4 * network.scale**2  # in float32
         tile = tiles.fitting(_bytes_per_pixel(network, photo), bytes_per_row, device, overlap, grid)
-    seen = None if reference is None else to_tensor(reference).to(device)
     is_grey = bool((photo == photo[..., :1]).all())
-    options["reference"] = seen
-    is_whole = photo.shape[0] * photo.shape[1] <= tile**2 or seen is not None
+    sees_reference = network.needs_reference and reference is not None
+    if sees_reference:
+        _check_reference(reference, photo, network.scale)
+        options["reference"] = to_tensor(reference).to(device)
+    is_whole = photo.shape[0] * photo.shape[1] <= tile**2 or sees_reference
     if network.needs_description and not is_whole:
         options["description"] = _description(network, photo, tile)
     beyond: list[float] = []  # of each tile, how far it left [0, 1]
@@ -167,6 +172,14 @@ def _restore(
     if notes is not None:
         notes += oddities(network, photo, restored, dict(zip(places, beyond, strict=True)))
     return restored
+
+
+def _check_reference(reference: np.ndarray, photo: np.ndarray, scale: int) -> None:
+    """Raise UserError for a reference that has not the size of the restored photo."""
+    height, width = (scale * side for side in photo.shape[:2])
+    if reference.shape[:2] != (height, width):
+        found = f"{reference.shape[1]} x {reference.shape[0]}"
+        raise UserError(f"the reference must have {width} x {height} pixels, not {found}")
 
 
 def oddities(

@@ -247,8 +247,9 @@ class Run:
         self.step, self.rows, self.sums, self.scores, self.seconds = 0, [], {}, {}, 0.0
         if not self.is_main:
             return
-        weights = self.folder / "last.safetensors"
-        step = (read_metadata(weights) or {}).get("step", 0) if weights.exists() else 0
+        step = 0
+        with suppress(UserError):  # weights that are missing or damaged say nothing
+            step = read_metadata(self.folder / "last.safetensors").get("step", 0)
         digest = hashlib.sha256(json.dumps(found["identity"], sort_keys=True).encode()).hexdigest()[:8]
         aside = self.folder.with_name(f"{self.folder.name}.step-{step}-{digest}")
         number = 1

@@ -171,3 +171,5 @@ class Recipe:
     patch_size: int  # side of the reference patch
     arguments: dict = field(default_factory=dict)  # of the network
     sections: tuple[str, ...] = ()  # of params.yaml that say how it is trained; the first where none is asked for
+    starts_from: str = ""  # the recipe whose network this one continues from
+    is_adversarial: bool = False  # whether it trains against a discriminator

@@ -9,6 +9,7 @@ and the neighbour's rises by as much, so that weights add up to one.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -89,14 +90,25 @@ def _weights(first: int, last: int, begin: int, end: int, ramp: int, length: int
     return weights
 
 
-at_a_time = 1
-"""How many photos are restored at the same time: they share the memory."""
+_photos = 1  # that are restored at the same time, in this process
+
+
+@contextmanager
+def sharing_memory(photos: int) -> Iterator[None]:
+    """Let that many photos be restored at the same time inside the `with` block: `fitting` gives each its part."""
+    global _photos
+    before, _photos = _photos, photos
+    try:
+        yield
+    finally:
+        _photos = before
 
 
 def fitting(bytes_per_pixel: float, bytes_per_row: float, device: torch.device, overlap: int, grid: int = GRID) -> int:
     """The side of the largest tile that fits into 1 GiB or half of what is free, or half of a GPU's free memory.
 
-    A row of tiles, which is as wide as the photo, is to fit into half a GiB. `at_a_time` photos share both.
+    A row of tiles, which is as wide as the photo, is to fit into half a GiB. Photos at the same time share both
+    (`sharing_memory`).
     """
     if device.type == "cuda":
         # what torch keeps is free to be used again
@@ -106,6 +118,6 @@ def fitting(bytes_per_pixel: float, bytes_per_row: float, device: torch.device, 
         import psutil
 
         budget = min(2**30, psutil.virtual_memory().available / 2)
-    row = 2**29 / at_a_time / bytes_per_row
-    side = int(min((budget / at_a_time / bytes_per_pixel) ** 0.5, row)) - 2 * overlap
+    row = 2**29 / _photos / bytes_per_row
+    side = int(min((budget / _photos / bytes_per_pixel) ** 0.5, row)) - 2 * overlap
     return max(side // grid * grid, grid)

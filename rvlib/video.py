@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 import rvlib
 from rvlib import metadata
-from rvlib.batch import within_memory
 from rvlib.degrade import resized_side
 from rvlib.errors import UserError
 from rvlib.files import make_ready, reason_of, sha256, write_atomically, write_text
+from rvlib.memory import within_memory
 from rvlib.restore import Size, restore, scale_of
 
 READ = set(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .m2ts .wmv .flv .3gp .ogv".split())
@@ -184,8 +184,9 @@ class Result:
         given = frame.format.name.replace("yuvj", "yuv").replace("gray", "yuv420p")
         self.pixels = find_best_pix_fmt_of_list(known, given)[0].name
         pair = VideoFormat(self.pixels, 2, 2)  # sides are even where two pixels share one chroma
-        self.width = resized_side(frame.width, factor) // (each := 2 // pair.chroma_width(2)) * each
-        self.height = resized_side(frame.height, factor) // (each := 2 // pair.chroma_height(2)) * each
+        across, down = 2 // pair.chroma_width(2), 2 // pair.chroma_height(2)
+        self.width = resized_side(frame.width, factor) // across * across
+        self.height = resized_side(frame.height, factor) // down * down
         self.rgb = "rgb48le" if max(each.bits for each in frame.format.components) > 8 else "rgb24"
         matrix, is_full = frame.colorspace, frame.color_range == FULL or frame.format.name.startswith("yuvj")
         if matrix in (RGB, UNSPECIFIED):  # players guess by the size, which changes: what is guessed here is written
@@ -293,12 +294,12 @@ def restore_clip(
 ) -> list[str]:
     """Restore a clip into a file, and return what there is to say of it.
 
-    `size`, `made_by` and `options` are those of a photo (`Batch.restore`); `start` and `end` are seconds of the clip,
-    `codec` is one of `CODECS`, `quality` 1 to 100. Frames go one by one from decoder to network to encoder. Every 48 of
-    them become a file in a folder beside the target; joined they are the target. If `made_by` names the models, the
-    same call goes on from them after a kill. A damaged clip is restored up to the damage, which a UserError then names,
-    and names again, without restoring, when the same call is repeated. UserError also for what is no clip, and for what
-    the target's container cannot hold.
+    `size`, `made_by` and `options` are those of a photo (`batch.restore_photo`); `start` and `end` are seconds of the
+    clip, `codec` is one of `CODECS`, `quality` 1 to 100. Frames go one by one from decoder to network to encoder. Every
+    48 of them become a file in a folder beside the target; joined they are the target. If `made_by` names the models,
+    the same call goes on from them after a kill. A damaged clip is restored up to the damage, which a UserError then
+    names, and names again, without restoring, when the same call is repeated. UserError also for what is no clip, and
+    for what the target's container cannot hold.
     """
     kind, models = CONTAINERS.get(target.suffix.lower()), list(model) if isinstance(model, Sequence) else [model]
     if kind is None:
@@ -334,7 +335,9 @@ def restore_clip(
         segments = _finished(folder, made_of)
         done = len(segments) * SEGMENT
         left = islice(chain([first], frames), done, None)
-        notes = ["it is interlaced, and no network here learned that: deinterlace it first"] * first.interlaced_frame
+        notes = []
+        if first.interlaced_frame:
+            notes.append("it is interlaced, and no network here learned that: deinterlace it first")
         others = {each.type for each in clip.container.streams} - {"video", "audio"}
         notes += [f"its {kind} streams are left out" for kind in sorted(others)]
 
@@ -352,8 +355,11 @@ def restore_clip(
                 file, some = folder / f"{len(segments):06}.nut", chain([following], islice(left, SEGMENT - 1))
                 write_atomically(file, partial(result.encode, pictures(some)))
                 segments.append(file)
-        damage = f"damaged after {float(clip.reached + clip.start):.2f} s ({clip.damage})" if clip.damage else ""
-        signature = f"rvlib {rvlib.__version__}: {made_by}" + f", {damage}{mark}" * bool(damage)
+        signature = f"rvlib {rvlib.__version__}: {made_by}"
+        damage = ""
+        if clip.damage:
+            damage = f"damaged after {float(clip.reached + clip.start):.2f} s ({clip.damage})"
+            signature += f", {damage}{mark}"
         write_atomically(target, partial(result.join, segments, signature, kind))
         shutil.rmtree(folder)
         if damage:

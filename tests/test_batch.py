@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 import rvlib
 from rvlib import metadata, photos
-from rvlib.batch import Batch
+from rvlib.batch import Batch, restore_photo
 from rvlib.restore import Size
 
 RGB = photos.sample("coffee")[:20, :28]
@@ -30,7 +30,7 @@ def model():
 def restored(model, tmp_path, source, name="out.png", **options):
     target = tmp_path / name
     batch = Batch([source], target)
-    batch.restore(model, *batch.jobs[0], **options)
+    restore_photo(model, *batch.jobs[0], **options)
     return target
 
 
@@ -152,7 +152,7 @@ def test_what_is_odd_names_the_photo(model, tmp_path):
     same = rvlib.create("nafnet", width=4, encoder=(1,), middle=1, decoder=(1,))
     torch.nn.init.zeros_(same.ending.weight)
     torch.nn.init.zeros_(same.ending.bias)
-    notes = Batch.restore([same, model], tmp_path / "in.png", tmp_path / "out.png")
+    notes = restore_photo([same, model], tmp_path / "in.png", tmp_path / "out.png")
     assert len(notes) == 1
     assert "in.png: the network changed nothing" in notes[0]
 
@@ -228,7 +228,7 @@ def test_any_name(model, tmp_path, name):
     (tmp_path / "out").mkdir()
     Image.fromarray(RGB).save(tmp_path / name, format="PNG")
     batch = Batch([tmp_path / name], tmp_path / "out")
-    batch.restore(model, *batch.jobs[0])
+    restore_photo(model, *batch.jobs[0])
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
 
@@ -283,7 +283,7 @@ def test_what_an_earlier_run_wrote_is_no_photo_to_restore(model, tmp_path):
             batch = Batch([tmp_path], output, recursive=True, **options)
             jobs.append([job for job in batch.jobs if tmp_path / "big" not in job[0].parents])
             for photo, target in jobs[-1]:
-                batch.restore(model, photo, target, compare=options.get("compare", False))
+                restore_photo(model, photo, target, compare=options.get("compare", False))
         assert jobs[0] == jobs[1]
         assert len(jobs[0]) == 2
 
@@ -344,7 +344,7 @@ def test_outputs_that_cannot_be(model, tmp_path, name, message):
     (tmp_path / "file").touch()
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(rvlib.UserError, match=message):
-        Batch.restore(model, tmp_path / "in.png", tmp_path / name)
+        restore_photo(model, tmp_path / "in.png", tmp_path / name)
 
 
 def test_what_cannot_be_written_is_said_before_the_work(tmp_path, monkeypatch):
@@ -357,7 +357,7 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path, monkeypatch):
     network = rvlib.create("fsrcnn", d=4, s=2, m=1, scale=2)
     for photo, target in (("deep.tif", "out.png"), ("wide.png", "out.webp"), ("wide.png", "wide.png/out.png")):
         with pytest.raises(rvlib.UserError):
-            Batch.restore(network, tmp_path / photo, tmp_path / target)
+            restore_photo(network, tmp_path / photo, tmp_path / target)
     assert not worked
 
 

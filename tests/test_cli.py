@@ -396,8 +396,8 @@ def test_a_dry_run_finds_what_a_format_does_not_hold_and_times_what_is_asked_for
 
 def test_photos_at_the_same_time_share_the_memory(done, weights, folder, tmp_path, monkeypatch):
     """And what a network takes is measured before they begin."""
-    seen, measured, fitting = set(), [], tiles.fitting
-    monkeypatch.setattr(tiles, "fitting", lambda *given: seen.add(tiles.at_a_time) or fitting(*given))
+    shared, measured, sharing = [], [], tiles.sharing_memory
+    monkeypatch.setattr(tiles, "sharing_memory", lambda count: shared.append(count) or sharing(count))
     alone = threading.main_thread()
     peak = complexity.peak_memory
     monkeypatch.setattr(
@@ -405,8 +405,7 @@ def test_photos_at_the_same_time_share_the_memory(done, weights, folder, tmp_pat
     )
     photos.write(folder / "a.png", photos.sample("coffee")[:140, :130])
     done("restore", folder, "--model", weights, "-o", tmp_path / "out", "--jobs", 3)
-    assert measured == [True]
-    assert (seen, tiles.at_a_time) == ({1, 3}, 1)
+    assert (measured, shared) == ([True], [3])
 
 
 def test_a_chain_is_named_in_its_result(done, weights, photo, tmp_path):
@@ -452,6 +451,14 @@ def test_exports_a_file_that_restores_as_the_weights_do(done, weights, photo, tm
     done("restore", photo, "--model", tmp_path / "x.onnx", "-o", tmp_path / "x.png")
     expected = rvlib.restore(rvlib.load(weights), photo).astype(int)
     assert np.abs(photos.read(tmp_path / "x.png") - expected).max() <= 1
+
+
+@pytest.mark.parametrize(("task", "window", "kind"), [("denoising", 8, "noisy"), ("jpeg", 7, "compressed")])
+def test_a_gain_names_the_input_that_it_is_over(task, window, kind):
+    arguments = {"task": task, "scale": 1, "upsampler": "none", "window": window}
+    network = rvlib.create("swinir", embed=12, depths=(2,), heads=(2,), **arguments)
+    told = train._gain(network, {"coffee": photos.sample("coffee")[:64, :64]}, "validation")
+    assert f"dB against the {kind} input" in told
 
 
 @pytest.mark.parametrize(("task", "window", "level"), [("denoising", 8, 25), ("jpeg", 7, 40)])

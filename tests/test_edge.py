@@ -85,11 +85,14 @@ def test_restore_takes_a_file_like_any_network(released, small):
 
 @WITH_THE_EXTRA
 @pytest.mark.slow
-def test_the_colour_around_the_luminance_is_that_of_restore(small, tmp_path):
-    network = rvlib.load("fsrcnn-x4")
+@pytest.mark.parametrize("name", ["fsrcnn", "swinir"])
+def test_the_colour_around_the_luminance_is_that_of_restore(name, small, tmp_path):
+    torch.manual_seed(0)
+    network = rvlib.create(name, **NETWORKS[name], channels=1)
     rvlib.export(network, tmp_path / "rgb.onnx", rgb=True)
-    found = rvlib.restore(rvlib.load(tmp_path / "rgb.onnx"), small)
-    assert np.abs(found.astype(int) - rvlib.restore(network, small)).max() <= 1
+    file = rvlib.load(tmp_path / "rgb.onnx")
+    assert (file.reach, file.window, file.multiple_of) == (network.reach, network.window, network.multiple_of)
+    assert np.abs(rvlib.restore(file, small).astype(int) - rvlib.restore(network, small)).max() <= 1
 
 
 @WITH_THE_EXTRA

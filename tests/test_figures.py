@@ -55,3 +55,11 @@ def test_curves_are_titled_by_what_they_measure():
     assert right.get_ylabel() == "PSNR in dB"
     assert "luminance, 4 pixels cropped" in right.get_title()
     plt.close("all")
+
+
+@pytest.mark.parametrize(("named", "name"), [({}, "bicubic"), ({"input_name": "blurred input"}, "blurred input")])
+def test_the_line_of_the_input_has_its_name(named, name):
+    log = pd.DataFrame({"step": [1, 2], "psnr_rgb_crop0": [28.0, 29.0]})
+    (axis,) = figures.curves(log, columns=["psnr_rgb_crop0"], baseline={"psnr_rgb_crop0": 28.5}, **named).axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [name]
+    plt.close("all")

@@ -124,7 +124,9 @@ def test_one_record_more_is_measured_ranked_formatted_and_shown(toy, pairs, tmp_
 
 
 def test_one_record_more_is_audited(toy, monkeypatch, tmp_path):
-    monkeypatch.setitem(tables.AUDITED, "table 4", (["nafnet"], ["GoPro"], ["psnr_rgb_crop0", "mae_rgb_crop0"]))
+    monkeypatch.setitem(
+        tables.AUDITED, "table 4", tables.Audited(["nafnet"], ["GoPro"], ["psnr_rgb_crop0", "mae_rgb_crop0"])
+    )
     label, facts = "report's claim, table 4", {"recipe": "nafnet", "parameters": 7}
     row = {"set": "GoPro", "method": "nafnet", **facts}
     claims = pd.DataFrame([row | {"label": label, "source": "audited", "mae_rgb_crop0": 1.5}])

@@ -1,5 +1,7 @@
 """What holds for every model: any size, any precision, and a checkpoint that says what it is."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ import rvlib
 from rvlib import losses
 from rvlib.complexity import multiply_adds
 from rvlib.errors import UserError
-from rvlib.models import METHODS, MODELS
+from rvlib.models import METHODS, MODELS, method_of
 from rvlib.models.base import RestorationModel
 from rvlib.models.srgan import Adversaries, Discriminator
 from rvlib.models.swinir import start_as_interpolation_
@@ -16,7 +18,7 @@ from rvlib.restore import forward_any_size
 SMALL_UNET = {"width": 8, "encoder": (1, 2), "middle": 1, "decoder": (1, 1)}
 SMALL_SWIN = {"embed": 12, "depths": (2, 3), "heads": (2, 3), "window": 4, "drop_path": 0.0}
 SMALL_DIFFIR = {"dim": 8, "blocks": (1, 2, 1, 1), "refinement": 2, "encoder": 1}
-SMALL = {
+CASES = {
     "srcnn": ("srcnn", {}),
     "fsrcnn": ("fsrcnn", {"d": 12, "s": 5, "m": 3}),
     "srgan": ("srgan", {"features": 8, "blocks": 3}),
@@ -44,13 +46,13 @@ SMALL = {
     "diffir-x1": ("diffir", SMALL_DIFFIR | {"scale": 1, "denoiser": 3, "heads": (1, 1, 2, 4)}),
     "diffir-deblurring": ("diffir", SMALL_DIFFIR | {"task": "deblurring", "dim": 12}),
 }
-SMALL |= {name: (name, {}) for name in MODELS if name not in {network for network, _ in SMALL.values()}}
+CASES |= {name: (name, {}) for name in MODELS if name not in {network for network, _ in CASES.values()}}
 HINTS = ("local", "train_size")
 
 
 def build(name):
     torch.manual_seed(0)
-    method, arguments = SMALL[name]
+    method, arguments = CASES[name]
     model = rvlib.create(method, **arguments)
     for parameter in model.parameters():  # residual scales that start at zero would hide their branch
         torch.nn.init.normal_(parameter, std=0.1)
@@ -70,6 +72,12 @@ def test_names_and_colours_tell_methods_apart():
     assert len(set(recipes)) == len(recipes)
 
 
+def test_weights_are_named_after_a_key_without_a_hyphen():
+    assert [method_of(name) for name in ("swinir-small-x4", "fsrcnn-x4", "nafnet")] == ["swinir", "fsrcnn", "nafnet"]
+    with pytest.raises(UserError, match="a key has no hyphen"):
+        replace(METHODS["swinir"], key="swinir-small")
+
+
 @pytest.mark.parametrize("key", METHODS)
 def test_a_record_says_what_its_network_is(key):
     method = METHODS[key]
@@ -81,7 +89,7 @@ def test_a_record_says_what_its_network_is(key):
     assert all(recipe.loss in losses.PIXEL_LOSSES for recipe in method.recipes.values())
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", CASES)
 class TestEveryModel:
     @pytest.mark.parametrize("size", [(1, 1), (5, 3), (9, 22), (33, 17)])
     def test_any_size(self, name, size):
@@ -132,7 +140,7 @@ class TestEveryModel:
             state |= {f"diffusion.model.{k.removeprefix('denoise.')}": v for k, v in state.items() if "denoise" in k}
             state |= {"diffusion.betas": model.diffusion.betas, "diffusion.alphas_cumprod": torch.zeros(9)}
         torch.save({"params": {"module." + key: value for key, value in state.items()}}, tmp_path / "official.pth")
-        hints = {key: value for key, value in SMALL[name][1].items() if key in HINTS}
+        hints = {key: value for key, value in CASES[name][1].items() if key in HINTS}
         again = rvlib.load(tmp_path / "official.pth", scale=model.scale, **hints)
         degraded = image(model, 16, 24)
         with torch.no_grad():
@@ -159,7 +167,7 @@ class TestEveryModel:
         state = build(name).state_dict()
         families = {method.recognise for method in METHODS.values()}
         (found,) = [each for each in (recognise(state) for recognise in families) if each is not None]
-        assert found.name == SMALL[name][0]
+        assert found.name == CASES[name][0]
 
 
 def test_diffir_stage_1_rebuilds_too(tmp_path):
@@ -178,7 +186,7 @@ def test_only_stage_1_needs_a_reference_and_gives_a_prior():
     with torch.no_grad():
         assert model.prior(degraded, reference).shape == (2, 256)
         assert model(degraded, reference=reference).shape == reference.shape
-    assert not any(build(name).needs_reference for name in SMALL)
+    assert not any(build(name).needs_reference for name in CASES)
 
 
 def test_of_two_adversaries_the_generator_restores():

@@ -173,6 +173,17 @@ def test_deep_tiffs(tmp_path, channels):
             assert np.abs(photos.read(path) - original.image / 257).max() <= 0.5
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.uint16])
+def test_alpha_that_was_multiplied_in_is_divided_out(tmp_path, dtype):
+    colours, alpha = np.full((6, 10, 3), 0.75), np.linspace(0.5, 1, 60).reshape(6, 10)
+    pixels = np.dstack([colours * alpha[..., None], alpha])
+    pixels = (pixels * 65535).round().astype(dtype) if dtype == np.uint16 else pixels.astype(dtype)
+    tifffile.imwrite(tmp_path / "in.tif", pixels, photometric="rgb", extrasamples=["assocalpha"], metadata=None)
+    original = originals.read(tmp_path / "in.tif")
+    assert np.abs(original.image / 65535 - 0.75).max() < 1e-3
+    assert np.abs(original.alpha / 65535 - alpha).max() < 1e-3
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_tiffs_that_are_written(tmp_path, channels, dtype):

@@ -79,5 +79,7 @@ def test_folders(colours, tmp_path):
 def test_unknown_suffix_and_sample(colours, tmp_path):
     with pytest.raises(rvlib.UserError, match="choose a name that ends in"):
         photos.write(tmp_path / "photo.xyz", colours)
+    with pytest.raises(rvlib.UserError, match="from uint8, not float32: round it first"):
+        photos.write(tmp_path / "photo.png", colours.astype("float32"))
     with pytest.raises(rvlib.UserError, match="no sample photo 'lena'"):
         photos.sample("lena")

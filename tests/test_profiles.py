@@ -1,10 +1,12 @@
 """Profiles on the command line: what a section says, and what was meant by a word."""
 
 import pytest
+import torch
+import yaml
 
 import rvlib
 from rvlib import recipes, study
-from rvlib.study import profiles
+from rvlib.study import notebooks, profiles
 
 
 @pytest.mark.parametrize("profile", ["laptop", "release", "paper"])
@@ -58,3 +60,32 @@ def test_photos_that_were_not_fetched_may_be_ones_own(tmp_path, monkeypatch):
     monkeypatch.setattr(rvlib, "ROOT", tmp_path)
     with pytest.raises(rvlib.UserError, match="is missing: run .* or name a folder of photos of your own"):
         profiles.training_photos("laptop", "fsrcnn")
+
+
+def frames_of_profiles():
+    """The frames that 13_edge times, by profile and network: height and width. The demo's are the notebook's own."""
+    cells = notebooks.read_twin("edge").cells
+    stated = next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    defaults = {}
+    exec(stated, defaults)  # literals alone
+    found = {"demo": defaults["frames"]}
+    for name in ["laptop", *sorted(file.parent.name for file in rvlib.ROOT.glob("profiles/*/params.yaml"))]:
+        found[name] = yaml.safe_load(profiles.file(name).read_text())["edge"].get("frames", {})
+    return [(profile, name, sides) for profile, frames in found.items() for name, sides in frames.items()]
+
+
+def test_networks_take_the_frames_that_are_timed():
+    """13_edge calls the networks themselves, not `restore`, which pads. Nothing is computed on the device meta."""
+    listed = frames_of_profiles()
+    assert {"demo", "release", "paper"} <= {profile for profile, _, _ in listed}
+    networks = {name: rvlib.load(name).to("meta") for name in {name for _, name, _ in listed}}
+    for profile, name, (height, width) in listed:
+        network = networks[name]
+        inputs = [torch.empty(1, network.channels, height, width, device="meta")]
+        inputs += [torch.empty(1, network.noise_size, device="meta")] * bool(network.noise_size)
+        try:
+            with torch.inference_mode():
+                restored = network(*inputs)
+        except RuntimeError:
+            pytest.fail(f"{profile}: {name} needs multiples of {network.multiple_of}, not {height} x {width}")
+        assert restored.shape[2:] == (network.scale * height, network.scale * width)

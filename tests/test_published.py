@@ -45,6 +45,20 @@ def test_verdicts_follow_from_the_difference():
         assert (row["published"], row["weights"]) == (f"{light:g}", "official/swinir-light-x4")
 
 
+def test_a_measure_without_a_tolerance_is_named(tmp_path, monkeypatch):
+    assert {
+        measures.find(each).title for each in pd.read_csv(published.TABLE)["measure"]
+    } <= published.TOLERANCES.keys()
+    monkeypatch.setattr(published, "TABLE", tmp_path / "published.csv")
+    (tmp_path / "published.csv").write_text(
+        "weights,set,measure,published,source\nofficial/swinir-light-x4,Set5,niqe_y_crop0,7.1,a paper\n"
+    )
+    label = published.label("official/swinir-light-x4")
+    means = pd.DataFrame({"set": ["Set5"], "method": ["swinir"], "label": [label], "niqe_y_crop0": [7.0]})
+    with pytest.raises(rvlib.UserError, match=r"published\.csv has a number of NIQE: say in TOLERANCES"):
+        published.compare(means)
+
+
 def test_what_was_not_measured_or_not_published_has_no_verdict():
     means = pd.DataFrame(
         {

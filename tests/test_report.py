@@ -307,7 +307,8 @@ def test_neighbours_are_compared_on_the_same_photos(rows):
 def test_no_sentence_contradicts_its_table():
     """The rows that ship: what the README prints in bold is the best of all measured rows, the input among them."""
     release = rvlib.ROOT / "reports" / "release"
-    for comparison, (_, sets, columns, _) in readme.TABLES.items():
+    for comparison, table in readme.TABLES.items():
+        sets, columns = table.sets, table.measures
         rows = pd.read_csv(release / comparison / "rows.csv")
         means = rows[rows["set"].isin(sets)].groupby(["set", "method", "label"], as_index=False).mean(numeric_only=True)
         layout, places = readme.results(rows, comparison)
@@ -504,7 +505,7 @@ def test_the_readme_says_what_its_hours_are_and_which_weights_have_a_curve(folde
     (folder / "report").mkdir()
     (folder / "report" / "curves.csv").write_text("weights\nnew-x4\n")
     shown(folder)
-    told = "(below): new-x4; left out: old-x4 (whose records do not name their validation photos)."
+    told = "(below): new-x4; left out: old-x4 (released weights, whose records do not name their validation photos)."
     assert told in (folder / "README.md").read_text()
 
 

@@ -372,6 +372,24 @@ def test_turned_copies_of_a_photo_have_their_turned_reference(photo):
     assert np.abs(upright.astype(int) - mirrored).max() <= 1, "the mean over all turns knows no left and right"
 
 
+def test_a_reference_that_no_network_looks_at_keeps_no_photo_whole(model):
+    low, seen = photos.sample("coffee")[:150, :200], []
+    hook = model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:].numel()))
+    plain = rvlib.restore(model, low, tile=64)
+    cut = len(seen)
+    with_reference = rvlib.restore(model, low, tile=64, reference=np.zeros((600, 800, 3), np.uint8))
+    hook.remove()
+    assert cut > 1
+    assert seen[:cut] == seen[cut:]
+    assert np.array_equal(plain, with_reference)
+
+
+def test_a_reference_of_another_size_is_refused(photo):
+    network = rvlib.create("diffir", stage=1, dim=8, blocks=[1, 1, 1, 1], refinement=1, encoder=1)
+    with pytest.raises(rvlib.UserError, match="the reference must have 96 x 64 pixels, not 24 x 16"):
+        rvlib.restore(network, photo[:16, :24], reference=photo[:16, :24])
+
+
 def test_a_network_that_sees_far_needs_no_option(photo):
     network = rvlib.create("srgan", blocks=64)
     assert network.reach > 128

@@ -236,6 +236,17 @@ def test_a_replaced_run_is_set_aside(photos, tmp_path):
     assert sorted(rates) == [1e-3, 1e-3, 2e-3, 2e-3]
 
 
+def test_a_run_with_damaged_weights_is_set_aside_too(photos, tmp_path):
+    run = tmp_path / "run"
+    recipes.train("fsrcnn", photos, run=run, steps=2, **TINY)
+    content = (run / "last.safetensors").read_bytes()
+    (run / "last.safetensors").write_bytes(content[: len(content) // 2])
+    recipes.train("fsrcnn", photos, run=run, steps=2, learning_rate=1e-3, replace_run=True, **TINY)
+    (aside,) = tmp_path.glob("run.step-0-*")
+    assert (aside / "last.safetensors").read_bytes() == content[: len(content) // 2]
+    assert identity(run)["settings"]["learning_rate"] == 1e-3
+
+
 def test_a_longer_schedule_lengthens_the_run(photos, tmp_path):
     recipes.train("fsrcnn", photos, run=tmp_path, steps=4, **TINY)
     _, log = recipes.train("fsrcnn", photos, run=tmp_path, steps=8, **TINY)

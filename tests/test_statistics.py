@@ -66,7 +66,14 @@ def test_rows_are_paired_by_photo_whatever_their_order():
     assert found["Set5"].low == pytest.approx(2.5 / 3 - 4.303 * np.std([0.5, 1, 1], ddof=1) / 3**0.5, abs=1e-3)
 
 
-def test_a_difference_that_changes_its_sign_over_seeds_cannot_be_told_apart():
-    by_seed = pd.DataFrame({0: [1.0, 2.0, 2.5], 1: [1.0, 2.5, 2.25]}, index=["a", "b", "c"])
-    assert over_seeds(by_seed, "b", "a") == (1.25, "+1.25 dB [+1.00, +1.50]")
-    assert over_seeds(by_seed, "c", "b", digits=3) == (0.125, "+0.125 dB [-0.250, +0.500]: cannot be told apart")
+def test_a_difference_over_seeds_is_decided_by_three_seeds_and_the_interval():
+    by_seed = pd.DataFrame({0: [0.0, 0.1, 0.1], 1: [0.0, 0.11, 0.3], 2: [0.0, 0.09, 0.2]}, index=["a", "b", "c"])
+    low, high = ttest_1samp([0.1, 0.3, 0.2], 0).confidence_interval()
+    mean, decided, told = over_seeds(by_seed, "b", "a")
+    assert decided and np.isclose(mean, 0.1)
+    assert told == "+0.100 dB, seeds from +0.090 to +0.110 (95 %: +0.075 to +0.125)"
+    mean, decided, told = over_seeds(by_seed, "c", "a")
+    assert not decided and np.isclose(mean, 0.2)
+    assert told.endswith(f"(95 %: {low:+.3f} to {high:+.3f}; cannot be told from zero)")
+    _, decided, told = over_seeds(by_seed[[0, 1]], "b", "a")
+    assert not decided and told == "+0.105 dB, seeds from +0.100 to +0.110; too few seeds to tell"

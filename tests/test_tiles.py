@@ -71,10 +71,10 @@ def test_tiles_of_global_models_are_blended(name):
 def test_photos_at_the_same_time_have_a_part_of_the_memory_each(monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: mock.Mock(available=2**33))
     sides = []
-    for at_a_time in (1, 4):
-        monkeypatch.setattr(tiles, "at_a_time", at_a_time)
-        sides.append(tiles.fitting(1024.0, 1.0, torch.device("cpu"), 0))
-    assert sides == [1024, 512]
+    for photos in (1, 4, 1):
+        with tiles.sharing_memory(photos):
+            sides.append(tiles.fitting(1024.0, 1.0, torch.device("cpu"), 0))
+    assert sides == [1024, 512, 1024]
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 130), (1, 300), (300, 1), (127, 129), (200, 64)])

@@ -415,6 +415,20 @@ def test_validation_takes_pairs_as_they_are(tmp_path, photos):
         recipes.train("fsrcnn", photos, run=tmp_path / "x", steps=1, validation={"tiny": photos["coffee"][:3]}, **TINY)
 
 
+def test_large_validation_photos_are_cut_into_tiles(monkeypatch):
+    network, seen = rvlib.create("fsrcnn"), []
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:].numel()))
+    pairs = photo_pairs({"coffee": sample("coffee")}, Bicubic(4))
+    whole = recipes.mean_psnr(network, pairs)
+    assert len(seen) == len(pairs), "photos of up to a megapixel are measured in one piece"
+    largest = max(seen)
+    seen.clear()
+    monkeypatch.setattr(recipes, "WHOLE", 64)
+    assert recipes.mean_psnr(network, pairs) == pytest.approx(whole)
+    assert len(seen) > len(pairs)
+    assert max(seen) < largest
+
+
 def test_new_settings_leave_older_runs_what_they_were(tmp_path, photos):
     recipes.train("fsrcnn", photos, run=tmp_path, steps=2, **TINY)
     identity = json.loads((tmp_path / "run.json").read_text())["identity"]

@@ -388,7 +388,7 @@ def test_the_command_restores_skips_and_refuses(rv, tmp_path):
     assert "several files" in rv("restore", tmp_path / "photo.png", clip, *options)[2]
     for itself in (clip, tmp_path):
         assert "choose another output" in rv("restore", clip, "--model", "fsrcnn-x4", "-o", itself)[2]
-    assert "--start is for clips" in rv("restore", tmp_path / "photo.png", *options, "--start", "1")[2]
+    assert "--start is for clips" in rv("restore", tmp_path / "photo.png", *options, "--start", "0")[2]
 
 
 def test_without_the_extra_the_command_says_how_to_get_it(rv, tmp_path):

@@ -18,7 +18,7 @@ from rvlib.checkpoint import WEIGHTS
 from rvlib.degrade import Bicubic
 from rvlib.files import sha256
 from rvlib.photos import sample
-from rvlib.study import cards, provenance, release
+from rvlib.study import cards, provenance, release, tables
 from rvlib.study.fetch import fetch
 
 NAMES = rvlib.released()
@@ -33,8 +33,8 @@ def test_all_methods_are_released():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_card_describes_the_file(name):
-    cards = re.split(r"^## ", (WEIGHTS / "README.md").read_text(), flags=re.MULTILINE)
-    (card,) = [each for each in cards if each.startswith(f"{name}\n")]
+    parts = re.split(r"^## ", (WEIGHTS / "README.md").read_text(), flags=re.MULTILINE)
+    (card,) = [each for each in parts if each.startswith(f"{name}\n")]
     assert sha256(WEIGHTS / f"{name}.safetensors") in card
     said = (
         "Model,Use it for,Not for,Would we use it?,Data,Photos and their licences,Training,Cost,Learning curve,sha256"
@@ -43,6 +43,7 @@ def test_card_describes_the_file(name):
         assert f"**{part}**" in card
     assert "core-hours" in card or "GPU-hours" in card
     pictures = re.findall(r"\]\((\S+failure.png)\)", card)
+    assert len(pictures) == (name in cards.PICTURES)
     assert all((WEIGHTS / picture).is_file() for picture in pictures), "the picture is in the repository"
     assert f"[all points](../reports/release/curves/{name}.csv)" in card
     for line in re.findall(r"^\| \w.* ± .*$", card, flags=re.MULTILINE):
@@ -83,6 +84,32 @@ def test_the_card_says_from_numbers_whether_to_use_the_weights(psnr, lpips, seco
 
 
 @pytest.mark.parametrize(
+    ("gain", "says"),
+    [
+        (2.0, "Yes, for what it is for, by PSNR alone: LPIPS was not measured."),
+        (0.5, "It restores, but other-x4 restores better, by PSNR alone: LPIPS was not measured."),
+        (-0.5, "No."),
+    ],
+)
+def test_the_card_judges_nothing_by_an_lpips_that_was_not_measured(gain, says, tmp_path):
+    kinds = [
+        ("bicubic", "bicubic input", "", 0.0, 0.1),
+        ("mine", "released weights", "mine-x4", gain, 2.0),
+        ("other", "released weights", "other-x4", 1.0, 1.0),
+    ]
+    rows = [
+        {"set": "Set5", "photo": photo, "method": method, "label": label, "weights": weights, "seconds": seconds}
+        | {"psnr_y_crop4": 28.0 + number + change, "lpips_alex_rgb_crop0": None}
+        for number, photo in enumerate("abc")
+        for method, label, weights, change, seconds in kinds
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    text = cards._verdict(tmp_path, "mine-x4")
+    assert text.startswith(says) and text.count("LPIPS") == says.count("LPIPS")
+    assert text.endswith(f" {'mine' if gain > 1 else 'other'}-x4 is best by PSNR.")
+
+
+@pytest.mark.parametrize(
     ("psnr", "lpips", "says"),
     [
         ({"A": [1, 1, 1], "B": [3, 0, 0]}, {"A": [-0.1] * 3, "B": [-0.1, 0, 0]}, "Yes, for what it is for."),
@@ -117,7 +144,7 @@ def test_a_picture_is_linked_where_it_is_one_of_these_weights(tmp_path):
 
 def test_the_card_tells_what_happened_to_a_training_and_what_was_seen(tmp_path, monkeypatch):
     """From the record alone: commit and date of one entry, events that not every training has, a look at photos."""
-    monkeypatch.setattr(cards, "COMPARISONS", ())
+    monkeypatch.setattr(tables, "COMPARISONS", ())
     known = {key: value for key, value in provenance.record("fsrcnn-x4").items() if key != "seen"}
     begun = {"commit": 40 * "a", "date": "2026-11-26 03:20", "device": "cpu", "event": "begun", "step": 0}
     carried = {"commit": 40 * "b", "date": "2026-11-26 05:00", "event": "carried over changed code", "step": 7}
@@ -132,6 +159,7 @@ def test_the_card_tells_what_happened_to_a_training_and_what_was_seen(tmp_path, 
     plain = card(history=[begun, carried])
     assert f"commit {40 * 'a'}, 2026-11-26 03:20; released with torch {known['versions']['torch']}\n" in plain
     assert "in part or whole by the clock" in plain, "seconds of before commit 4b29454"
+    assert len(re.findall(r"\bseed \d", plain)) == 1
     assert not any(word in plain for word in ("Not in one go", "earlier state", "Looked at"))
     text = card(history=[begun, carried, longer, resumed], seen="ten photos: sharper edges.")
     assert f"2026-11-26 03:20; taken up last at commit {40 * 'c'}, 2026-11-26 06:01; released" in text

@@ -169,7 +169,8 @@ assert ratio > 1
 #
 # The same sample photos, shrunk in four ways: MATLAB's bicubic (the one that networks are trained on), Pillow's
 # bicubic, the plain mean of 4 × 4 pixels (OpenCV's `INTER_AREA`), and bicubic without antialiasing (OpenCV's
-# `INTER_CUBIC`, PyTorch's default). Each is enlarged by interpolation and by released networks.
+# `INTER_CUBIC`, PyTorch's default). Each is enlarged by interpolation and by two networks with the weights that ship
+# with the study, whatever the profile trains.
 
 
 # %%
@@ -196,7 +197,7 @@ names = ("astronaut", "chelsea", "coffee", "flower")
 sharp = {name: mod_crop(photos.sample(name), scale) for name in names}
 
 # %%
-available = [name for name in ("fsrcnn-x4", "swinir-small-x4") if name in study.released_beside(profile)]
+available = [name for name in ("fsrcnn-x4", "swinir-small-x4") if name in rvlib.released()]
 restorers = {"bicubic enlargement": evaluate.bicubic(scale)}
 restorers |= {name: evaluate.with_model(rvlib.load(name)) for name in available}
 found = pd.DataFrame(
@@ -228,9 +229,9 @@ assert aliased.max() < 0, "aliasing costs every method"
 assert (aliased[available] < aliased["bicubic enlargement"]).all(), "and networks most"
 
 # %% [markdown]
-# Pillow's bicubic is practically MATLAB's. The plain mean looks the same to interpolation, but not to the networks:
-# they have learned to invert one operator, and apply its inverse to another. Without antialiasing everyone loses, and
-# the networks most: they sharpen the false detail.
+# Pillow's bicubic is practically MATLAB's. The plain mean looks the same to interpolation, but not to the shipped
+# networks: they have learned to invert one operator, and apply its inverse to another. Without antialiasing everyone
+# loses, and these networks most: they sharpen the false detail.
 #
 # ## The baseline of this study
 #
@@ -300,9 +301,8 @@ figure = figures.zoom_strip({"sharp": photo, **blurred}, box=(330, 330, 120, 160
 light, grey = blurred.values()
 print(f"mean grey level: light averaged {light.mean():.2f}, grey levels averaged {grey.mean():.2f}")
 print(f"PSNR between the two blurred photos: {metrics.psnr(light, grey, channel='rgb'):.1f} dB")
-print(
-    f"the study's training averages light in {100 * recipes.TRAINING_SHAKE.linear:.0f} % of its patches, grey levels in the rest"
-)
+share = f"{100 * recipes.TRAINING_SHAKE.linear:.0f} %"
+print(f"the study's training averages light in {share} of its patches, grey levels in the rest")
 assert light.mean() > grey.mean()
 
 # %% [markdown]
@@ -371,8 +371,8 @@ drawn = [real_world(photo[:256, 128:384], np.random.default_rng(each)) for each 
 figure = figures.images({"only bicubic": averaged, **{order: small for small, order in drawn}}, width=2.2, columns=5)
 
 # %% [markdown]
-# What the networks of this study make of such inputs: their gain over interpolation on four random chains for each of
-# the sample photos, next to their gain on the operator that they were trained on.
+# What the two networks with shipped weights make of such inputs: their gain over interpolation on four random chains
+# for each of the sample photos, next to their gain on the operator that they were trained on.
 
 # %%
 real = []
@@ -409,14 +409,14 @@ print(f"bicubic enlargement, to be beaten: PSNR in dB {baseline}")
 # - GoPro's `blur` averages grey levels, `blur_gamma` averages light. Benchmarks use `blur`.
 #
 # **What can go wrong in practice.** The most common reason for a disappointing result on your own photo is that another
-# operator made it small: a phone's zoom, a web site, JPEG. `F.interpolate` and `cv2.resize` have no antialiasing by
+# operator downscaled it: a phone's zoom, a web site, JPEG. `F.interpolate` and `cv2.resize` have no antialiasing by
 # default. And to keep every fourth pixel, from the first on, also *shifts* the photo by one and a half pixels, which
 # costs PSNR without any loss of sharpness.
 #
 # ## Try it
 #
-# **1.** Does shrinking undo enlarging? Shrink a photo, enlarge the result and shrink it again. Is the second small photo
-# equal to the first?
+# **1.** Does shrinking undo enlarging? Shrink a photo, enlarge the result and shrink it again. Is the second small
+# photo equal to the first?
 #
 # <details><summary>Solution</summary>
 #
@@ -447,8 +447,10 @@ assert 0.001 < np.abs(twice - once).mean() < 0.1, "close, but not the same"
 # %% [markdown]
 # **Further reading**
 #
-# - Keys 1981, *Cubic Convolution Interpolation*, [doi:10.1109/TASSP.1981.1163711](https://doi.org/10.1109/TASSP.1981.1163711)
-# - Nah et al. 2017, *Deep Multi-scale CNN for Dynamic Scene Deblurring* (GoPro), [doi:10.1109/CVPR.2017.35](https://doi.org/10.1109/CVPR.2017.35)
+# - Keys 1981, *Cubic Convolution Interpolation*,
+#   [doi:10.1109/TASSP.1981.1163711](https://doi.org/10.1109/TASSP.1981.1163711)
+# - Nah et al. 2017, *Deep Multi-scale CNN for Dynamic Scene Deblurring* (GoPro),
+#   [doi:10.1109/CVPR.2017.35](https://doi.org/10.1109/CVPR.2017.35)
 # - Zhang et al. 2021, *BSRGAN*, [doi:10.1109/ICCV48922.2021.00475](https://doi.org/10.1109/ICCV48922.2021.00475)
 # - Wang et al. 2021, *Real-ESRGAN*, [doi:10.1109/ICCVW54120.2021.00217](https://doi.org/10.1109/ICCVW54120.2021.00217)
 #

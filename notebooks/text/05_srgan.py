@@ -9,9 +9,10 @@
 # %% [markdown]
 # # 05 · SRGAN: sharp pictures instead of small errors
 #
-# **Why does the network with the better PSNR make the duller picture?** Because squared error asks for the mean of all
-# likely photos, and a mean of sharp photos is blurred. SRGAN lets a second network judge whether a picture looks like a
-# photo. The price is PSNR, and how much of it you pay can be chosen after training.
+# **Why does the network with the better PSNR make the duller picture?** Because a loss by pixels asks for the safe
+# answer. For squared error that is the mean of all likely photos, and a mean of sharp photos is blurred. SRGAN lets a
+# second network judge whether a picture looks like a photo. The price is PSNR, and how much of it you pay can be chosen
+# after training.
 #
 # **You will see**
 # - two edges, equally likely: the answer with the least squared error is a third picture, which never occurs,
@@ -98,9 +99,9 @@ assert min(expected, key=expected.get) == "their mean"
 
 # %%
 figure = diagrams.draw(
-    [["x", "conv\nk3 n64 s1|1", "BatchNorm|1", "PReLU", "conv\nk3 n64 s1|2", "BatchNorm|2", "+", "x "]],
+    [["x", "conv\nk3 n64 s1|1", "BatchNorm|1", "PReLU", "conv\nk3 n64 s1|2", "BatchNorm|2", "+", "x + block(x)"]],
     skips=[("x", "+")],
-    notes={"x": "64 × h × w", "x ": "64 × h × w"},
+    notes={"x": "64 × h × w", "x + block(x)": "64 × h × w"},
     titles=["residual block"],
 )
 
@@ -166,8 +167,8 @@ pd.DataFrame(described).style.format({"parameters": "{:,}"}).hide(axis="index")
 #
 # Eight convolutions; every second one has a stride of 2 and halves the photo, and the channels grow from 64 to 512.
 # LeakyReLU keeps a gradient where ReLU would have none. The paper ends in two dense layers, which tie it to patches of
-# 96 × 96. Here a mean over the image takes their place, as in the code of leftthomas (a popular SRGAN on GitHub, the
-# third row above), so one set of weights can also judge a whole photo.
+# 96 × 96. Here a mean over the image comes before them, and they become 1 × 1 convolutions, as in the code of
+# leftthomas (a popular SRGAN on GitHub, the third row above). So one set of weights can also judge a whole photo.
 
 # %%
 stages = [f"k3 n{n} s1\nk3 n{n} s2" for n in (64, 128, 256, 512)]
@@ -180,7 +181,7 @@ figure = diagrams.draw(
         },
         "verdict": "σ(logit) = D",
     },
-    titles=["discriminator: each convolution is followed by BatchNorm (but the first) and LeakyReLU 0.2"],
+    titles=["discriminator: each 3 × 3 convolution is followed by BatchNorm (but the first) and LeakyReLU 0.2"],
 )
 
 # %%
@@ -223,7 +224,8 @@ plt.show()
 
 # %% [markdown]
 # Both networks live in one module here, so the study's only training loop can train them. The discriminator sees the
-# restoration *detached*, and the generator is judged by *frozen* weights. Neither gets the other's gradient.
+# restoration *detached*, and the generator is judged by *frozen* weights. The gradient of the generator's loss passes
+# through the discriminator but does not change it; that of the discriminator's loss ends at the restoration.
 
 # %%
 figures.show_source(srgan.Adversaries.forward)
@@ -255,11 +257,11 @@ figures.show_source(srgan.Adversaries.forward)
 #   (\hat y_{i,j+1} - \hat y_{i,j})^2} \tag{TV}$$
 #
 # **Where this study differs.** It minimises *both* content losses, as leftthomas' code does: $l_{MSE} + 6\cdot10^{-3}\,
-# l_{VGG} + 10^{-3}\, l_{Gen} + 2\cdot10^{-8}\, l_{TV}$. Sums over a batch are means; MSE and VGG are
-# means over colours and feature maps too, while TV adds up the colours. Its $\phi$ is VGG16 up to and
-# including the fifth pooling, on photos in [0, 1]; the paper takes VGG19 after the fourth convolution before that
-# pooling ($\phi_{5,4}$) and the audited report VGG16 before a pooling. Its adversarial term is the paper's $-\log D$;
-# leftthomas' code has $1 - D$. The terms in code:
+# l_{VGG} + 10^{-3}\, l_{Gen} + 2\cdot10^{-8}\, l_{TV}$ (the paper's own scaling of $l_{VGG}$, $1/12.75^2$, is about
+# 0.006 too). Sums over a batch are means; MSE and VGG are means over colours and feature maps too, while TV adds up the
+# colours. The study's $\phi$ is VGG16 up to and including the fifth pooling, on photos in [0, 1]; the paper takes VGG19
+# after the fourth convolution before that pooling ($\phi_{5,4}$) and the audited report VGG16 before a pooling. The
+# study's adversarial term is the paper's $-\log D$; leftthomas' code has $1 - D$. The terms in code:
 
 # %%
 figures.show_source(objectives.PerceptualAdversarial.__call__)
@@ -268,7 +270,7 @@ figures.show_source(objectives.PerceptualAdversarial.__call__)
 # ### Content: what VGG16 sees
 #
 # Shallow maps keep edges where they are; deep ones only say what kind of thing is where. One channel after each
-# pooling:
+# pooling, the one that varies most:
 
 # %%
 photo = photos.sample("chelsea")[30:254, 100:324]
@@ -303,10 +305,10 @@ compared.style.format(precision=3)
 
 # %% [markdown]
 # At equal PSNR, the change of brightness, which nobody minds, costs next to no content; noise costs much, and blur
-# costs most. Total variation measures something else: noise raises it, blur lowers it. It is the only term that sees no
-# reference, and at $2\cdot10^{-8}$ its part in the loss is negligible, as the log of the training below shows. The
-# audited report's formula leaves open what happens at the border and how channels are joined; `losses.total_variation`
-# says how it decided.
+# costs most. Total variation measures something else: noise raises it, blur lowers it (the brighter photo has nearly
+# the original's). Like the adversarial term, it does not look at the reference. At $2\cdot10^{-8}$ its part in the loss
+# is negligible, as the log of the training below shows. The audited report's formula leaves open what happens at the
+# border and how channels are joined; `losses.total_variation` says how it decided.
 
 # %%
 assert compared["content loss"].idxmax() == "blurred"
@@ -316,10 +318,15 @@ assert compared.loc["noisy", "total variation"] > compared.loc["blurred", "total
 # %% [markdown]
 # ## Training: first pixels, then the game
 #
-# A discriminator that faces a fresh generator wins at once, and its gradient says nothing. So SRResNet is trained on
-# pixels first, and the game starts from its weights. The SRGAN paper and the audited report (10 epochs) minimise squared
-# error there, as the recipe does by default. The release profile minimises absolute error (`loss: l1`), which restores
-# better after as many steps (Lim et al. 2017, EDSR).
+# A discriminator that faces a fresh generator tells restorations from photos by colour and blur. The slope of $-\log D$
+# is steep then, but the gradient is about these, not about texture. The paper starts from SRResNet "to avoid undesired
+# local optima". So SRResNet is trained on pixels first, and the game starts from its weights.
+#
+# The SRGAN paper and the audited report (10 epochs) minimise squared error in the first phase, as the recipe does by
+# default. The release profile minimises absolute error (`loss: l1`), which restores better after as many steps (Lim et
+# al. 2017, EDSR). So the released SRResNet was not trained on squared error, and the loss of its phase 1 is a mean
+# absolute error in [0, 1]. Absolute error asks for the median of each pixel (exercise 1). The median, too, smooths
+# texture that the input does not decide: a loss by pixels cannot ask for *one* of the likely photos.
 
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
@@ -356,34 +363,51 @@ axes[2].set(title="validation photos", xlabel="step", ylabel="PSNR in dB (lumina
 for axis in axes:
     axis.xaxis.set_major_locator(plt.MaxNLocator(4))
 counts = [f"{int(log['step'].iloc[-1]):,}" for log in (pixels, game)]
-figure.suptitle(f"{whose}: {counts[0]} and {counts[1]} steps, one seed", fontsize="small")
+figure.suptitle(
+    f"{study.own(profile) if whose == 'this run' else whose}: {counts[0]} and {counts[1]} steps, one seed",
+    fontsize="small",
+)
 figures.save(figure, output / "training")
+
+# %%
+planned = adversarial_training["steps"]
+if whose == "released weights":
+    planned = provenance.record(f"srgan-x{scale}")["identity"]["settings"]["steps"]
+if planned > game["step"].iloc[-1]:
+    print(f"the game was stopped after {counts[1]} of {planned:,} planned steps, before its learning rate fell to zero")
 
 # %% [markdown]
 # At the dashed line the discriminator (first curve) cannot tell anything; the generator's loss (second curve) would
 # then be log 2 = 0.69. The further the first falls below its line and the second rises above 0.69, the more the
-# discriminator is winning. Unlike a pixel loss, neither curve has to fall for the pictures to improve, which is why
-# games are watched by validation, not by loss.
+# discriminator is winning. Unlike a pixel loss, neither curve has to fall for the pictures to improve. The PSNR in the
+# third panel does not tell either: where it falls, the game gives up the safe answer. So games are watched by restored
+# photos and by measures such as LPIPS or NIQE.
 
 # %%
 terms = game[["pixel", "content", "adversarial", "total_variation"]].mean()
-print("mean parts of the generator's loss:", {name: f"{value:.1e}" for name, value in terms.items()})
+print("mean parts of the generator's loss, weights included:", {name: f"{value:.1e}" for name, value in terms.items()})
 assert terms["total_variation"] < 0.01 * terms["pixel"], "total variation hardly counts"
 
 # %% [markdown]
 # ## Results
 #
-# PSNR asks how near the values are; LPIPS, which is *lower* for what looks more alike, how near the features of a
-# network are. One seed each; `photos` counts the photos of a set, ± and ≈ are those of `04_fsrcnn`.
+# PSNR and SSIM compare values. LPIPS compares features of a network, and NIQE asks without a reference how natural a
+# photo is; *lower* is better for both (`03_metrics`). One seed each; `photos` counts the photos of a set, ± and ≈ are
+# those of `04_fsrcnn`.
+#
+# The paper's values (SRGAN: 29.40 dB on Set5, 26.02 dB on Set14, trained on 350,000 photos) are in the table of
+# `09_compare_super_resolution`, in profiles that measure these sets. The audited report's settings are its table 2, in
+# `12_report`.
 
 # %%
 degradation, data = Bicubic(scale), study.data(profile)
 models, restorers = {}, evaluate.baseline("super-resolution", scale)
 for name, trained in (("srresnet", srresnet), ("srgan", gan)):
-    models[name], best = study.best(profile, f"{name}-x{scale}", trained)
-    restorers[name, best] = evaluate.with_model(models[name])
-    if profile != "demo":  # the demo trains for seconds: that is checked above, not shown
-        restorers[name, study.own(profile)] = evaluate.with_model(trained)
+    best, label = study.best(profile, f"{name}-x{scale}", trained)
+    restorers[name, label] = evaluate.with_model(best)
+    measured = label if profile == "demo" else study.own(profile)  # the demo trains for seconds: checked, not shown
+    models[name] = best if measured == label else trained
+    restorers[name, measured] = evaluate.with_model(models[name])
 chosen = measures.for_task("super-resolution", scale, perceptual=True)
 rows = evaluate.sets(restorers, data, test_sets, degradation, chosen)
 means = tables.means(rows)
@@ -393,14 +417,20 @@ tables.write(means, output / "means", tables.rank(means))
 Markdown(tables.markdown(*tables.readable(means)))
 
 # %%
-perceived = "lpips_alex_rgb_crop0"
-cost, gain = (differences(rows, each, ("srgan", best), ("srresnet", best)) for each in (column, perceived))
+pair = ("srgan", measured), ("srresnet", measured)
+cost, gain, natural = (differences(rows, each, *pair) for each in (column, "lpips_alex_rgb_crop0", "niqe_y_crop0"))
+print(f"SRGAN less SRResNet, {measured}:")
 for name in cost:
     print(f"{name}: the game changed PSNR by {cost[name].text(2, 'dB')}")
     print(f"{' ' * len(name)}  and LPIPS by {gain[name].text(4)}")
+    if name in natural:  # photos can be too small for NIQE, or its model cannot be had
+        print(f"{' ' * len(name)}  and NIQE by {natural[name].text(2)}")
 
 # %% [markdown]
 # ### The same crop
+#
+# Look at the fur around the eye, in SRResNet's picture and in SRGAN's: is it smooth, or has it contrast again? Check
+# against the reference whether it is the same fur.
 
 # %%
 reference = photos.sample("chelsea")
@@ -417,15 +447,17 @@ figure = figures.zoom_strip({**titled, "reference": reference}, box=(80, 140, 11
 figures.save(figure, output / "strip")
 psnr = {name: metrics.psnr(image, reference, crop=scale) for name, image in shown.items()}
 beyond = "below" if psnr["srgan"] < psnr["bicubic"] else "above"
-print(f"on this photo SRGAN is {abs(psnr['srgan'] - psnr['bicubic']):.2f} dB {beyond} bicubic interpolation in PSNR")
+distance = abs(psnr["srgan"] - psnr["bicubic"])
+print(f"on this photo SRGAN ({measured}) is {distance:.2f} dB {beyond} bicubic interpolation in PSNR")
 
 # %% [markdown]
 # ### What the game invents, honestly
 #
-# Texture that was not in the input is a guess. This is the place where SRGAN's error exceeds SRResNet's most, and the
-# count of pixels that the game brought nearer to the reference or further away from it. Look for three things in such
-# places: lines where the reference has none, bright seams along strong edges, and a regular pattern of four pixels,
-# which two pixel shuffles leave when the loss does not forbid it (Odena et al. 2016).
+# Texture that was not in the input is a guess. The crop is the place where SRGAN's error exceeds SRResNet's most. The
+# line below it says what part of the pixels the game moved away from the reference, and what part nearer to it.
+# Compare directions first: is hair still hair, or grain? Other faults to look for: lines where the reference has none,
+# bright seams along strong edges, and a regular pattern with a period of four pixels, which two pixel shuffles can
+# leave (Odena et al. 2016).
 
 # %%
 errors = {n: np.abs(figures.signed_difference(shown[n], reference)) for n in ("srresnet", "srgan")}
@@ -470,7 +502,7 @@ def mixture(alpha: float) -> torch.nn.Module:
 
 tested = {f"{name}/{n}": pair for name in test_sets for n, pair in set_pairs(data, name, degradation).items()}
 ends = {n: [rvlib.restore(models[m], low) for m in ("srresnet", "srgan")] for n, (low, _) in tested.items()}
-print(f"between the weights called {best!r}, on {len(tested)} photos")
+print(f"between the weights called {measured!r}, on {len(tested)} photos")
 
 # %%
 points = []
@@ -506,7 +538,8 @@ tables.write(plane, output / "plane")
 
 # %% [markdown]
 # At equal PSNR: for each photo and each mixture of weights, the LPIPS of the mixture of pictures with the same PSNR is
-# read off its line, and subtracted. A positive difference means that mixing *pictures* looks more alike.
+# read off its line, and subtracted. A positive difference means that mixing *pictures* looks more alike. The command
+# `rvlib restore --realism` mixes weights, whatever the verdict: one network restores the photo in place of two.
 
 # %%
 at_equal_psnr = []
@@ -535,21 +568,21 @@ tables.write_json({"game": changed, "mixing_lpips_at_equal_psnr": mixing.mean}, 
 
 # %%
 for name in cost:
-    print(
-        f"{name}: the game changed PSNR by {cost[name].mean:+.2f} dB, LPIPS by {gain[name].mean:+.4f} ({best}, one seed)"
-    )
+    change = f"PSNR by {cost[name].mean:+.2f} dB, LPIPS by {gain[name].mean:+.4f}"
+    print(f"{name}: the game changed {change} ({measured}, one seed)")
 print(f"mixing weights or pictures: {verdict}")
 print(f"the discriminator has {sizes['discriminator'] / sizes['generator']:.1f} times the generator's parameters")
 
 # %% [markdown]
-# - Squared error asks for the mean of all likely photos; the game asks for one of them.
+# - Squared error asks for the mean of all likely photos, absolute error for the median of each pixel; the game asks for
+#   one of them.
 # - Every term of the loss sees something else: pixels, features, a verdict, smoothness. The last one hardly counts.
 # - A network that a table calls SRResNet may have BatchNorm or not. The released weights have none (MSRResNet).
 #
 # **What can go wrong in practice.** What a GAN draws is plausible, not true: do not read number plates or faces off
-# it. The discriminator can win too early, and the generator then learns nothing; watch the dashed line. The result
-# depends on when the game is stopped, so a PSNR of a GAN says little without its steps. And BatchNorm in the generator
-# makes stains on photos that differ from the training patches.
+# it. The discriminator can win too early: its gradient stays large but no longer tells what a better picture would be;
+# watch the dashed line. The result depends on when the game is stopped, so a PSNR of a GAN says little without its
+# steps. And BatchNorm in the generator makes stains on photos that differ from the training patches.
 #
 # ## Try it
 #
@@ -589,6 +622,7 @@ print("found" if your_alpha == best_alpha else "not yet: another mixture looks m
 # - Ledig et al. 2017, *SRGAN*, [doi:10.1109/CVPR.2017.19](https://doi.org/10.1109/CVPR.2017.19)
 # - Goodfellow et al. 2014, *Generative Adversarial Nets*, [doi:10.48550/arXiv.1406.2661](https://doi.org/10.48550/arXiv.1406.2661)
 # - Blau and Michaeli 2018, *The Perception-Distortion Tradeoff*, [doi:10.1109/CVPR.2018.00652](https://doi.org/10.1109/CVPR.2018.00652)
+# - Lim et al. 2017, *EDSR*, [doi:10.1109/CVPRW.2017.151](https://doi.org/10.1109/CVPRW.2017.151)
 # - Wang et al. 2018, *ESRGAN*, [doi:10.1007/978-3-030-11021-5_5](https://doi.org/10.1007/978-3-030-11021-5_5)
 # - Odena et al. 2016, *Deconvolution and Checkerboard Artifacts*, [doi:10.23915/distill.00003](https://doi.org/10.23915/distill.00003)
 #

@@ -9,9 +9,10 @@
 # %% [markdown]
 # # 07 · NAFNet: what is left when everything that can go is gone
 #
-# **Does a restoration network need activation functions?** No: a product of two feature maps is non-linear enough. The
-# network below has nothing else but normalisation, and the takeaways print what it gains on blurred photos. This notebook starts from a block of plain convolutions, adds what
-# pays, takes away what does not, and ends at a network with neither ReLU, GELU, softmax nor sigmoid in it.
+# **Does a restoration network need activation functions?** No: a product of two feature maps is non-linear enough.
+# Products and normalisation are the only operations of the network below that are not linear; the takeaways print its
+# gain on blurred photos. This notebook starts from a block of plain convolutions, adds the parts that the paper adds,
+# removes those that it removes, and ends at a network with neither ReLU, GELU, softmax nor sigmoid in it.
 #
 # **You will see**
 # - GELU taken apart until it is a gate, and the gate until it is a product,
@@ -94,8 +95,8 @@ crossing += [("fuse all\nscales", "1/1|out"), ("fuse all\nscales", "1/4|out")]
 figure = diagrams.draw(scales, arrows=crossing, shaded=["fuse all\nscales"], titles=["multi-scale", "", ""])
 
 # %% [markdown]
-# And a single U-Net, here the released NAFNet (in a profile that trains it: that profile's). Under each box are its
-# channels, in units of the width w, the size of the image, and the number of blocks:
+# And a single U-Net; the line below the figure says whose it is. Under each box are its channels, in units of the width
+# w, the size of the image, and the number of blocks:
 
 # %%
 is_released = "nafnet-deblur" in study.released_beside(profile)
@@ -125,8 +126,9 @@ figures.show_source(nafnet.UNet.forward)
 # ## The four blocks
 #
 # Each block has two halves with a shortcut each. The first half mixes neighbours, by a depthwise 3 × 3 convolution
-# between two 1 × 1. The second half mixes the channels of a pixel (Restormer's looks at neighbours there, too). What
-# differs is what stands between the convolutions. (dw: depthwise, CA: channel attention, SCA: simplified channel
+# between two 1 × 1. The second half mixes the channels of a pixel (Restormer's looks at neighbours there, too). The
+# blocks differ in the shaded parts. The plain one also has no norm, and NAFNet's first 1 × 1 makes twice as many
+# channels, since SG halves them. (dw: depthwise, CA: channel attention, SCA: simplified channel
 # attention, SG: SimpleGate.)
 
 # %%
@@ -177,7 +179,8 @@ figures.show_source(nafnet.PlainBlock.mix_space)
 # where μ and σ² are mean and variance over the channels of one pixel, w and b are learned per channel, and ε = 10⁻⁶. So the
 # statistics of a small batch of small patches play no part. In batch normalisation they do, and it is unstable with
 # small batches. Instance normalisation has its own trouble: it removes the mean of each feature map, and needs tuning. The
-# paper reports that LayerNorm alone lets the learning rate grow tenfold, and that 28.51 dB become 31.90 dB on GoPro.
+# paper reports that LayerNorm lets the learning rate grow tenfold, and that both together raise 28.51 dB to 31.90 dB on
+# GoPro.
 
 # %%
 torch.manual_seed(seed)
@@ -408,9 +411,12 @@ assert np.isfinite(history["loss"]).all()
 curve, whose = study.learning_curve(profile, "nafnet-deblur", history)
 if profile != "demo" or whose != "this run":  # what the demo trains in seconds is no result
     line = floor if whose == "this run" else provenance.record("nafnet-deblur")["validation"]["input"]
-    figure = figures.curves(curve, columns=["loss", "psnr_rgb_crop0"], baseline={"psnr_rgb_crop0": line})
-    figure.axes[1].get_legend().get_texts()[0].set_text("blurred input")
-    figure.suptitle(f"{whose}: {int(curve['step'].iloc[-1]):,} steps, one seed", fontsize="small")
+    shown = {"columns": ["loss", "psnr_rgb_crop0"], "baseline": {"psnr_rgb_crop0": line}}
+    figure = figures.curves(curve, **shown, input_name="blurred input")
+    figure.suptitle(
+        f"{study.own(profile) if whose == 'this run' else whose}: {int(curve['step'].iloc[-1]):,} steps, one seed",
+        fontsize="small",
+    )
     figures.save(figure, output / "training")
 
 # %% [markdown]
@@ -418,7 +424,11 @@ if profile != "demo" or whose != "this run":  # what the demo trains in seconds 
 #
 # **Question:** the paper's ablation on GoPro says that every step gains: plain 28.51 dB, with LayerNorm 31.90, with GELU 32.11,
 # with channel attention 32.35 (that is the Baseline), with SimpleGate 32.76, with simplified attention 32.85 (NAFNet). Does
-# the same order appear early, in short trainings of small networks from the same seeds, with one learning rate for all?
+# the same order appear in the trainings of this study? The line below the figure says how long they are.
+#
+# The published step of LayerNorm is also a step of the learning rate: the paper trains the plain network at a tenth of
+# the rate of all others. Here all six train at 10⁻³, and all blocks, the plain one too, start as the identity (β = γ = 0,
+# see above). So our first step is not the paper's.
 
 # %% tags=["training"]
 steps_of_the_paper = {
@@ -446,6 +456,7 @@ tried = dict(tried[:: -(-len(tried) // 16)])
 floor = np.mean([metrics.psnr(*pair, channel="rgb") for pair in tried.values()])
 rows = [
     {"network": label, "seed": number, "photos": len(tried), "parameters": complexity.parameters(net)}
+    | {"steps": ablation["steps"], "width": net.spec["arguments"]["width"]}
     | {"multiply-adds per pixel": complexity.multiply_adds(net, torch.rand(1, 3, side, side)) / side**2}
     | {"gain": recipes.mean_psnr(net, tried)["psnr_rgb_crop0"] - floor}
     for (label, number), (net, _) in experiment.items()
@@ -460,10 +471,10 @@ sizes["published, GoPro, dB"] = sizes.index.map(published)
 sizes.style.format({"parameters": "{:,}", "multiply-adds per pixel": "{:,.0f}", "published, GoPro, dB": "{:.2f}"})
 
 # %% [markdown]
-# The networks have the same width but not the same size: the table has both.
+# The networks have the same width but not the same size: compare their parameters and multiply-adds in the table.
 
 # %%
-steps, sure = {}, []
+steps, decided = {}, []
 if found is None:
     print("not measured yet (make report PROFILE=release does): the table above quotes the paper")
 else:
@@ -473,17 +484,23 @@ else:
     axis.set(xlabel="gain over the blurred photos in dB (RGB); one dot per seed", ylabel="")
     figures.save(figure, output / "experiment")
     by_seed = found.pivot(index="network", columns="seed", values="gain").reindex(list(published))
-    print(f"{by_seed.shape[1]} seeds, {found['photos'].iloc[0]} photos: gain of each step, in brackets the extremes")
+    told = found.iloc[0]
+    print(f"{told['steps']:,} steps at width {told['width']}, {by_seed.shape[1]} seeds, {told['photos']} photos;")
+    print("gain of each step, mean over seeds:")
     for before, after in pairwise(by_seed.index):
-        steps[after], told = statistics.over_seeds(by_seed, after, before)
-        sure += [after] if (by_seed.loc[after] > by_seed.loc[before]).all() else []
+        steps[after], is_decided, told = statistics.over_seeds(by_seed, after, before)
+        decided += [after] if is_decided else []
         print(f"{after:16} {told}; published {published[after] - published[before]:+.2f}")
-    if by_seed.max().max() < 0.5:
-        print("no network has gained half a decibel yet: what the steps bring later cannot be seen here")
+    low = by_seed.index[by_seed.mean(axis=1) < 0.5]
+    if len(low):
+        print(
+            f"less than half a decibel over the blurred photos: {', '.join(low)}: these compare beginnings of training"
+        )
 
 # %% [markdown]
-# A difference that changes its sign from seed to seed cannot be told apart from none. And a short training is not the
-# paper's 200,000 steps: it can only contradict that the order shows *early*.
+# The interval is Student's, over seeds. Equal signs alone prove nothing: even pure chance gives three seeds the same sign
+# in one case of four, and five steps are listed. The paper trains for 200,000 steps. A shorter training can only
+# contradict that the order shows *early*.
 #
 # ## Results
 #
@@ -530,7 +547,7 @@ handle.remove()
 u, v = seen["out"].chunk(2)
 channel = int((u * v).flatten(1).std(dim=1).argmax())
 halves = {"u": u[channel], "v": v[channel], "u ⊙ v": (u * v)[channel]}
-figure, axes = plt.subplots(1, 3, figsize=(11, 2.8))
+figure, axes = plt.subplots(1, 3, figsize=(12.5, 2.8), gridspec_kw={"wspace": 0.3})
 for axis, (name, value) in zip(axes, halves.items(), strict=True):
     limit = value.abs().max().item()
     shown = axis.imshow(value.cpu().numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
@@ -670,16 +687,23 @@ print(
 # ## Takeaways
 
 # %%
-per_set = means.set_index(["set", "label"])[column].unstack("label")
-gain = (per_set[label] - per_set["blurry input"]).round(2).to_dict()
-facts = {"gain_db": gain, "ablation_db": {name: round(float(step), 3) for name, step in steps.items()}}
+gained = statistics.differences(rows, column, ("nafnet", label), ("blurry", "blurry input"))
+facts = {"gain_db": {name: round(each.mean, 2) for name, each in gained.items()}}
+facts |= {"ablation_db": {name: round(float(step), 3) for name, step in steps.items()}}
 tables.write_json(facts | {"converter_db": round(converter.mean, 3)}, output / "summary.json")
-print(f"NAFNet ({label}, {complexity.parameters(model):,} parameters) gains {gain} dB over the blurred input;")
+for name, each in gained.items():
+    weights = f"NAFNet ({label}, {complexity.parameters(model):,} parameters)"
+    print(f"{name}: {weights} less the blurred input {each.text(2, 'dB')}")
 print(
-    f"the test-time converter changes it by {converter.text(3, 'dB')}; in the dark its gain changes by {dark.mean:+.2f} dB;"
+    f"the test-time converter changes it by {converter.text(3, 'dB')}; in the dark its gain changes by {dark.text(2, 'dB')};"
 )
-if steps:
-    print(f"of the {len(steps)} steps of the block, those that gain with every seed here: {', '.join(sure) or 'none'}")
+for word, found_steps in (
+    ("gain", [name for name in decided if steps[name] > 0]),
+    ("lose", [name for name in decided if steps[name] < 0]),
+    ("cannot be told from none", [name for name in steps if name not in decided]),
+):
+    if steps:
+        print(f"steps of the block that {word} here: {', '.join(found_steps) or 'none'}")
 print(f"on {sum(g < 0 for g in gains.values())} of {len(gains)} sample photos it makes the photo worse than it was")
 assert not any(isinstance(m, (torch.nn.ReLU, torch.nn.GELU, torch.nn.Sigmoid)) for m in model.modules())
 
@@ -707,9 +731,9 @@ assert not any(isinstance(m, (torch.nn.ReLU, torch.nn.GELU, torch.nn.Sigmoid)) f
 #
 # <details><summary>Solution</summary>
 #
-# Each half then adds features of the size of its own output, so the standard deviation grows with the depth, and the first
-# photo that the network makes has nothing to do with its input. With 0 the first output is the blurred photo plus a small
-# random picture of `ending`, and training starts near the baseline.
+# Each half then adds its own output, so the standard deviation of the features grows with depth. `ending` makes of that
+# a random picture about as strong as the photo, although the longest arc still adds the photo. With 0 the random picture
+# is weaker, and does not grow with the number of blocks.
 # </details>
 
 # %%

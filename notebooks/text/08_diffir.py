@@ -15,7 +15,7 @@
 #
 # **You will see**
 # - diffusion by hand on two numbers, then on points in a plane,
-# - stage 1, which may look at the answer, and stage 2, which guesses what stage 1 saw,
+# - stage 1, which may look at the answer, and stage 2, which guesses the vector that stage 1 found,
 # - controls: does the vector carry anything, do the steps matter, and does the spread over noises predict the error?
 #
 # Paper: Xia et al. 2023, *DiffIR: Efficient Diffusion Model for Image Restoration*. Needs: `07_nafnet` (gates, U-Net).
@@ -54,11 +54,11 @@ validation_set = "samples"  # its first 16 validation photos are restored while 
 super_resolution_sets = ["samples"]
 deblurring_sets = ["samples"]
 deblurring_train_sets = []  # pairs that deblurring learns from, in place of train_sets with made shake
-tiny = {"dim": 8, "blocks": [1, 1, 1, 1], "refinement": 1, "encoder": 1}  # the paper: 64, [13, 1, 1, 1], 13, 9
+tiny = {"dim": 8, "blocks": [1, 1, 1, 1], "refinement": 1, "encoder": 1}  # official: 64, [13, 1, 1, 1], 13, 9
 short = {"batch_size": 4, "patch_size": 64, "validate_every": 20}
 super_resolution = {"steps": 60, "arguments": tiny, **short}  # of each stage
 deblurring = {"steps": 20, "arguments": {"task": "deblurring", **tiny}, **short, "batch_size": 2}
-first_stages = {}  # task -> what its first stage has other settings for
+first_stages = {}  # by task: settings in which its first stage differs
 ablation = {"steps": 20, "arguments": tiny, **short}
 ablation_timesteps = [1, 4]
 ablation_seeds = [0]
@@ -92,9 +92,9 @@ assert torch.allclose(from_z0, from_noise)
 #
 # ## The equations
 #
-# **Forward.** Each step keeps a part of $z$ and adds noise:
-#
 # (A number is that of the equation in the audited report, see `12_report`.)
+#
+# **Forward.** Each step keeps a part of $z$ and adds noise:
 #
 # $$q(z_t \mid z_{t-1}) = \mathcal N\big(z_t;\ \sqrt{1 - \beta_t}\, z_{t-1},\ \beta_t I\big) \tag{12}$$
 #
@@ -138,9 +138,8 @@ figures.show_source(diffir.DDPM.reverse)
 # %% [markdown]
 # ### Points in a plane
 #
-# On points in a plane the process can be watched; the colour of a point says where on the spiral it began. A spiral is
-# diffused in four steps. Then the reverse steps run with a
-# "denoiser" that knows the spiral by heart: it guesses the mean of the spiral points that could have led to $z_t$. In the
+# On points in a plane the process can be watched. A spiral is diffused in four steps; a point keeps the colour of its
+# place on the spiral. Then the reverse steps run with a "denoiser" that knows the spiral by heart: it guesses the mean of the spiral points that could have led to $z_t$. In the
 # last row it also gets a *condition*, a rough idea of where the point was. A degraded photo gives such an idea.
 
 # %%
@@ -236,12 +235,18 @@ figure = diagrams.draw(
 # %% [markdown]
 # The noise comes from nowhere: it is drawn. CPEN 2 only makes the condition $c$ that the denoiser sees at every step. CPEN
 # is a row of 3 × 3 convolutions and residual blocks, a mean over the image and two linear layers. The denoiser is a few
-# linear layers with LeakyReLU, which see $c$, $t$ and $\hat z_t$. (For x4, CPEN 2 sees the photo as it is.)
+# linear layers with LeakyReLU, which see $c$, $t$ and $\hat z_t$. (For x4, CPEN 2 sees the photo as it is; `encoder`
+# counts its residual blocks.)
 #
 # ## What the IPR steers: DIRformer
 #
-# DIRformer is a U-Net of four levels with 1, 2, 4 and 8 heads. Each of its blocks is an attention (DMTA), then a
-# feed-forward part (DGFN), both explained below. Every block gets the IPR twice. *Dynamic modulation* scales and shifts the
+# DIRformer is a U-Net of four levels with 1, 2, 4 and 8 heads. A 3 × 3 convolution makes C channels; the levels have C,
+# 2C, 4C and 8C. Between levels a 3 × 3 convolution and a PixelUnshuffle halve the sides. On the way up a PixelShuffle
+# doubles them, the features of the same level are concatenated, and a 1 × 1 convolution halves the channels (not on
+# level 1, which keeps 2C). `refinement` blocks follow at level 1. For x4, two convolutions, each with a PixelShuffle by
+# 2, enlarge the result. Last, the photo is added, for x4 enlarged by nearest neighbours.
+#
+# Each block is an attention (DMTA), then a feed-forward part (DGFN), both explained below. Every block gets the IPR twice. *Dynamic modulation* scales and shifts the
 # normalised features, channel by channel:
 #
 # $$F' = W_1^l z \odot \mathrm{Norm}(F) + W_2^l z \tag{17}$$
@@ -347,7 +352,7 @@ figure = diagrams.draw(lanes, arrows=arrows, skips=[("F", "+")], shaded=["modula
 #
 # The paper writes (21) with the noise. The official code predicts $\hat z_0$ and uses the other form of (14). Both are
 # the same step. T is small, so *all* steps are in the graph, and the errors of the last one and of the photo train
-# everything at once. $z$ has $4C' = 256$ numbers:
+# everything at once (official deblurring trains CPEN 2 and the denoiser alone for its first 100,000 steps). $z$ has $4C' = 256$ numbers:
 #
 # $$\mathcal L_\mathrm{diff} = \frac{1}{4C'} \sum_{i=1}^{4C'} \big\lvert \hat z^{(i)} - z^{(i)} \big\rvert, \qquad
 #   \mathcal L_\mathrm{all} = \mathcal L_\mathrm{rec} + \mathcal L_\mathrm{diff} \tag{23}$$
@@ -450,7 +455,7 @@ for task, (network, kind, _) in models.items():
     if network is not stages[task][1]:
         told += f", {provenance.story('diffir-x4' if task == 'x4' else 'diffir-deblur')} in stage 2"
     print(told)
-print("The paper's x4 network has 64 channels, blocks (13, 1, 1, 1) and 1,000,000 steps in each stage.")
+print("The official x4 network has 64 channels, blocks (13, 1, 1, 1) and 1,000,000 steps in each stage.")
 print("What is found here holds for these short trainings. It is no finding on the published networks.")
 tile = torch.rand(1, 3, 64, 64)
 whole, alone = (complexity.multiply_adds(network, tile, first_noise) for network in (model, model.G))
@@ -572,6 +577,8 @@ with torch.inference_mode():
         paths.append(torch.stack([starts, *model.diffusion.reverse(starts, condition, model.denoise)]))
     path = torch.stack(paths)  # (photos, steps + 1, noises, 256)
     untrained = torch.stack(fresh.diffusion.reverse(starts, condition, fresh.denoise))[-1]
+    listens = (model.denoise(starts, 0, condition).std(dim=0).mean() / starts.std(dim=0).mean()).item()
+shrunk = model.diffusion.posterior_mean_coef2[1:].prod().item()
 middle = path.mean(dim=(0, 1, 2))
 directions = torch.linalg.svd((path - middle).flatten(0, 2), full_matrices=False).Vh[:2].T
 projected = (path - middle) @ directions
@@ -593,11 +600,14 @@ print(
     f"spread over noises, in % of the noise's own: {100 * left:.3f} at the end; untrained denoiser {100 * control:.1f};"
 )
 print(f"spread between these {len(seen)} photos: {100 * between:.3f}")
+print(f"before the last step, the factors of the others alone leave {100 * shrunk:.2f} % of the noise;")
+print(f"the denoiser's answers to pure noise spread by {100 * listens:.0f} % of it")
 assert left < 1, "the reverse steps must forget noise"
 
 # %% [markdown]
-# Where the paths of several photos lie on each other, only the last colour shows. The line above says how much of the noise
-# is left at the end; near 0 %, the denoiser ignores it. That alone proves little: a denoiser that returns a constant does the same, and the line above says how much an untrained one forgets.
+# Where the paths of several photos lie on each other, only the last colour shows. The lines above say how much of the
+# noise is left at the end. Near 0 % does not mean that the denoiser ignores $z_t$. The factors of the reverse steps
+# shrink $z_T$ before the last one, whatever the denoiser is: an untrained one forgets the noise too.
 # The spread *between* photos is the other half of the picture: compare it with the scale of the left panel.
 #
 # ### Does the spread over noises predict the error?
@@ -635,11 +645,13 @@ assert np.isfinite(ratio)
 # - *constant*: G with a learned constant instead of the IPR, twice the steps;
 # - *true IPR*: stage 1, continued for as many steps again. It sees the reference, so no row below should beat it by
 #   much;
-# - *separate*: the continued stage 1, then the denoiser alone, one random $t$ at a time;
+# - *separate*: the continued stage 1, then CPEN 2 and the denoiser with G left as it is, one random $t$ at a time
+#   (their target is the IPR of the longer stage 1; *joint* has that of the shorter one);
 # - *joint*: stage 1, then all of stage 2 together, with T steps.
 #
-# For T = 1 the single β is that of the last step, 0.99. With the first, 0.1, training would start from $z_T = 0.95\, z + \dots$,
-# nearly the answer, while in use it starts from pure noise.
+# For T = 1 the single β is that of the last step, 0.99. With the first, 0.1, training would start from
+# $z_T = 0.95\, z + 0.32\, \epsilon$, which gives away far more of $z$ than the 0.05 that T = 4 leaves. In use it starts
+# from pure noise.
 
 # %% tags=["training"]
 experiment = {}
@@ -669,7 +681,6 @@ checked = photo_pairs(validation, Bicubic(4))
 floor = np.mean([metrics.psnr(evaluate.bicubic(4)(low), high, crop=4) for low, high in checked.values()])
 rows = [
     {"training": kind, "seed": number, "photos": len(checked), "gain": log["psnr_y_crop4"].iloc[-1] - floor}
-    | {"distance": log["distance"].iloc[-1] if "distance" in log else np.nan}
     for (kind, number), (_, log) in experiment.items()
 ]
 tables.write(pd.DataFrame(rows), output / "experiment")
@@ -679,33 +690,37 @@ if found is None:
     print("not measured yet: make report PROFILE=release trains these networks")
 else:
     figure, axis = plt.subplots(figsize=(7.5, 3.2))
-    sns.stripplot(found, x="gain", y="training", color=figures.COLORS["diffir"], s=7, ax=axis)
-    axis.set(xlabel="gain over bicubic interpolation in dB (luminance); one dot per seed", ylabel="")
+    for number, part in found.groupby("seed"):
+        axis.plot(part["gain"], part["training"], marker="o", linewidth=0.8, label=f"seed {number}")
+    axis.invert_yaxis()
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axis.set(xlabel="gain over bicubic interpolation in dB (luminance); a line joins trainings of one seed", ylabel="")
     figures.save(figure, output / "experiment")
 
 # %%
 verdicts, said = {}, []
 if found is not None:
     by_seed = found.pivot(index="training", columns="seed", values="gain")
-    print(f"{by_seed.shape[1]} seeds, {found['photos'].iloc[0]} photos; mean over seeds, in brackets the extremes")
+    print(f"{by_seed.shape[1]} seeds, {found['photos'].iloc[0]} photos; means over seeds")
     for first, second in (("true IPR", "constant"), ("joint, T = 4", "separate, T = 4"), ("joint, T = 4", "true IPR")):
-        verdicts[f"{first} less {second}"], told = statistics.over_seeds(by_seed, first, second, digits=3)
+        verdicts[f"{first} less {second}"], _, told = statistics.over_seeds(by_seed, first, second)
         said.append(f"trained for equally long, {first} less {second}: {told}")
-    joint = by_seed[by_seed.index.str.startswith("joint")]
-    between, within = np.ptp(joint.mean(axis=1)), np.ptp(joint, axis=1).max()
-    said.append(f"the {len(joint)} values of T: means at most {between:.3f} dB apart, seeds of one T {within:.3f} dB")
-    print("\n".join(said))
+    for other in by_seed.index[by_seed.index.str.startswith("joint") & (by_seed.index != "joint, T = 4")]:
+        verdicts[f"joint, T = 4 less {other}"], _, told = statistics.over_seeds(by_seed, "joint, T = 4", other)
+        said.append(f"joint, T = 4 less {other.removeprefix('joint, ')}: {told}")
     if by_seed.max().max() < 0.5:
-        print("no network has gained half a decibel yet: what differs later cannot be seen here")
+        said.append("no network has gained half a decibel yet: what differs later cannot be seen here")
+    print("\n".join(said))
 
 # %% [markdown]
-# A difference that changes its sign from seed to seed cannot be told apart from none. And the number of steps can only matter
-# as far as the IPR matters.
+# The interval is Student's, over seeds. Equal signs alone prove nothing: with three seeds, two equal trainings give three
+# equal signs in one case of four, and several differences are listed. And the number of steps can only matter as far as
+# the IPR matters.
 #
 # ## Results
 #
-# Stage 1 is no method, since it needs the reference. The pipeline's profiles list it for comparison; mind that its network
-# trained half as many steps as that of stage 2.
+# Stage 1 is no method, since it needs the reference. The pipeline's profiles list it for comparison; mind that stage 2
+# continues its network and trains it further, so the two are not equally trained (the experiment above makes them equal).
 
 # %%
 tasks = {
@@ -753,9 +768,9 @@ figures.save(figure, output / "strip")
 # %% [markdown]
 # ## Where it fails: half of the photo is sharp
 #
-# One IPR describes the *whole* photo, so it cannot say that the left half is sharp and the right half is not. Is that why a
-# sharp half gets worse? The control is the photo cut in two: then the network sees the sharp half alone, and its IPR
-# is that of a sharp photo.
+# Two parts of the network look at the *whole* photo: the IPR, and DMTA, whose attention maps are sums over all pixels.
+# Does one of them make a sharp half worse? There are two controls: the photo cut in two, where the network sees the
+# sharp half alone; and the whole photo with the IPR of its sharp half, where the IPR alone is changed.
 
 # %%
 deblur = models["deblur"][0]
@@ -770,11 +785,15 @@ figures.save(figure, output / "failure")
 scores = {n: metrics.psnr(picture[:, :80], truth[:, :80], channel="rgb") for n, picture in cases.items()}
 together, alone = scores["restored whole"], scores["restored in halves"]
 print(f"the sharp half comes out at {together:.2f} dB when restored with the shaken half, at {alone:.2f} dB alone;")
-print(f"the shaken half explains {alone - together:+.2f} dB of it (one photo, one shake)")
+with torch.inference_mode():
+    lent = deblur.G(to_tensor(half), guess(deblur, to_tensor(half[:, :96]), first_noise)).clamp(0, 1)
+lent = metrics.psnr(lent[..., :80], to_tensor(truth)[..., :80], channel="rgb").item()
+print(f"without the shaken half it is better by {alone - together:+.2f} dB,")
+print(f"with the IPR of the sharp half alone by {lent - together:+.2f} dB (one photo, one shake)")
 
 # %% [markdown]
-# Only the difference between the two numbers can be blamed on the shaken half. What the sharp half loses alone has another
-# cause. `10_compare_deblurring` measures sharp photos for all networks.
+# Only the first difference can be blamed on the shaken half. The second says how much of it comes through the IPR; the
+# rest comes through attention and the convolutions. What the sharp half loses alone has another cause. `10_compare_deblurring` measures sharp photos for all networks.
 #
 # ## Takeaways
 
@@ -788,7 +807,7 @@ summary = {"gain_db": gain, "own_less_constant_db": own_less_constant, "noise_le
 tables.write_json(summary, output / "summary.json")
 for task, interval in worth.items():
     if max(abs(interval.low), abs(interval.high)) < 0.1:
-        says = "less than a tenth of a decibel, so it is in effect a constant"
+        says = "less than a tenth of a decibel: a constant would do as well"
     elif not interval.decided:
         says = "these photos do not show that it carries anything"
     else:
@@ -803,8 +822,8 @@ print(
 # %% [markdown]
 # - Diffuse what is small: four steps on 256 numbers cost next to nothing. The network that looks at the photo for their
 #   condition does cost something, as the shares above say.
-# - Without noise on the way back the result is an estimate, not a sample: nearly the same photo every time. So its spread says
-#   nothing about its error.
+# - Without noise on the way back the result is an estimate, not a sample: nearly the same photo every time. So its spread is
+#   far smaller than its error; the rank correlation above says whether it points to the error's place.
 # - A vector that steers a network may carry nothing. Replace it by a constant before you explain what it does.
 # - Compare stages at equal training of what they share. Here that is the restoring network.
 # - The audited report's "over 200 iterations" is about diffusion on images. No experiment here, and no source known to
@@ -833,8 +852,9 @@ print(
 #
 # In `DDPM.reverse`, add `sigma * torch.randn_like(z)` with `sigma = ((1 - before) / (1 - kept) * beta) ** 0.5`, where `before`
 # is $\bar\alpha_{t-1}$. For the first step of the forward process $\bar\alpha_0 = 1$, so its σ is 0: the last reverse step
-# returns the guess of $z_0$ itself. The noise of the other steps only reaches the photo through that guess. If the denoiser
-# ignores $z_t$, as above, the spread stays where it was.
+# returns the guess of $z_0$ itself. The noise of the other steps reaches the photo through that guess. Before the last step,
+# $z_1$ now holds fresh noise of $\sigma_2 = 0.28$, where the factors of the steps had left 0.005 of the first noise. So the
+# spread over noises grows: try it.
 # </details>
 
 # %%

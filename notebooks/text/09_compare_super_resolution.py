@@ -9,9 +9,10 @@
 # %% [markdown]
 # # 09 · Super-resolution compared: the same photos, the same protocol
 #
-# **Which method should you take?** It depends on the question: the order by PSNR and the order by LPIPS are not the same, both
-# depend on the photo, and all of it depends on how long each network was trained. This notebook restores the same degraded
-# photos with every trained network and puts the rows next to what the audited report claims and what is published.
+# **Which method should you take?** It depends on the question: the order by PSNR and the order by LPIPS are not the
+# same, both depend on the photo, and all of it depends on how long each network was trained. This notebook restores the
+# same degraded photos with every trained network and compares the rows with what the audited report claims and what is
+# published.
 #
 # **You will see**
 # - one table in the report's layout, in which every row says what it is, ordered by quality,
@@ -52,8 +53,9 @@ demo_steps = 2000  # where there are no released weights either, a short FSRCNN 
 # %% [markdown]
 # ## The contestants
 #
-# Each method comes with the weights that this profile trained, and with the released ones where these are others. In the
-# demo there is no training: the released networks are compared, and everything after this cell is the same in every profile.
+# Each method comes with the weights that this profile trained, and with the released ones where these are others. In
+# the demo there is no training: the released networks are compared, and everything after this cell is the same in every
+# profile.
 
 # %%
 data = study.data(profile)
@@ -76,8 +78,9 @@ seen.style.format(precision=2, thousands=",", na_rep="–").hide(axis="index")
 # from its stage 1; the pixels of what they continue from come on top. The budgets are **not equal**, so the order
 # below is one of methods *and* budgets. Each network was trained once: what another seed would change is not known.
 #
-# One method needs no training at all: *iterative back-projection* (Irani and Peleg 1991). It enlarges the photo, makes it
-# small again, and adds the enlarged error, until the result would give the input: $\hat y \leftarrow \hat y + U(x - D(\hat y))$.
+# One method needs no training at all: *iterative back-projection* (Irani and Peleg 1991). It enlarges the photo,
+# downscales the result, and adds the enlarged error, until the result would give the input:
+# $\hat y \leftarrow \hat y + U(x - D(\hat y))$.
 
 
 # %%
@@ -117,9 +120,9 @@ print(absent)
 # | LPIPS | version 0.1, AlexNet, on RGB, nothing cropped; lower is better |
 # | NIQE | the authors' model, on luminance rounded to 8 bits, nothing cropped, no reference; lower is more natural |
 #
-# `02_degradations` and `03_metrics` measure what each of these lines changes. They are the same for all rows that were measured
-# here, and unknown for the report's claims, so those are listed apart. One photo of Set14 is grey: papers differ in how they
-# read it, which moves the mean of Set14 by about 0.09 dB (`02`).
+# `02_degradations` and `03_metrics` measure what each of these lines changes. They are the same for all rows that were
+# measured here, and unknown for the report's claims, so those are listed apart. One photo of Set14 is grey: papers
+# differ in how they read it, which moves the mean of Set14 by about 0.09 dB (`02`).
 
 # %%
 degradation = Bicubic(scale)
@@ -139,10 +142,11 @@ means = means.drop(columns="order")
 # ## The table
 #
 # The report's table 3, with more columns and rows that say where they come from, from the lowest PSNR to the highest.
-# Among the networks measured here, the best value is bold and the second underlined. Claims and published values are
-# shown for sets that they name, and not ranked: their protocols differ. ≈: cannot be told apart from the best of its
-# set (95 % interval of the paired difference); ▼: a worse mean than the input's. **The published rows of SRGAN and
-# DiffIR are those of GAN models**, which aim at LPIPS; DiffIR here was trained by pixels alone (`08_diffir`).
+# Among the rows measured here, the input and back-projection too, the best value is bold and the second underlined.
+# Claims and published values are shown for sets that they name, and not ranked: their protocols differ. ≈: cannot be
+# told apart from the best of its set (95 % interval of the paired difference); ▼: a worse mean than the input's. **The
+# published rows of SRGAN and DiffIR are those of GAN models**, which aim at LPIPS; DiffIR here was trained by pixels
+# alone (`08_diffir`).
 
 # %%
 columns = [measure.key for measure in chosen]
@@ -187,8 +191,8 @@ Markdown(tables.markdown(confirmed)) if len(confirmed) else None
 # %% [markdown]
 # ## Which neighbours can be told apart?
 #
-# Photos differ far more from each other than methods do. So take the difference on each photo, and ask how far its mean would
-# move with other photos of the same kind: the interval of 95 % (Student's t). If it holds zero, the two cannot be
+# Photos differ far more from each other than methods do. So take the difference on each photo, and ask how far its mean
+# would move with other photos of the same kind: the interval of 95 % (Student's t). If it holds zero, the two cannot be
 # told apart on this set.
 
 # %%
@@ -247,7 +251,7 @@ figures.save(figure, output / "psnr")
 # %%
 crops = {"chelsea": (80, 140, 110, 130), "astronaut": (40, 190, 100, 118)}
 by_method = {name.split("-")[0]: model for name, model in contestants.items()}
-kept = {}
+kept, nearest = {}, {}
 for name, box in crops.items():
     degraded, reference = photo_pairs({name: photos.sample(name)}, degradation)[name]
     shown = {"bicubic": evaluate.bicubic(scale)(degraded)}
@@ -260,9 +264,10 @@ for name, box in crops.items():
     figure = figures.zoom_strip({**shown, "reference": reference}, box=box, context=reference, notes=notes)
     figure.get_layout_engine().set(h_pad=0.15)
     figures.save(figure, output / f"strip-{name}")
-    nearest = max(map(titles.get, by_method), key=lambda n: metrics.psnr(shown[n], reference, crop=scale))
-    for kind, picture in (("before", shown["bicubic"]), ("after", shown[nearest])):
+    nearest[name] = max(map(titles.get, by_method), key=lambda n: metrics.psnr(shown[n], reference, crop=scale))
+    for kind, picture in (("before", shown["bicubic"]), ("after", shown[nearest[name]])):
         photos.write(output / f"{kind}-{name}.png", picture)
+tables.write_json(nearest, output / "after.json")
 
 # %% [markdown]
 # ## Photo by photo
@@ -300,8 +305,8 @@ table[["photos won by PSNR", "worst photo", "best photo"]].style.format("{:.0f}"
 #
 # The means over the two photos above. The input holds waves of up to one eighth of a cycle per pixel of the reference
 # (dotted line): all beyond it is a guess. On the left, the spectrum is cut into rings of equal width, and the power
-# of the error in a ring is divided by that of the reference: 1 is as wrong as leaving the ring empty. On the right,
-# the pixels are sorted into ten classes by how steep the reference is there.
+# of the error in a ring is divided by that of the reference: 1 (dashed line) is as wrong as leaving the ring empty. On
+# the right, the pixels are sorted into ten classes by how steep the reference is there.
 
 # %%
 restored = {title: {name: shown[title] for name, (shown, _) in kept.items()} for title in kept["chelsea"][0]}
@@ -320,8 +325,8 @@ for name, part in wrong[wrong["by"] == "frequency"].groupby("method", sort=False
 # %% [markdown]
 # ### Text
 #
-# Letters have edges that a network knows, and a meaning that it does not. Three sizes of type are drawn, made small,
-# and restored. *Invented* is paper that came out darker by more than 40 grey levels, *lost* is ink that came out
+# Letters have edges that a network knows, and a meaning that it does not. Three sizes of type are drawn, downscaled by
+# 4, and restored. *Invented* is paper that came out darker by more than 40 grey levels, *lost* is ink that came out
 # lighter by as much. Look for digits and letters that turned into others.
 
 # %%
@@ -397,12 +402,11 @@ for name, part in shown[shown["method"].isin(known)].groupby("set"):
 # %% [markdown]
 # ## Real photos, as they are
 #
-# So far every input had been made small from a sharp photo. These eight photos had not: cuts of 72 × 96 pixels of
-# photos as they are, four of them JPEG, one taken with a moving camera. (Flower by vultilion, China by
-# danielbuechele, both CC BY
-# 2.0; the others are in the public domain, CC0, or have no known restrictions. The laptop's profile trains on some of
-# them.) There is no reference, so no PSNR and no LPIPS. NIQE is left, and to look: at the water, at hatching next to a
-# stroke of the pen, at points between the stars.
+# So far every input was a sharp photo, downscaled by 4. These eight photos were not downscaled: cuts of 72 × 96 pixels
+# of photos as they are, four of them JPEG, one taken with a moving camera. (Flower by vultilion, China by
+# danielbuechele, both CC BY 2.0; the others are in the public domain, CC0, or have no known restrictions. The laptop's
+# profile trains on some of them.) There is no reference, so no PSNR and no LPIPS. NIQE is left, and to look: at the
+# water, at hatching next to a stroke of the pen, at points between the stars.
 
 # %%
 cuts = {"rocket": (150, 300), "flower": (150, 250), "china": (200, 400), "hubble_deep_field": (320, 420)}
@@ -434,22 +438,21 @@ figures.save(figure, output / "real")
 if has_niqe:
     for method in [name for name in scores if name != "bicubic"]:
         told = statistics.paired_difference(scores[method], scores["bicubic"]).text(2)
-        print(
-            f"{method}: NIQE less that of bicubic {told}; lowest on {(scores.idxmin(axis=1) == method).sum()} of {len(scores)}"
-        )
+        lowest = (scores.idxmin(axis=1) == method).sum()
+        print(f"{method}: NIQE less that of bicubic {told}; lowest on {lowest} of {len(scores)}")
 
 # %% [markdown]
-# The noise, grain and blocks of a real photo are enlarged like everything else: none of these networks learned to remove them.
-# NIQE is lower for what is sharp, and cannot say whether a stroke of the pen was there. `02_degradations` shows how networks
-# for real photos are trained.
+# The noise, grain and blocks of a real photo are enlarged like everything else: none of these networks learned to
+# remove them. NIQE is lower for what is sharp, and cannot say whether a stroke of the pen was there. `02_degradations`
+# shows how networks for real photos are trained.
 
 # %% [markdown]
 # ## Inputs that were made in another way
 #
-# All networks learned from MATLAB's bicubic filter. The maps show the mean over three photos of 128 × 128 pixels when the small
-# photo comes from other filters (Pillow's bicubic; area: the mean of 4 × 4 pixels; OpenCV's bicubic, which does not
-# antialias), from a blurred photo (Gaussian, standard deviation 1 and 2 pixels), or has noise (standard deviation 1, 3, 10
-# grey levels) or JPEG (quality 95, 75, 30) on it.
+# All networks learned from MATLAB's bicubic filter. The maps show the mean over three photos of 128 × 128 pixels when
+# the small photo comes from other filters (Pillow's bicubic; area: the mean of 4 × 4 pixels; OpenCV's bicubic, which
+# does not antialias), from a blurred photo (Gaussian, standard deviation 1 and 2 pixels), or has noise (standard
+# deviation 1, 3, 10 grey levels) or JPEG (quality 95, 75, 30) on it.
 
 # %%
 few = {name: photos.sample(name)[64:192, 128:256] for name in ("astronaut", "chelsea", "coffee")}
@@ -491,10 +494,12 @@ print("conditions in which at least one network does worse than bicubic:", harme
 # - Compare rows only where the protocol is the same; a claim without a protocol is shown, not ranked.
 # - Compare on the same photos, with an interval. A mean over five photos decides little.
 # - An order of methods is an order of budgets, too, unless these are equal.
-# - A method that wins by PSNR can lose by LPIPS, and the reverse. A measure without a reference answers another question.
+# - A method that wins by PSNR can lose by LPIPS, and the reverse. A measure without a reference answers another
+#   question.
 #
 # **What can go wrong in practice**
-# - A real photo was not made small by MATLAB. Noise and JPEG are enlarged along with it: see the right half of the maps.
+# - A real photo was not downscaled by MATLAB. Noise and JPEG are enlarged along with it: see the right half of the
+#   maps.
 # - A network trained against a discriminator invents texture. Do not read text or faces out of it.
 # - A result that looks right can still be wrong in its details: compare with something you know, such as a sign or a
 #   face.
@@ -505,18 +510,18 @@ print("conditions in which at least one network does worse than bicubic:", harme
 #
 # <details><summary>Solution</summary>
 #
-# FSRCNN and all classical methods restore the luminance and enlarge the chroma by interpolation, or treat all channels alike.
-# On RGB the chroma counts, and errors of the chroma are larger for FSRCNN than for networks that restore all three channels.
-# All values are lower than on luminance: BT.601 scales it to 16 to 235, which alone gives about 1.3 dB.
+# FSRCNN and all classical methods restore the luminance and enlarge the chroma by interpolation, or treat all channels
+# alike. On RGB the chroma counts, and errors of the chroma are larger for FSRCNN than for networks that restore all
+# three channels. All values are lower than on luminance: BT.601 scales it to 16 to 235, which alone gives about 1.3 dB.
 # </details>
 #
-# **2.** Give a folder of your own photos to `test_sets` (a name with a slash is a path). How many photos do you need to tell
-# the first two methods apart?
+# **2.** Give a folder of your own photos to `test_sets` (a name with a slash is a path). How many photos do you need to
+# tell the first two methods apart?
 #
 # <details><summary>Solution</summary>
 #
-# Take the standard deviation s of the difference per photo, and its mean d. The interval is about ±2s/√n wide, so it leaves
-# out zero when n is larger than (2s/d)². Urban100 needs few, Set5 may have too few.
+# Take the standard deviation s of the difference per photo, and its mean d. The interval is about ±2s/√n wide, so it
+# leaves out zero when n is larger than (2s/d)². Urban100 needs few, Set5 may have too few.
 # </details>
 
 # %%
@@ -535,7 +540,7 @@ print(f"to tell {titles[first]} from {titles[second]} on photos like these takes
 # - Blau and Michaeli 2018, *The Perception-Distortion Tradeoff*,
 #   [doi:10.48550/arXiv.1711.06077](https://doi.org/10.48550/arXiv.1711.06077)
 # - Mittal, Soundararajan and Bovik 2013, NIQE, [doi:10.1109/LSP.2012.2227726](https://doi.org/10.1109/LSP.2012.2227726)
-# - Zhang et al. 2021, BSRGAN, [doi:10.48550/arXiv.2103.14006](https://doi.org/10.48550/arXiv.2103.14006): networks for inputs
-#   that nobody made by a known filter
+# - Zhang et al. 2021, BSRGAN, [doi:10.48550/arXiv.2103.14006](https://doi.org/10.48550/arXiv.2103.14006): networks for
+#   inputs that nobody made by a known filter
 #
 # Next: `10_compare_deblurring`, the other task.

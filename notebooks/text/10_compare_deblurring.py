@@ -9,9 +9,10 @@
 # %% [markdown]
 # # 10 · Deblurring compared: made shake, averaged frames, and a table put right
 #
-# **How much blur can be undone, and what does it cost a photo that had none?** This notebook measures the deblurring networks
-# on shake that was made here, where its path is known, and on GoPro's pairs where a profile has them. It compares them with
-# classical methods that are *told* the path. And it corrects the report's table 4, whose rows and columns are exchanged.
+# **How much blur can be undone, and what does it cost a photo that had none?** This notebook measures the deblurring
+# networks on shake that was made here, where its path is known, and on GoPro's pairs where a profile has them. It
+# compares them with classical methods that are *told* the path. And it corrects the report's table 4, whose rows and
+# columns are exchanged.
 #
 # **You will see**
 # - the two protocols in use and what changes between them,
@@ -93,8 +94,8 @@ print(absent)
 # | crop | none | 4 pixels |
 # | SSIM | one 11 × 11 × 11 window over height, width *and colour* | per channel, then the mean |
 #
-# The last line matters most. A window that spans the channels compares colours with each other, and gives another number for
-# the same photo:
+# The last line matters most. A window that spans the channels compares colours with each other, and gives another
+# number for the same photo:
 
 # %%
 degradation = recipes.SHAKE
@@ -125,10 +126,10 @@ means = means.assign(order=order).sort_values(["set", "order"], kind="stable").d
 # %% [markdown]
 # ## Table 4, put right
 #
-# The report prints 33.69 and 33.20 in DiffIR's row and 0.967 and 0.963 in NAFNet's, under PSNR and SSIM. A PSNR of 0.967 dB
-# or an SSIM of 33 cannot be: the *columns* are the methods and the *rows* the measures. Read that way the numbers are the
-# published ones, NAFNet (width 64) 33.69 / 0.967 and DiffIR 33.20 / 0.963 on GoPro's 1111 pairs, and the report's text,
-# which lets DiffIR win by PSNR, has it the wrong way round.
+# The report prints 33.69 and 33.20 in DiffIR's row and 0.967 and 0.963 in NAFNet's, under PSNR and SSIM. A PSNR of
+# 0.967 dB or an SSIM of 33 cannot be: the *columns* are the methods and the *rows* the measures. Read that way the
+# numbers are the published ones, NAFNet (width 64) 33.69 / 0.967 and DiffIR 33.20 / 0.963 on GoPro's 1111 pairs, and
+# the report's text, which lets DiffIR win by PSNR, has it the wrong way round.
 #
 # ≈: cannot be told apart from the best of its set (95 % interval of the paired difference); ▼: a worse mean than the
 # input's, which is ranked too.
@@ -162,8 +163,8 @@ tables.write_json({"gain_db": gain.to_dict(orient="index")}, output / "summary.j
 # %% [markdown]
 # ### Better or worse than the input?
 #
-# Doing nothing is a contestant, too. Each line compares a network with the blurred input on the same photos: the mean of the
-# differences, its 95 % interval over photos (Student's t), and the number of photos that got better.
+# Doing nothing is a contestant, too. Each line compares a network with the blurred input on the same photos: the mean
+# of the differences, its 95 % interval over photos (Student's t), and the number of photos that got better.
 
 # %%
 facts = []
@@ -215,7 +216,7 @@ Markdown(tables.markdown(confirmed)) if len(confirmed) else None
 # ## The same crops
 
 # %%
-crops = {"coffee": (120, 250, 110, 130), "astronaut": (40, 190, 100, 118)}
+crops, nearest = {"coffee": (120, 250, 110, 130), "astronaut": (40, 190, 100, 118)}, {}
 for name, box in crops.items():
     blurred, sharp = photo_pairs({name: photos.sample(name)}, degradation)[name]
     shown = {"blurred": blurred} | {titles[m]: rvlib.restore(contestants[n], blurred) for m, n in ours.items()}
@@ -225,9 +226,10 @@ for name, box in crops.items():
     }
     figure = figures.zoom_strip({**shown, "reference": sharp}, box=box, context=blurred, notes=notes)
     figures.save(figure, output / f"strip-{name}")
-    nearest = max(map(titles.get, ours), key=lambda n: metrics.psnr(shown[n], sharp, channel="rgb"))
-    for kind, picture in (("before", blurred), ("after", shown[nearest])):
+    nearest[name] = max(map(titles.get, ours), key=lambda n: metrics.psnr(shown[n], sharp, channel="rgb"))
+    for kind, picture in (("before", blurred), ("after", shown[nearest[name]])):
         photos.write(output / f"{kind}-{name}.png", picture)
+tables.write_json(nearest, output / "after.json")
 
 # %% [markdown]
 # ## How long may the shake be?
@@ -338,8 +340,8 @@ table.style.format(precision=1)
 # ## At which frequencies, and next to which edges?
 #
 # A shake of 15 pixels on the four photos. On the left, the spectrum is cut into rings of equal width, and the power
-# of the error in a ring is divided by that of the reference: 1 is as wrong as leaving the ring empty. On the right,
-# the pixels are sorted into ten classes by how steep the reference is there.
+# of the error in a ring is divided by that of the reference: 1 (dashed line) is as wrong as leaving the ring empty. On
+# the right, the pixels are sorted into ten classes by how steep the reference is there.
 
 # %%
 shake, restored = MotionBlur(15.0), {}
@@ -380,11 +382,11 @@ print("the test sets, from best to worst by PSNR:", ", ".join(titles[m] for m in
 # %% [markdown]
 # ## Other blur, noise and JPEG
 #
-# The networks learned from shake, mostly averaged in light, with little turning, zooming and noise. The maps show the mean
-# over three photos of 128 × 128 pixels for other inputs: shake that always averages grey levels; shake that turns and zooms
-# more than in training; a lens out of focus (Gaussian, standard deviation 1 and 2 pixels) instead of shake; noise after the shake (standard deviation 1,
-# 3, 10 grey levels); JPEG after the shake (quality 95, 75, 30). A negative loss in the upper map means an easier input. The
-# lower map is the one to act on: red is worse than doing nothing.
+# The networks learned from shake, mostly averaged in light, with little turning, zooming and noise. The maps show the
+# mean over three photos of 128 × 128 pixels for other inputs: shake that always averages grey levels; shake that turns
+# and zooms more than in training; a lens out of focus (Gaussian, standard deviation 1 and 2 pixels) instead of shake;
+# noise after the shake (standard deviation 1, 3, 10 grey levels); JPEG after the shake (quality 95, 75, 30). A negative
+# loss in the upper map means an easier input. The lower map is the one to act on: red is worse than doing nothing.
 
 # %%
 measure = chosen[0]
@@ -414,18 +416,16 @@ differences |= {
 }
 figure = figures.difference_map(differences)
 figures.save(figure, output / "failure")
-print(
-    f"{worst['photo']}, shake of {max(lengths)} pixels, the smallest gain: {worst['gain']:+.2f} dB ({titles[worst['method']]})"
-)
+smallest = f"{worst['gain']:+.2f} dB ({titles[worst['method']]})"
+print(f"{worst['photo']}, shake of {max(lengths)} pixels, the smallest gain: {smallest}")
 
 # %% [markdown]
 # ## Takeaways
 
 # %%
 per_channel = pd.DataFrame(scores).T["SSIM"]
-print(
-    f"the same blurred photo has an SSIM of {per_channel.iloc[0]:.2f} in the 3-D window and {per_channel.iloc[1]:.2f} per channel;"
-)
+first, second = per_channel.iloc[:2].map("{:.2f}".format)
+print(f"the same blurred photo has an SSIM of {first} in the 3-D window and {second} per channel;")
 worse = facts[facts["the network is"].str.contains("worse")]
 print(
     "worse than the blurred input, and told apart from it:",
@@ -436,8 +436,8 @@ for method in ours:
     part = networks[(networks["method"] == method) & (networks["length"] == length)]["gain"]
     told = (part < 0).sum()
     print(
-        f"{titles[method]}: a shake of {length} pixels gets worse on {told} of {len(part)} photos; a sharp photo comes out at "
-        f"{table[titles[method]].min():.1f} to {table[titles[method]].max():.1f} dB"
+        f"{titles[method]}: a shake of {length} pixels gets worse on {told} of {len(part)} photos; "
+        f"a sharp photo comes out at {table[titles[method]].min():.1f} to {table[titles[method]].max():.1f} dB"
     )
 for method, values in over_input.iterrows():
     print(f"{titles[method]}, input of the maps with the least gain: {values.idxmin()!r}, {values.min():+.1f} dB")
@@ -445,19 +445,20 @@ told = shaken[shaken["length"] == 15].groupby("method")["PSNR"].mean().round(1).
 print("15 pixels of shake, mean PSNR in dB:", told)
 
 # %% [markdown]
-# - State the channels, the crop and the window of a deblurring score: the window alone changes the first digit of an SSIM.
+# - State the channels, the crop and the window of a deblurring score: the window alone changes the first digit of an
+#   SSIM.
 # - Rank the input, too. A network that gains by PSNR may lose by LPIPS.
-# - Classical methods that are told the path are a baseline, too: the last line above compares them. In a real photo nobody
-#   tells the path.
+# - Classical methods that are told the path are a baseline, too: the last line above compares them. In a real photo
+#   nobody tells the path.
 # - Table 4 of the report is transposed. Put right, it shows published numbers, and its ranking changes.
 #
 # **What can go wrong in practice**
 # - A photo that is not sharp for another reason, such as a lens out of focus, can get worse, and a real shake need
 #   not get better. Look before and after.
-# - Real shake varies over the photo, and things move. Neither the shake made here nor GoPro's averaged video frames (240 per
-#   second) hold all of it. *Real* pairs, taken by two cameras at once, are in RealBlur and RSBlur.
-# - GoPro comes in two versions, averages of grey levels (`blur`) and of light (`blur_gamma`). Published numbers use the first
-#   (`02_degradations`).
+# - Real shake varies over the photo, and things move. Neither the shake made here nor GoPro's averaged video frames
+#   (240 per second) hold all of it. *Real* pairs, taken by two cameras at once, are in RealBlur and RSBlur.
+# - GoPro comes in two versions, averages of grey levels (`blur`) and of light (`blur_gamma`). Published numbers use the
+#   first (`02_degradations`).
 #
 # ## Try it
 #
@@ -473,9 +474,9 @@ print("15 pixels of shake, mean PSNR in dB:", told)
 #
 # <details><summary>Solution</summary>
 #
-# Where $|H|$ is near zero the shake has wiped the frequency out, and division by $|H|$ enlarges what is there instead: the
-# rounding to 8 bits and the border, of which the photo outside is missing. $\lambda$ limits that. Set it to $10^{-6}$ in
-# `told_the_path` and look.
+# Where $|H|$ is near zero the shake has wiped the frequency out, and division by $|H|$ enlarges what is there instead:
+# the rounding to 8 bits and the border, of which the photo outside is missing. $\lambda$ limits that. Set it to
+# $10^{-6}$ in `told_the_path` and look.
 # </details>
 
 # %%

@@ -129,7 +129,9 @@ print(f"rank correlation with the runtime over {len(cost)} networks:", agreement
 # %%
 rate = cost.set_index("method").eval("`multiply-adds per pixel` / `microseconds per pixel`") / 1e3
 rate = rate.rename("billion multiply-adds per second").sort_values(ascending=False)
-print(f"from {rate.min():.1f} to {rate.max():.1f}: a factor of {rate.max() / rate.min():.1f} between the extremes")
+print(
+    f"from {rate.min():.1f} to {rate.max():.1f} billion multiply-adds per second: a factor of {rate.max() / rate.min():.1f} between the extremes"
+)
 matrix = torch.rand(1536, 1536)
 rate["for comparison: a product of matrices"] = 1536**3 / seconds(torch.mm, matrix, matrix) / 1e9
 rate.rename(index=NAMES).round(1).to_frame()
@@ -163,8 +165,8 @@ assert abs(counted["fsrcnn"] * large / counts["this library: a 3 × 3 convolutio
 # much: so tables say 4.6 billion where the paper's formula gives 0.72. The library is in between: it does the same sum
 # as a convolution whose kernels are partly zero.
 #
-# The next table compares counters with print. SwinIR's number in print leaves out the two products of each attention; a
-# counter sees them.
+# The next table compares counters with print. SwinIR's number in print is lower than counted here: the two products
+# of each attention are about that much, so print seems to leave them out.
 
 # %%
 printed = pd.DataFrame(
@@ -187,7 +189,8 @@ printed.drop(columns="pixels").style.format(precision=1).hide(axis="index")
 # interpolation as measured in `09_compare_super_resolution` (in the demo: the committed rows of the release profile),
 # and multiply-adds as counted. They were trained in small sizes, for hours at most. The hollow dots are published:
 # today's efficient networks, trained for days on GPUs, with multiply-adds as their tables count them. The published
-# networks saw far more training and data, so compare heights within one group only.
+# networks saw far more training and data, so compare heights within one group only. SRGAN is trained for looks and pays
+# in PSNR; its network is SRResNet's.
 
 # %%
 peers = pd.read_csv(Path(tables.__file__).parent / "efficient.csv")
@@ -236,10 +239,11 @@ shown = {"parameters": "{:,.0f}", "year": "{:.0f}", "giga multiply-adds": "{:.1f
 together.style.format(shown | {"dB per billion": "{:.3f}"}, na_rep="–").hide(axis="index")
 
 # %% [markdown]
-# A dash means that no number was found in print. The next lines say, for each group, whether more work brings more gain.
+# A dash means that no number was found in print. The next lines say, for each of the two groups, whether more work brings more gain.
 
 # %%
-for source, part in together.dropna(subset="giga multiply-adds").groupby("source"):
+groups = together["source"].eq("measured here").map({True: "measured here", False: "published"})
+for source, part in together.dropna(subset=["giga multiply-adds", "gain"]).groupby(groups):
     rises = part["giga multiply-adds"].corr(part["gain"], method="spearman")
     small, best = part.loc[part["giga multiply-adds"].idxmin()], part.loc[part["gain"].idxmax()]
     share, work = (100 * small[key] / best[key] for key in ("gain", "giga multiply-adds"))
@@ -262,7 +266,7 @@ for name, model in networks.items():
     for length in sides:
         batch = small.repeat(round((length / sides[0]) ** 2), 1, 1, 1)
         for by, x in (("photo", photo(model, length)), ("batch", batch)):
-            point = {"method": name, "grows by": by, "pixels": x.shape[0] * x.shape[-1] ** 2}
+            point = {"method": name, "grows by": by, "pixels": x.shape[0] * (model.scale * x.shape[-1]) ** 2}
             growth.append(
                 {**point, "seconds": seconds(model, x), "megabytes": complexity.peak_memory(model, x) / 2**20}
             )
@@ -286,7 +290,7 @@ for axis, column in zip(axes, ("seconds", "megabytes"), strict=True):
     axis.set(
         xscale="log",
         yscale="log",
-        xlabel="pixels of the input",
+        xlabel="pixels of the result",
         ylabel={"megabytes": "peak memory in MiB"}.get(column, column),
     )
 axes[0].legend().remove()
@@ -328,8 +332,10 @@ for name, model in networks.items():
     x = photo(model, side)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(x)
+    times = max(1, round(0.3 / seconds(model, x)))  # one forward of a small network is too short to be shared out
     with torch.inference_mode(), profile_torch(activities=[ProfilerActivity.CPU]) as record:
-        model(x)
+        for _ in range(times):
+            model(x)
     counted = pd.Series({str(key): count for key, count in counter.get_flop_counts()["Global"].items()})
     taken = pd.Series({event.key: event.self_cpu_time_total for event in record.key_averages()})
     for shares, values in ((work, counted), (clock, taken)):
@@ -352,12 +358,12 @@ print("share of the time without multiply-adds, %:", {NAMES.get(n, n): f"{share:
 
 # %% [markdown]
 # Operations without multiply-adds still take time: normalisation, activations, and moving memory between the orders that
-# different layers need. What this library does about it, and how it compares with official code, is in `docs/performance.md`.
+# different layers need; *other* is sums, products, views and the calls themselves. What this library does about it, and how it compares with official code, is in `docs/performance.md`.
 #
 # ## A photo that does not fit
 #
 # `rvlib.restore` cuts large photos into tiles. Measured by `make bench`: resident memory beyond the photo, the restored
-# photo and what the process holds without them, for half of a photo and the whole of it.
+# photo and what the process holds without them, for half of a photo and the whole of it, in megapixels of the input.
 
 # %%
 beyond = pd.read_csv(rvlib.ROOT / "benchmarks" / "memory.csv")
@@ -373,13 +379,18 @@ axis.legend(title="of the photo", loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "tiles")
 largest = beyond.loc[beyond["MiB beyond"].idxmax()]
 print(f"at most {largest['MiB beyond']:.0f} MiB ({largest['network']})")
+grows = (
+    beyond.sort_values("megapixels").groupby("network")["MiB beyond"].agg(lambda sizes: sizes.iloc[-1] / sizes.iloc[0])
+)
+print(f"twice the photo takes {grows.min():.2f} to {grows.max():.2f} times that memory (most: {grows.idxmax()})")
 
 # %% [markdown]
 # ## Quality for time
 #
 # The networks of this profile (in the demo: those of the release profile): seconds per photo of the machine that measured
 # them, and PSNR, on the sets where every network was timed. The rows name commit and date: networks timed on different days
-# compare only roughly.
+# compare only roughly. SRResNet and SRGAN are the same network: how far their dots are apart along the axis of time is
+# the error of the timing.
 
 # %%
 if rows is not None:
@@ -404,13 +415,21 @@ time_of = cost.set_index("method")["microseconds per pixel"]
 enlarging = cost[cost["task"] == "super-resolution"].set_index("method")["microseconds per pixel"]
 tables.write_json({"microseconds_per_pixel": time_of.to_dict()}, output / "summary.json")
 choices = pd.DataFrame({"network": [NAMES.get(name, name) for name in time_of.index]})
-choices["frames per second, 1280 × 720"] = (1e6 / (time_of * large)).to_numpy()
+rough = 1e6 / (time_of * large)  # at the rate of the small photo above
+measured = {
+    name: 1 / seconds(model, torch.rand(1, model.channels, 720 // model.scale, 1280 // model.scale))
+    for name, model in networks.items()
+    if rough[name] > 4
+}
+choices["frames per second, 1280 × 720"] = rough.index.map(measured | rough.drop(list(measured)).to_dict())
 choices["minutes for 48 megapixels"] = (time_of * 48 / 60).to_numpy()
 fluent = choices[choices["frames per second, 1280 × 720"] >= 24]["network"]
 print(
     f"a pixel of {NAMES[enlarging.idxmax()]} takes as long as {enlarging.max() / enlarging.min():.0f} of {NAMES[enlarging.idxmin()]}"
 )
 print(f"24 frames per second at 1280 × 720 on this machine, {THREADS}:", list(fluent) or "none")
+told = ", ".join(NAMES.get(name, name) for name in measured) or "none"
+print(f"frames measured at that size: {told}; the others, and the minutes, are at the rate of the small photo above")
 choices.sort_values("minutes for 48 megapixels").style.format(precision=2).hide(axis="index")
 
 # %% [markdown]

@@ -9,12 +9,12 @@
 # %% [markdown]
 # # 12 · The report: one page from everything that was measured
 #
-# **Where do the numbers of the README come from?** From here. This notebook trains and restores nothing: it reads the rows
-# and figures that the other notebooks wrote, and renders them as one HTML file that opens by double-click.
+# **Where do the numbers of the README come from?** From here. This notebook trains and restores nothing: it reads the
+# rows and figures that the other notebooks wrote, and renders them as one HTML file that opens by double-click.
 #
 # **The audited report.** The study began with "RestoraVision: A Comprehensive System for Image Enhancement and
-# Restoration", a course report of December 2024 on the five methods. Its text names neither its authors nor the course. It
-# is called *the audited report* everywhere in this study; *the page* is what this notebook makes.
+# Restoration", a course report of December 2024 on the five methods. Its text names neither its authors nor the course.
+# It is called *the audited report* everywhere in this study; *the page* is what this notebook makes.
 #
 # **You will see**
 # - the tables of the audited report in its own layout: claimed, published and measured here, side by side,
@@ -45,8 +45,8 @@ trains = True  # whether the profile trains: the official one measures the paper
 # %% [markdown]
 # ## What there is
 #
-# Each notebook writes into a folder of its name: rows and tables as CSV and Markdown, figures as PNG, and as SVG if they
-# show no photo.
+# Each notebook writes into a folder of its name: rows and tables as CSV and Markdown, figures as PNG, and as SVG if
+# they show no photo.
 
 # %%
 folder = rvlib.ROOT / "reports" / profile
@@ -65,7 +65,7 @@ kinds.to_frame("files") if len(kinds) else print("nothing yet: run the other not
 
 # %%
 def notebook_of(name: str) -> str:
-    """The notebook that writes a file of the reports: `cost` for cost/cost.csv, `fsrcnn` for methods/fsrcnn/rows.csv."""
+    """The notebook that writes a file of the reports: cost/cost.csv is `cost`'s, methods/fsrcnn/rows.csv `fsrcnn`'s."""
     parts = Path(name).parts
     return notebooks.find(parts[1] if parts[0] == "methods" else parts[0])
 
@@ -103,14 +103,14 @@ def section(title: str, text: str, pngs: dict[str, str], more: tuple[str, ...] =
 # ## The audited report's tables
 #
 # **Question:** what does it claim, what do papers publish, and what comes out here? The tables have its layout: table 1
-# by test set, tables 3 and 4 by method. They are made from the measured rows as they are now, never from a table that was
-# made earlier, so no stale number remains: a cell without a row says *not measured*.
+# by test set, tables 3 and 4 by method. They are made from the measured rows as they are now, never from a table that
+# was made earlier, so no stale number remains: a cell without a row says *not measured*.
 #
 # A profile measures its own test sets. On other sets the page shows the released weights from the committed rows of the
 # release profile, and the papers' own weights if the profile `official` has run here; both are labelled.
 
 # %%
-comparisons = ["compare_super_resolution", "compare_deblurring"]
+comparisons = tables.COMPARISONS
 rows = {name: report.rows_beside(profile, name) for name in comparisons}
 means = {name: tables.means(each) for name, each in rows.items()}
 claims = tables.claims(audit.SETS)
@@ -185,11 +185,12 @@ Markdown(tables.markdown(apart[apart["verdict"] != "told apart"].head(12)))
 # %% [markdown]
 # ## The audit: a verdict per number
 #
-# The same value is not the same experiment. A number is *reproduced* only if the network, the objective and all measures
-# of its row agree with what was measured here: within 0.1 dB, 0.005 of SSIM, 0.01 of LPIPS, well below the smallest
-# difference that is called a contradiction. All other verdicts rest on the literature, with a reason for each number.
-# Set12 has grey photos alone. Measured through RGB, as here, their PSNR is 20 log₁₀(255/219) = 1.32 dB higher than on their
-# own grey values. The audited report does not say which of the two it means: a claim between them cannot be checked.
+# The same value is not the same experiment. A number is *reproduced* only if the network, the objective and all
+# measures of its row agree with what was measured here: within 0.1 dB, 0.005 of SSIM, 0.01 of LPIPS, well below the
+# smallest difference that is called a contradiction. All other verdicts rest on the literature, with a reason for each
+# number. Set12 has grey photos alone. Measured through RGB, as here, their PSNR is 20 log₁₀(255/219) = 1.32 dB higher
+# than on their own grey values. The audited report does not say which of the two it means: a claim between them cannot
+# be checked.
 
 # %%
 pd.Series(audit.VERDICTS, name="means").to_frame().style.set_properties(**{"text-align": "left"})
@@ -206,8 +207,8 @@ counts.to_frame("numbers")
 # %% [markdown]
 # ### Errata
 #
-# What else is wrong in the text of the audited report, found while its equations were turned into code. The notebooks use
-# the corrected forms.
+# What else is wrong in the text of the audited report, found while its equations were turned into code. The notebooks
+# use the corrected forms.
 
 # %%
 errata = audit.errata()
@@ -224,7 +225,7 @@ Markdown(tables.markdown(errata))
 # %%
 def against(gain: statistics.Interval) -> str:
     """How a method stands against the input, as far as the photos can tell."""
-    return "better than" if gain.low > 0 else "worse than" if gain.high < 0 else "not to be told from"
+    return "better than" if gain.low > 0 else "worse than" if gain.high < 0 else "not distinguishable from"
 
 
 def best_of_sets(task: str, rows: pd.DataFrame, column: str) -> list[tuple[str, list[str]]]:
@@ -240,7 +241,8 @@ def best_of_sets(task: str, rows: pd.DataFrame, column: str) -> list[tuple[str, 
             text = f"{each.set}: {name}, {main.text(each.value)} dB, {each.gain.text(main.digits, 'dB')} over the input"
             if (each.set, label) in lpips.index:
                 looks = lpips.loc[(each.set, label)]
-                text += f"; by LPIPS {tables.NAMES.get(looks['method'], looks['method'])}, {against(looks['gain'])} the input"
+                name = tables.NAMES.get(looks["method"], looks["method"])
+                text += f"; by LPIPS {name}, {against(looks['gain'])} the input"
             lines.append(text)
         parts.append((f"{task}, {label}: the best of each set by PSNR", lines))
     return parts
@@ -257,26 +259,41 @@ for title, part in summary:
 # %% [markdown]
 # ### The first screen: three numbers and five pictures
 #
-# The numbers are the largest gains of what this profile trained, else of the released weights. The pictures are the
-# crops in which most pixels came nearer to the reference, at most two of a photo: left the input, right the restored one.
+# The numbers are gains of what this profile trained, else of the released weights: those of the best method on the set
+# with the most photos. The pictures are the crops in which most pixels came nearer to the reference, at most two of a
+# photo: left the input, right the restored one.
 
 # %%
 numbers = []
 for name, (task, column) in tasks.items():
     best = tables.gains(rows[name], column)
     labels = [label for label in ("this run", "released weights", *best["label"]) if label in set(best["label"])]
-    for each in best[best["label"] == (labels or [""])[0]].head(1).itertuples():
-        text = f"{task}: {tables.NAMES.get(each.method, each.method)} against the input on {each.set} ({each.label})"
-        numbers.append((f"{each.gain.mean:+.2f} dB", text))
-numbers.append((f"{counts['reproduced']} of {len(found)}", "numbers of the audited report are reproduced"))
+    best = best[best["label"] == (labels or [""])[0]].sort_values("photos", ascending=False, kind="stable")
+    for each in best.head(1).itertuples():
+        interval = each.gain.text(2, "dB").partition(" dB ")[2]
+        text = f"{task}: {tables.NAMES.get(each.method, each.method)}, {each.label}, against the input on {each.set}"
+        numbers.append((f"{each.gain.mean:+.2f} dB", f"{text} {interval}"))
+text = "numbers of the audited report are reproduced (a course report of December 2024, whose claims this study checks)"
+numbers.append((f"{counts['reproduced']} of {len(found)}", text))
+
+
+# %%
+def restored_by(comparison: str) -> dict[str, str]:
+    """The network behind each restored photo that a comparison has kept."""
+    file = folder / comparison / "after.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
 kept = {name: readme.comparison_photos(folder, name) for name in comparisons}
 candidates = {(name, photo): each for name, photos in kept.items() for photo, each in photos.items()}
 pictures = []
 for (name, photo), box in report.best_crops(candidates, side=128, count=5):
     before, after, reference = (each[box] for each in candidates[name, photo])
     values = [f"{rvlib.metrics.psnr(each, reference, channel='rgb'):.1f}" for each in (before, after)]
-    what = "input and restored" if name == comparisons[0] else "blurred and restored"
-    text = f"{photo}, {what}: {values[0]} → {values[1]} dB (RGB, this crop)"
+    network = restored_by(name).get(photo)
+    what = f"{'bicubic' if name == comparisons[0] else 'blurred'} and restored{f' by {network}' if network else ''}"
+    place = ", ".join(f"{axis} {side.start}" for axis, side in zip(("row", "column"), box, strict=True))
+    text = f"{photo}, {what}: {values[0]} → {values[1]} dB (RGB, crop at {place})"
     pictures.append((report.side_by_side([before, after]), f"a crop of {photo}: {what}", text))
 
 # %% [markdown]
@@ -290,11 +307,12 @@ for (name, photo), box in report.best_crops(candidates, side=128, count=5):
 # %%
 protocols = {name: f"{report.protocol(name)}. {tables.PLUS_MINUS}" for name in measured_by}
 captions = {
-    "table 1": f"Table 1: FSRCNN by test set. Seconds per photo belong to their machine. {audit.GREY_PHOTOS} MATLAB bicubic "
-    "input, scale 4; ",
+    "table 1": f"Table 1: FSRCNN by test set. Seconds per photo belong to their machine. {audit.GREY_PHOTOS} MATLAB "
+    "bicubic input, scale 4; ",
     "table 2": "Table 2: how SRGAN was trained.",
     "table 3": f"Table 3: super-resolution. {audit.GREY_PHOTOS} MATLAB bicubic input, scale 4; ",
-    "table 4": "Table 4: deblurring, with the axes put right. TLC: test-time local converter. ",
+    "table 4": "Table 4: deblurring, with the axes put right: as printed, rows and columns are exchanged. TLC: "
+    "test-time local converter. ",
 }
 captions = {name: caption + protocols.get(name, "") for name, caption in captions.items()}
 
@@ -317,8 +335,9 @@ licences = {"chelsea": "Chelsea the cat, CC0", "astronaut": "Eileen Collins, NAS
 
 def sliders(comparison: str, what: str) -> list[str]:
     """A before/after slider for each photo of which a comparison has kept both."""
+    networks = {name: f" ({network})" for name, network in restored_by(comparison).items()}
     return [
-        compare.slider_html(before, after, f"{what}: {licences.get(name, name)}")
+        compare.slider_html(before, after, f"{what}{networks.get(name, '')}: {licences.get(name, name)}")
         for name, (before, after, _) in kept[comparison].items()
     ]
 
@@ -334,31 +353,37 @@ def differences(comparison: str) -> str:
 
 
 # %%
+numbered = 'Tables and figures are numbered as in the audited report. Rows labelled "claim" hold its numbers.'
 section(
     "Super-resolution compared",
-    "Which network, on the same photos with the same protocol?",
+    f"Which network, on the same photos with the same protocol? {numbered}",
     {
         f"compare_super_resolution/strip-{name}.png": f"Figure {number}: the same crop of {licences[name]}, for every "
         "method, with PSNR and LPIPS of the whole photo."
         for number, name in ((11, "chelsea"), (12, "astronaut"))
     }
     | {
-        "compare_super_resolution/text.png": "Type in three sizes: look for letters and digits that turned into others.",
-        "compare_super_resolution/real.png": "Cuts of photos as they are: nobody made these small.",
-        "compare_super_resolution/failures.png": "The error at each frequency, and next to flat and steep places.",
+        "compare_super_resolution/text.png": "Type in three sizes: which letters and digits turned into others?",
+        "compare_super_resolution/real.png": "Cuts of photos as they are: these were not downscaled.",
+        "compare_super_resolution/failures.png": "The error at each frequency, and next to flat and steep places "
+        "(dashed: an error as large as the signal; dotted: the highest frequency that the small photo can hold).",
     },
     (*sliders(comparisons[0], "bicubic and best PSNR"), html["table 3"], differences(comparisons[0])),
 )
+
+# %%
 section(
     "Deblurring compared",
-    "How much of a shake can be undone, and when does it make a photo worse?",
+    f"How much of a shake can be undone, and when does it make a photo worse? {numbered}",
     {
         "compare_deblurring/strip-coffee.png": "Figure 13: the same crop for every method (coffee cup, CC0).",
         "compare_deblurring/strip-astronaut.png": f"Figure 13, continued ({licences['astronaut']}).",
-        "compare_deblurring/sweep.png": "PSNR and gain against the length of the shake.",
+        "compare_deblurring/sweep.png": "PSNR and gain against the length of the shake (grey: the lengths in test sets "
+        "that are blurred here; small dots: photos).",
         "compare_deblurring/robustness.png": "Other blur, noise and JPEG than in training.",
         "compare_deblurring/failure.png": "Where it fails: the longest shake of the sweep.",
-        "compare_deblurring/failures.png": "The error after deblurring, at each frequency and next to flat and steep places.",
+        "compare_deblurring/failures.png": "The error after deblurring, at each frequency and next to flat and steep "
+        "places (dashed: an error as large as the signal).",
         "compare_deblurring/sharp.png": "What becomes of a photo that was sharp.",
         "compare_deblurring/real.png": "A photo that a moving camera took.",
     },
@@ -376,8 +401,8 @@ learned, absent = curves.collect(profile, runs if trains else {})
 if len(learned):
     tables.write_rows(learned, output / "curves")
     figures.save(curves.figure(learned), output / "curves")
-text = "A curve begins where the training ends from which it continued. Panels differ in validation photos or in the kind of "
-text += "device, so their heights and hours cannot be compared. "
+text = "A curve begins where the training ends from which it continued. Panels differ in validation photos or in the "
+text += "kind of device, so their heights and hours cannot be compared. "
 text += f"{absent[0].upper()}{absent[1:]}."
 caption = "What an hour buys: validation PSNR over the hours of training; dashed: the input."
 section("Learning curves", text, {"report/curves.png": caption} if len(learned) else {})
@@ -395,7 +420,8 @@ section(
     {
         "compare_super_resolution/psnr.png": "Mean gain over bicubic per test set, with 95 % intervals.",
         "compare_super_resolution/gains.png": "Gain over bicubic, photo by photo.",
-        "compare_super_resolution/plane.png": "PSNR against LPIPS and, where it was measured, NIQE.",
+        "compare_super_resolution/plane.png": "PSNR against LPIPS and, where it was measured, NIQE (dashed: NIQE of "
+        "the references).",
         "compare_super_resolution/robustness.png": "Inputs that were made in another way than in training.",
     },
 )
@@ -413,7 +439,7 @@ for place, name in dict.fromkeys((place, name) for place in (profile, "official"
     if len(table):
         source = report.origin_html(f"../{place}/{name}/official.csv", notebook=notebooks.find(name), profile=place)
         caption = (
-            f"Official weights, measured here, beside published numbers: {tasks[name][0].lower()}, profile {place}."
+            f"Official weights, measured here, against published numbers: {tasks[name][0].lower()}, profile {place}."
         )
         confirmed.append(report.table_html(table, caption=caption, origin=source))
 if confirmed:
@@ -464,7 +490,8 @@ for name in notebooks.names():
             for task, part in own_rows.groupby(own_rows["set"].str.partition(", ")[2], sort=False):  # DiffIR has two
                 caption = f"{title}{f', {task}' if task else ''}: means over the photos."
                 table += (report.table_html(*tables.readable(tables.means(part)), caption=caption, origin=source),)
-        text = "Trained in this profile, measured on photos that were not trained on."
+        text = "Measured on photos that were not trained on. The cards of the weights say how they were trained, and "
+        text += "whether in one go."
         section(title, text, method_figures(key), table)
 
 # %% [markdown]
@@ -473,7 +500,7 @@ for name in notebooks.names():
 
 # %%
 def listed(names: dict[str, str]) -> tuple[str, ...]:
-    """The CSVs of other notebooks that exist and have rows (file: caption), as HTML with the way to file and weights."""
+    """CSVs of other notebooks that exist and have rows (file: caption), as HTML with the way to file and weights."""
     parts = []
     for name, caption in names.items():
         table = tables.titled(pd.read_csv(folder / name)) if there(name) else ()
@@ -500,18 +527,23 @@ section(
 )
 
 # %%
+enlarged, sharpened, looks = (
+    measures.find(column).protocol for column in ("psnr_y_crop4", "psnr_rgb_crop0", "lpips_alex_rgb_crop0")
+)
 section(
     "Outside of Python",
-    "The networks as ONNX files, and what smaller numbers save and cost. Without the extra edge, torch alone is measured. "
-    "Runtimes belong to the machine of this run.",
-    {"edge/speed.png": "Time of a frame against torch in fp32."}
+    "The networks as ONNX files, and what smaller numbers save and cost. Without the extra edge, torch alone is "
+    "measured. Runtimes belong to the machine of this run.",
+    {"edge/speed.png": "Time of a frame against torch in fp32 (circles: super-resolution; squares: deblurring)."}
     | {f"edge/{name}": "Which layer 8 bits harm." for name in ("layers.png",) if (folder / "edge" / name).exists()},
     listed(
         {
             "edge/exported.csv": "How far the files' results are from torch's (1 is white).",
             "edge/speed.csv": "What a frame costs, in seconds; only ratios within this table can be compared.",
-            "edge/quality.csv": "What each engine restores, photo by photo.",
-            "edge/estimate.csv": "What a phone could reach at best, in frames per second: an estimate.",
+            "edge/quality.csv": f"What each engine restores, photo by photo. Super-resolution: {enlarged}; deblurring: "
+            f"{sharpened}; {looks}.",
+            "edge/estimate.csv": "What a small board, an accelerator and a phone could reach at best, in frames per "
+            "second: an estimate (Raspberry Pi: fp32; Coral: int8; iPhone: as its maker counts; bytes in fp32).",
         }
     ),
 )
@@ -519,7 +551,8 @@ section(
 # %%
 section(
     "Video",
-    "Each frame by itself: what changes from frame to frame that should not? Clips made of sample photos by a known motion.",
+    "Each frame by itself: what changes from frame to frame that should not? Clips are made of sample photos by a "
+    "known motion.",
     {
         "video/plane.png": "Flicker against PSNR. Dots are clips, diamonds are means.",
         "video/shift.png": "What a shift of the input changes, by fractions of a pixel.",
@@ -550,7 +583,8 @@ tables_of_it = {
     f"{place}/denoising.csv": f"Denoising without clean photos: {differences_are}",
 }
 if trains:  # the official profile has no such networks
-    figure_of_it = {f"{place}/zero-shot.png": "Gain over bicubic, photo by photo, for a known and an unknown lens."}
+    caption = "Gain over bicubic, photo by photo, for photos downscaled by MATLAB's bicubic and by a lens."
+    figure_of_it = {f"{place}/zero-shot.png": caption}
     section("Without clean photos", "What does a photo teach about itself?", figure_of_it, listed(tables_of_it))
 data = listed({"data/sets.csv": "The photos of this profile."})
 section("Data", "What was trained and tested on; no test photo is among the training photos.", {}, data)
@@ -561,7 +595,7 @@ section("Data", "What was trained and tested on; no test photo is among the trai
 # %%
 section(
     "The audited report's tables 1 and 2",
-    "FSRCNN by test set, and how SRGAN was trained: what it states beside what was done here.",
+    "FSRCNN by test set, and how SRGAN was trained: what it states, compared with what was done here.",
     {},
     (html["table 1"], html["table 2"]),
 )
@@ -577,8 +611,8 @@ caption = f"The audit: {len(found)} numbers, a verdict and a reason each. Table 
 claimed = found.assign(source=found["source"].str.removeprefix("audited report, "))
 section(
     "The audit",
-    "The audited report is 'RestoraVision: A Comprehensive System for Image Enhancement and Restoration', a course report of "
-    "December 2024. A verdict is about a number, not about whoever printed it.",
+    "The audited report is 'RestoraVision: A Comprehensive System for Image Enhancement and Restoration', a course "
+    "report of December 2024. A verdict is about a number, not about whoever printed it.",
     {},
     (
         report.table_html(claimed, caption=caption, origin=own_table("audit")),
@@ -588,8 +622,9 @@ section(
 section("Bibliography", "Sources are cited by these keys.", {}, (report.bibliography_html(),))
 section(
     "Limits",
-    "Networks trained on few photos and for hours instead of weeks; degradations that are known and synthetic; test sets of "
-    "a handful to a hundred photos; one seed if no spread is stated. LPIPS is a network's opinion, not an eye's.",
+    "Networks trained on few photos and for hours instead of weeks; degradations that are known and synthetic; test "
+    "sets of a handful to a hundred photos; one seed if no spread is stated. LPIPS is a network's opinion, not an "
+    "eye's.",
     {},
 )
 
@@ -641,8 +676,8 @@ assert 1_000 < size < 6_000_000, f"{size:,} bytes"
 #
 # <details><summary>Solution</summary>
 #
-# Draw a figure in one of the notebooks and keep it with `figures.save(figure, output / "mine")`. Then name its file here,
-# before the page is rendered:
+# Draw a figure in one of the notebooks and keep it with `figures.save(figure, output / "mine")`. Then name its file
+# here, before the page is rendered:
 #
 # ```python
 # section("Mine", "What should a reader look for?", {"compare_deblurring/mine.png": "What it shows."})

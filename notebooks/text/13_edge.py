@@ -10,18 +10,18 @@
 # # 13 · Edge: the networks outside of Python
 #
 # **Can these networks run on a phone?** A phone has no Python and no torch. It runs a *graph*: a file that lists the
-# operations of a network with their weights. ONNX is the common format of such files. This notebook exports the released
-# networks, checks that the files compute the same, and measures what smaller numbers (16 or 8 bits) save and what they
-# cost in quality.
+# operations of a network with their weights. ONNX is the common format of such files. This notebook exports the
+# released networks, checks that the files compute the same, and measures what smaller numbers (16 or 8 bits) save and
+# what they cost in quality.
 #
 # **You will see**
 # - what is in an exported file, and how far its results are from torch's,
 # - what a frame costs in torch and in onnxruntime, in 32, 16 and 8 bits,
 # - what each precision loses in PSNR and LPIPS, and which layer of FSRCNN 8 bits harm,
-# - an estimate of what a small board and a phone could do.
+# - an estimate of what a small board, an accelerator and a phone could do.
 #
-# Needs: the extra `edge` (`pip install -e '.[edge]'`); without it the rows of ONNX are missing. Time: a minute on two CPU
-# cores.
+# Needs: the extra `edge` (`pip install --constraint constraints.txt --editable '.[edge]'`); without it the rows of ONNX
+# are missing. Time: a minute on two CPU cores.
 
 # %%
 import importlib.util
@@ -38,7 +38,7 @@ import torch
 from IPython.display import Markdown
 
 import rvlib
-from rvlib import complexity, edge, metrics, photos, recipes, study
+from rvlib import complexity, edge, measures, metrics, photos, recipes, study
 from rvlib.models import METHODS
 from rvlib.study import figures, tables
 
@@ -56,7 +56,8 @@ compiled = False  # whether torch.compile is timed too: it needs a C++ compiler 
 # %%
 has_onnx = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 if not has_onnx:
-    print("The extra `edge` is not installed, so only torch is measured: pip install -e '.[edge]'")
+    print("The extra `edge` is not installed, so only torch is measured. In the project's folder:")
+    print("pip install --constraint constraints.txt --editable '.[edge]'")
 output = study.output(profile, "edge")
 folder = Path(tempfile.mkdtemp())
 networks = {name: rvlib.load(name) for name in precisions}
@@ -78,8 +79,8 @@ titles = {name: title if [*titles.values()].count(title) == 1 else name for name
 #
 # $$x \approx s\,(q - z), \qquad q = \mathrm{clip}\!\left(\mathrm{round}(x / s) + z,\; -128,\; 127\right)$$
 #
-# The weights are known, so their range is known (a step for each output channel). The range of an activation depends on the
-# photo, so it is measured beforehand on a few *calibration* photos. Quality is measured on other photos below.
+# The weights are known, so their range is known (a step for each output channel). The range of an activation depends on
+# the photo, so it is measured beforehand on a few *calibration* photos. Quality is measured on other photos below.
 #
 # By hand, on six numbers:
 
@@ -126,15 +127,17 @@ exported.assign(network=exported["network"].map(titles)).style.format(
 ).hide(axis="index")
 
 # %% [markdown]
-# Differences are of values from 0 to 1: a grey level of 255 is 0.0039. In fp32 only the order of the sums differs. Mind the
-# rows of fp16: weights that are released in half precision already lose nothing more, and on a CPU onnxruntime computes
-# with them in fp32. They say little on devices that compute in half precision.
+# Differences are of values from 0 to 1: one of 255 grey levels is 1/255 = 0.0039. In fp32 only the order of the sums
+# differs. Mind the rows of fp16: weights that are released in half precision already lose nothing more, and on a CPU
+# onnxruntime computes with them in fp32. They say little about devices that compute in half precision.
 #
 # ## What a frame costs
 #
 # Every engine restores the same frame, in turns, so a slow moment of the machine hits all of them. The table gives the
 # median and the range of the runs. Seconds belong to this machine at this moment; only ratios within one run of this
-# notebook can be compared. (OpenCV's `dnn_superres` would be one more; its Python package brings no network.)
+# notebook can be compared. The figure leaves out torch in fp32, whose share is 1 by definition; circles are
+# super-resolution, squares are deblurring. (OpenCV's `dnn_superres` would be one more; its Python package brings no
+# network.)
 
 
 # %%
@@ -177,12 +180,13 @@ print(f"{threads} thread{'s' if threads > 1 else ''}; frames (height, width):", 
 speed.round(3).assign(network=speed["network"].map(titles)).style.format(precision=3).hide(axis="index")
 
 # %%
-figure, axis = plt.subplots(figsize=(8, 0.9 + 0.5 * taken["engine"].nunique()))
 relative = taken.assign(relative=taken["seconds"] / taken["network"].map(speed.groupby("network")["median"].first()))
-relative["network"] = relative["network"].map(titles)
+relative = relative[relative["engine"] != "torch fp32"].assign(network=relative["network"].map(titles))
+figure, axis = plt.subplots(figsize=(8, 0.9 + 0.5 * relative["engine"].nunique()))
 palette = {title: figures.COLORS[networks[name].method] for name, title in titles.items()}
 style = {"estimator": "median", "errorbar": ("pi", 50), "linestyle": "none", "palette": palette}
-style["dodge"] = 0.4 if len(titles) > 1 else False
+style["markers"] = ["o" if networks[name].task == "super-resolution" else "s" for name in titles]  # colours are methods
+style["hue_order"], style["dodge"] = list(palette), 0.4 if len(titles) > 1 else False
 sns.pointplot(relative, x="relative", y="engine", hue="network", **style, ax=axis)  # one slow run stretches no axis
 axis.axvline(1, color="0.5", linestyle="--")
 axis.set(xlabel="time of a frame, as a share of torch in fp32\n(median; bars: the middle half of the runs)", ylabel="")
@@ -193,7 +197,9 @@ figures.save(figure, output / "speed")
 # %% [markdown]
 # ## What it loses
 #
-# Each engine restores the same degraded photos, and the table says how much PSNR and LPIPS change against torch in fp32.
+# Each engine restores the same degraded photos, and the table says how much PSNR and LPIPS change against torch in
+# fp32. The protocol is that of `09_compare_super_resolution` and `10_compare_deblurring`, and is printed above the
+# table.
 
 
 # %%
@@ -205,32 +211,35 @@ def degraded_photo(name: str, photo: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 # %%
-quality = []
+quality, protocols = [], {}
 for name in precisions:
     ways = {"torch fp32": networks[name], "torch bf16": networks[name]}
     ways |= {f"onnxruntime {p}": file for (of, p), file in files.items() if of == name}
-    crop_of = networks[name].scale if networks[name].scale > 1 else 0
+    chosen = measures.for_task(networks[name].task, networks[name].scale, perceptual=True)
+    chosen = [measure for measure in chosen if measure.title in ("PSNR", "LPIPS")]
+    protocols[networks[name].task] = "; ".join(measure.protocol for measure in chosen)
     for photo in test_photos:
         degraded, reference = degraded_photo(name, photo)
         for engine, network in ways.items():
             restored = rvlib.restore(network, degraded, precision="bf16" if engine == "torch bf16" else "fp32")
-            psnr = metrics.psnr(restored, reference, crop=crop_of)
-            lpips = metrics.lpips(restored, reference, crop=crop_of)
-            quality.append({"network": name, "photo": photo, "engine": engine, "PSNR": psnr, "LPIPS": lpips})
+            values = {measure.title: measure.compute(restored, reference) for measure in chosen}
+            quality.append({"network": name, "photo": photo, "engine": engine, **values})
 quality = pd.DataFrame(quality)
 tables.write(quality, output / "quality")
 means = quality.groupby(["network", "engine"], sort=False)[["PSNR", "LPIPS"]].mean()
 lost = means - means.groupby("network", sort=False).transform("first")
 lost.columns = ["PSNR against torch (dB)", "LPIPS against torch"]
 shown = (pd.concat([means, lost], axis=1).round(4) + 0.0).reset_index()  # no -0.0
-print(f"means over {len(test_photos)} photos, PSNR on luminance")
+print(f"means over {len(test_photos)} photos")
+for task, protocol in protocols.items():
+    print(f"{task}: {protocol}")
 shown.assign(network=shown["network"].map(titles)).style.format(precision=4).hide(axis="index")
 
 # %% [markdown]
 # ### Which layer do 8 bits harm?
 #
-# FSRCNN has few layers, so each can be quantised alone, all others staying in fp32. The bars show how far the result moves
-# from the one in fp32, in dB: the higher, the less harm.
+# FSRCNN has few layers, so each can be quantised alone, all others staying in fp32. The bars show how far the result
+# moves from the one in fp32, as PSNR on luminance: the higher, the less harm.
 
 
 # %%
@@ -270,13 +279,14 @@ if len(layers):
 # %% [markdown]
 # ## What a phone would need
 #
-# Nothing was measured on a phone here. An estimate needs two numbers of the network, multiply-adds and bytes, and two of the
-# machine, as its maker publishes them. The slower of both bounds sets the rate at best:
+# Nothing was measured on a phone here. An estimate needs two numbers of the network, multiply-adds and bytes, and two
+# of the machine, as its maker publishes them. The slower of both bounds sets the rate at best:
 #
 # $$\text{frames per second} \le \min\left(\frac{\text{multiply-adds per second}}{\text{multiply-adds per frame}},\;
 # \frac{\text{bytes per second}}{\text{bytes per frame}}\right)$$
 #
-# The bytes are those of input, output and weights in fp32; features that do not fit into the caches come on top.
+# The bytes are those of input, output and weights in fp32, for the machines that compute in int8 too (exercise 2);
+# features that do not fit into the caches come on top.
 # Real programs reach a fraction of it: on a CPU a third to a half is usual for convolutions, on accelerators less.
 # (TOPS: 10¹² operations per second, of which a multiply-add is two.)
 #
@@ -284,7 +294,7 @@ if len(layers):
 # |---|---|---|---|
 # | Raspberry Pi 5 (four Cortex-A76, fp32) | 77 G: 4 cores x 2.4 GHz x 2 units x 4 lanes | 17 G: LPDDR4X-4267, 32 bits | data sheets |
 # | Coral Edge TPU (int8) | 2 T: 4 TOPS | 0.5 G: USB 3 | data sheet |
-# | iPhone 15 Pro (Neural Engine) | 17.5 T: 35 TOPS | 51 G: LPDDR5-6400, 64 bits | Apple, 2023 |
+# | iPhone 15 Pro (Neural Engine; its maker names no number format) | 17.5 T: 35 TOPS | 51 G: LPDDR5-6400, 64 bits | Apple, 2023 |
 
 # %%
 machines = {
@@ -314,8 +324,8 @@ for name, part in speed.groupby("network", sort=False):
     best = part.loc[part["median"].idxmin()]
     height, width = frames[name]
     lines.append(
-        f"{titles[name]}, {height} x {width}: {best['engine']} is fastest here, "
-        f"{best['frames per second']:.1f} frames per second, {best['times faster than torch fp32']:.1f} times torch in fp32."
+        f"{titles[name]}, {height} x {width}: {best['engine']} is fastest here, {best['frames per second']:.1f} frames "
+        f"per second, {best['times faster than torch fp32']:.1f} times torch in fp32."
     )
 for (name, engine), row in lost.iterrows():
     if engine.split()[-1] in ("int8", "fp16", "bf16"):
@@ -329,17 +339,19 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # - **Sides.** A network with strides wants sides that are multiples of a number. The file's metadata name it
 #   (`multiple_of`); pad the photo by reflection before, crop after. `rvlib restore --model model.onnx` does it.
 # - **Luminance.** FSRCNN's file takes one channel. `rvlib export --rgb` writes the colour conversion into the graph.
-# - **Half precision.** Sums over many pixels overflow 65,504, and small denominators vanish. Compare before you ship. On a
-#   CPU, onnxruntime computes what it has no half-precision kernel for in fp32: the weights take half the space, but no less time.
-# - **Calibration.** Photos that are brighter or noisier than the calibration photos leave the measured range and are clipped.
+# - **Half precision.** Sums over many pixels overflow 65,504, and small denominators vanish. Compare before you ship.
+#   On a CPU, onnxruntime computes what it has no half-precision kernel for in fp32: the weights take half the space,
+#   but no less time.
+# - **Calibration.** Photos that are brighter or noisier than the calibration photos leave the measured range and are
+#   clipped.
 # - **DiffIR.** Its file keeps the noise as an input, so its result can be repeated. The file describes what it is
 #   given: a tile of a large photo gets a vector of its own, where torch describes the whole photo once.
 #
 # ## Try it
 #
-# 1. Calibrate FSRCNN on two nearly black and white photos alone (`calibration=` of `rvlib.export`): `clock_motion` and `text`
-#    of `photos.load_sets(study.data(profile), ["samples"], split="train")`, made small first. What happens to the PSNR
-#    of a photo of nature, and why?
+# 1. Calibrate FSRCNN on two nearly black and white photos alone (`calibration=` of `rvlib.export`): `clock_motion` and
+#    `text` of `photos.load_sets(study.data(profile), ["samples"], split="train")`, downscaled by 4 first. What happens
+#    to the PSNR of a photo of nature, and why?
 # 2. How many bytes per frame does the Coral Edge TPU move if input and output are uint8? Which bound counts then?
 #
 # <details><summary>Solutions</summary>

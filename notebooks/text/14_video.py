@@ -9,9 +9,9 @@
 # %% [markdown]
 # # 14 · Video: the same scene, again and again
 #
-# **Does a method that is good on photos flicker on video?** A network restores each frame by itself. It never learned that the
-# next frame shows the same scene, moved by a fraction of a pixel. Where it guesses, it may guess anew, and the eye, which
-# hardly sees a wrong texture that stays, sees one that changes.
+# **Does a method that is good on photos flicker on video?** A network restores each frame by itself. It never learned
+# that the next frame shows the same scene, moved by a fraction of a pixel. Where it guesses, it may guess differently,
+# and the eye, which hardly sees a wrong texture that stays, sees one that changes.
 #
 # **You will see**
 # - clips whose motion is known exactly, made from photos,
@@ -21,8 +21,8 @@
 # - what the mean over aligned neighbours brings, and what it cannot bring,
 # - blur averaged from frames, as the GoPro set was made, and what a network for shake makes of it.
 #
-# Needs: `02_degradations`, `09_compare_super_resolution`. Time: a minute on two CPU cores. The last section needs the extra
-# `video` (`pip install -e '.[video]'`) and is left out without it.
+# Needs: `02_degradations`, `09_compare_super_resolution`. Time: a minute on two CPU cores. The last section needs the
+# extra `video` (`pip install --constraint constraints.txt --editable '.[video]'`) and is left out without it.
 
 # %%
 import importlib.util
@@ -67,14 +67,14 @@ print("compared:", ", ".join(titles[key] for key in methods))
 # %% [markdown]
 # ## Clips whose motion is known
 #
-# A camera moves over a large photo by whole pixels. No pixel of the reference is interpolated, so its frames are the same
-# scene *exactly*. Each frame is then made four times smaller. There the motion is one to three **quarters** of a pixel in
-# each direction, so that no frame samples the scene where the one before did.
+# A camera moves over a large photo by whole pixels. No pixel of the reference is interpolated, so its frames are the
+# same scene *exactly*. Each frame is then made four times smaller. There the motion is one to three **quarters** of a
+# pixel in each direction, so that no frame samples the scene where the one before did.
 
 
 # %%
 def camera(photo: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Positions (frames 2) of a camera that starts near a photo's middle: steps of 1 to 3 pixels in either direction."""
+    """Positions (frames 2) of a camera that starts near a photo's middle: steps of 1 to 3 pixels either way."""
     steps = np.random.default_rng(seed).choice([-3, -2, -1, 1, 2, 3], size=(frames, 2))
     middle = (np.array(photo.shape[:2]) - side) // 2
     return np.clip(middle + np.cumsum(steps, axis=0), 0, np.array(photo.shape[:2]) - side)
@@ -89,18 +89,20 @@ figure = figures.images({"first frame": clips[first][0], "what a network sees of
 # %% [markdown]
 # ## A measure, and a test of it
 #
-# Let $x_1, \dots, x_T$ be the frames of a clip, in grey levels from 0 to 255. If the *motion* $v_t(p)$ says how far what is
-# at pixel $p$ of frame $t$ has moved in the next frame, then a clip without flicker has $x_{t+1}(p + v_t(p)) = x_t(p)$. The
-# *warping error* is what is missing, as a root mean square over pixels, colours and pairs of frames:
+# Let $x_1, \dots, x_T$ be the frames of a clip, in grey levels from 0 to 255. If the *motion* $v_t(p)$ says how far
+# what is at pixel $p$ of frame $t$ has moved in the next frame, then a clip without flicker has
+# $x_{t+1}(p + v_t(p)) = x_t(p)$. The *warping error* is what is missing, as a root mean square over pixels, colours and
+# pairs of frames:
 #
 # $$F = \sqrt{\frac{1}{T-1} \sum_{t=1}^{T-1} \operatorname*{mean}_p \big(x_{t+1}(p + v_t(p)) - x_t(p)\big)^2}$$
 #
-# (Lai et al. 2018 take the mean square without the root, over the places that stay visible. Here all do; 16 pixels at the
-# border are left out.) The motion is known here. For a clip of one's own it must be *estimated*; the textbook estimator
-# here is iterative Lucas-Kanade of scikit-image (it asks which shift of a small window explains the change of its grey
-# levels), on the reference or, as for a real clip, on the input enlarged by bicubic interpolation.
+# (Lai et al. 2018 take the mean square without the root, over the places that stay visible. Here all do; 16 pixels at
+# the border are left out.) The motion is known here. For a clip of one's own it must be *estimated*; the textbook
+# estimator here is iterative Lucas-Kanade of scikit-image (it asks which shift of a small window explains the change of
+# its grey levels), on the reference or, as for a real clip, on the input enlarged by bicubic interpolation.
 #
-# Is $F$ right? Noise of standard deviation $\sigma$ in each frame must give $\sqrt{\sigma^2 + \sigma^2} = \sqrt 2\,\sigma$:
+# Is $F$ right? Noise of standard deviation $\sigma$ in each frame must give
+# $\sqrt{\sigma^2 + \sigma^2} = \sqrt 2\,\sigma$:
 
 # %%
 levels, tested = [0, 1, 2, 4, 8], []
@@ -124,14 +126,15 @@ assert np.allclose(shown.loc[2:, "known"], shown.loc[2:, "√2 σ"], rtol=0.1)
 shown.style.format(precision=2)
 
 # %% [markdown]
-# Both motions rank the known flicker rightly on each photo, and both give its size. `tests/test_video.py` repeats this for a
-# brightness that jumps. What remains at $\sigma = 0$ is the error of the estimate. Rounding to whole grey levels adds a
-# little where $\sigma$ is small, and the ends of the scale (0 and 255) cut off some of the noise where it is large.
+# Both motions rank the known flicker rightly on each photo, and both give its size. `tests/test_video.py` repeats this
+# for a brightness that jumps. What remains at $\sigma = 0$ is the error of the estimate. Rounding to whole grey levels
+# adds a little where $\sigma$ is small, and the ends of the scale (0 and 255) cut off some of the noise where it is
+# large.
 #
 # ## Who flickers?
 #
-# Each method enlarges each frame by itself. Beside $F$ stands the frames' PSNR (on luminance, the same 16 pixels cropped),
-# so that both can be compared.
+# Each method enlarges each frame by itself. Beside $F$ stands the frames' PSNR (on luminance, the same 16 pixels
+# cropped), so that both can be compared.
 
 
 # %%
@@ -170,8 +173,8 @@ rows = pd.DataFrame([measured(*key) for key in restored_clips])
 #
 # $$\rho = 1 - \frac{F^2}{2\,\mathrm{MSE}}$$
 #
-# $\rho = 1$ is an error that moves with the scene, such as a texture that is missing in every frame. $\rho = 0$ is an error
-# that is new each time. In between, a share $\rho$ of the squared error stays and a share $1 - \rho$ is new.
+# $\rho = 1$ is an error that moves with the scene, such as a texture that is missing in every frame. $\rho = 0$ is an
+# error that is new each time. In between, a share $\rho$ of the squared error stays and a share $1 - \rho$ is new.
 
 # %%
 rows["ρ"] = 1 - rows["known motion"] ** 2 / (2 * rows["MSE"])
@@ -193,8 +196,8 @@ summary.style.format(precision=2)
 # computed from bicubic's own frames, so it can excuse some of bicubic's flicker: what flickers like a motion is taken
 # for one.
 #
-# Photos differ a lot, so methods are compared clip by clip. So few clips make an interval too narrow rather than too wide,
-# and each network was trained once: read it as "on clips such as these, with these weights".
+# Photos differ a lot, so methods are compared clip by clip. So few clips make an interval wide, and each network was
+# trained once: read it as "on clips such as these, with these weights".
 
 # %%
 wide = rows.pivot(index="photo", columns="method", values="known motion")
@@ -228,8 +231,8 @@ axis.legend(title="", fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "plane")
 
 # %% [markdown]
-# Small dots are clips, diamonds are means. Where does it flicker? The maps show the second frame, moved back, less the first,
-# in luminance: red got brighter, blue darker, and the reference would be white everywhere.
+# Small dots are clips, diamonds are means. Where does it flicker? The maps show the second frame, moved back, less the
+# first, in luminance: red got brighter, blue darker, and the reference would be white everywhere.
 
 # %%
 seen = "chelsea" if "chelsea" in clips else first
@@ -246,14 +249,15 @@ figures.save(figure, output / "where")
 
 # %% [markdown]
 # Flat places flicker least, edges and texture most, often in stripes of a few pixels: what lay on a sample of the small
-# frame lies between two of them a moment later. Speckle instead of stripes is detail that was guessed anew.
+# frame lies between two of them a moment later. Speckle instead of stripes is detail that was guessed differently.
 #
 # ## A shift of the input, and of the output
 #
 # A network of convolutions is *equivariant*: shift its input by a whole pixel, and its output shifts by `scale` pixels,
-# unchanged, except near the border, where it sees padding (48 pixels are left out here). Only whole pixels of the small frame
-# are whole for the network. For the fractions between them it sees other samples of the scene. Networks with windows,
-# such as SwinIR, or with a description of the whole photo, such as DiffIR, are not even equivariant for whole pixels.
+# unchanged, except near the border, where it sees padding (48 pixels are left out here). Only whole pixels of the small
+# frame are whole for the network. For the fractions between them it sees other samples of the scene. Networks with
+# windows, such as SwinIR, or with a description of the whole photo, such as DiffIR, are not even equivariant for whole
+# pixels.
 
 # %%
 shifts, moved = [0, 1, 2, 3, 4, 6, 8], []
@@ -284,20 +288,20 @@ for method in whole.index:
     print(f"{method:9} a whole pixel changes {whole[method]:5.2f} levels, half a pixel {fraction[method]:5.2f}")
 
 # %% [markdown]
-# So the flicker of these networks has its cause in the small frames: shown the same samples, a convolutional network says
-# the same. They differ, since a fraction of a pixel decides what falls between two samples. Part of it is *aliasing* (detail
-# too fine for the samples comes out as something else), part is that no short filter puts back exactly what lies
-# between samples. Bicubic interpolation therefore changes, too. What a network adds to that is the price of its sharpness: it
-# makes more of each difference.
+# So the flicker of these networks has its cause in the small frames: shown the same samples, a convolutional network
+# says the same. They differ, since a fraction of a pixel decides what falls between two samples. Part of it is
+# *aliasing* (detail too fine for the samples comes out as something else), part is that no short filter puts back
+# exactly what lies between samples. Bicubic interpolation therefore changes, too. What a network adds to that is the
+# price of its sharpness: it makes more of each difference.
 #
 # ## What the mean over neighbours brings
 #
 # If errors of neighbours are correlated by $\rho$, the mean over $n$ aligned frames has
-# $\mathrm{MSE}_n = \mathrm{MSE}\,\frac{1 + (n - 1)\rho}{n}$: what moves with the scene stays, what is new in each frame shrinks.
-# The table shows PSNR against the middle frame (RGB, 24 pixels cropped) for bicubic and for the network with the best
-# PSNR above, for clean small frames and for noisy ones. *1* is the middle frame by itself. *1 of the 5* has the mean
-# error of five frames, each moved back by itself: the middle one can be better or worse than its neighbours, so the
-# gain is counted from here. *Not aligned* means that the motion was forgotten.
+# $\mathrm{MSE}_n = \mathrm{MSE}\,\frac{1 + (n - 1)\rho}{n}$: what moves with the scene stays, what is new in each frame
+# shrinks. The table shows PSNR against the middle frame (RGB, 24 pixels cropped) for bicubic and for the network with
+# the best PSNR above, for clean small frames and for noisy ones. *1* is the middle frame by itself. *1 of the 5* has
+# the mean error of five frames, each moved back by itself: the middle one can be better or worse than its neighbours,
+# so the gain is counted from here. *Not aligned* means that the motion was forgotten.
 
 
 # %%
@@ -354,10 +358,10 @@ for key in ("bicubic", best):
 #
 # ## Blur from frames
 #
-# GoPro's blurred photos are means of neighbouring frames of a fast camera, with the middle frame as the reference. The same
-# can be done with a clip of one's own. Here the camera moves along a row of pixels for `length` pixels, and grey levels are
-# averaged, as in GoPro's folder `blur`. `gap` is the motion between two frames in pixels: a camera that is too slow for the
-# motion leaves a row of ghosts, which no shutter leaves.
+# GoPro's blurred photos are means of neighbouring frames of a fast camera, with the middle frame as the reference. The
+# same can be done with a clip of one's own. Here the camera moves along a row of pixels for `length` pixels, and grey
+# levels are averaged, as in GoPro's folder `blur`. `gap` is the motion between two frames in pixels: a camera that is
+# too slow for the motion leaves a row of ghosts, which no shutter leaves.
 
 # %%
 blurs, strips = [], {}
@@ -430,7 +434,7 @@ if importlib.util.find_spec("av"):
     print(f"{titles[best]} on {first}: F = {through:.2f} levels through the files, {direct:.2f} directly")
     assert len(large) == frames and abs(through / direct - 1) < 0.2
 else:
-    print("the extra `video` is not installed: pip install -e '.[video]'")
+    print("the extra `video` is not installed: pip install --constraint constraints.txt --editable '.[video]'")
 
 # %% [markdown]
 # ## Takeaways
@@ -461,36 +465,39 @@ lines += [
 Markdown("\n".join(f"- {line}" for line in lines))
 
 # %% [markdown]
-# - A measure of flicker must be told the motion, and must be tested before it is believed: a smooth clip scores well, whatever
-#   it shows. Read $F$ beside the PSNR, never alone.
+# - A measure of flicker must be told the motion, and must be tested before it is believed: a smooth clip scores well,
+#   whatever it shows. Read $F$ together with the PSNR, never alone.
 # - A shift by a fraction of a pixel changes the output more than a shift by a whole one: the cause is in the small
 #   frames. How much comes of it is the network's doing.
 #
 # **What can go wrong in practice**
 #
-# - **Compression.** A codec changes each frame in its own way, with a new beginning at each key frame. That flicker is in the
-#   input, and a network that sharpens can enlarge it. None of the networks here was trained on it, and it is not measured here.
-# - **Hidden places.** Where something moves in front of something else, no motion is right. Lai et al. leave such places out;
-#   the clips here have none.
+# - **Compression.** A codec changes each frame in its own way, with a new beginning at each key frame. That flicker is
+#   in the input, and a network that sharpens can enlarge it. None of the networks here was trained on it, and it is not
+#   measured here.
+# - **Hidden places.** Where something moves in front of something else, no motion is right. Lai et al. leave such
+#   places out; the clips here have none.
 # - **Interlaced clips.** Each frame holds two moments. Deinterlace first; `rvlib restore` says so.
-# - **Estimated on what is judged.** If each method's own output gives the motion, a method may be excused by a wrong motion.
-#   Take the same motion for all.
+# - **Estimated on what is judged.** If each method's own output gives the motion, a method may be excused by a wrong
+#   motion. Take the same motion for all.
 #
 # ## Try it
 #
-# 1. Average the frames of the blur in light instead of grey levels: each frame to the power of 2.2, the mean, and that to the
-#    power of 1/2.2 (with values from 0 to 1). What changes for the network, and why? (`02_degradations` shows both.)
-# 2. Let the camera move by whole pixels of the small frame only: in `camera`, choose the steps from -4 and 4. What does the mean
-#    over clean frames bring then?
-# 3. A clip of a black screen has $F = 0$. Name a measure beside $F$ that such a clip fails.
+# 1. Average the frames of the blur in light instead of grey levels: each frame to the power of 2.2, the mean, and that
+#    to the power of 1/2.2 (with values from 0 to 1). What changes for the network, and why? (`02_degradations` shows
+#    both.)
+# 2. Let the camera move by whole pixels of the small frame only: in `camera`, choose the steps from -4 and 4. What does
+#    the mean over clean frames bring then?
+# 3. A clip of a black screen has $F = 0$. Name a measure to add to $F$ that such a clip fails.
 #
 # <details><summary>Solutions</summary>
 #
 # 1. The network learned mostly from shake that adds light. In light, bright points draw their path; their mean in grey
-#    levels is darker. Compare the gains, not the PSNR: the blurred input itself has fewer decibels, and the network gains
-#    more, since the input is nearer to its training.
-# 2. Nothing, for a method that is equivariant: all frames hold the same samples, so all errors are the same, $\rho = 1$. With
-#    noise, the mean still helps. SwinIR is not equivariant, so a little is left for the mean to remove.
+#    levels is darker. Compare the gains, not the PSNR: the blurred input itself has fewer decibels, and the network
+#    gains more, since the input is nearer to its training.
+# 2. Nothing, for a method that is equivariant: all frames hold the same samples, so all errors are the same,
+#    $\rho = 1$. With noise, the mean still helps. SwinIR is not equivariant, so a little is left for the mean to
+#    remove.
 # 3. The PSNR against the reference, or LPIPS. A measure of flicker is only worth something together with one of these.
 #
 # </details>

@@ -67,7 +67,7 @@ def restore(
     `accelerate launch -m rvlib restore ...` shares the photos among GPUs or machines.
     """
     from rvlib import metadata, video
-    from rvlib.batch import Batch
+    from rvlib.batch import Batch, restore_photo
     from rvlib.restore import Size, check_options
 
     for name, number, most in (("--jobs", jobs, 1_000), ("--quality", quality, 100)):
@@ -76,21 +76,29 @@ def restore(
     size = Size(factor=factor, width=width, height=height, longest=longest)
     check_options(tile=tile, precision=precision)
     share, is_clip = Share(), any(map(video.is_clip, photos))
-    others = {"--recursive": recursive, "--suffix": suffix, "--format": kind, "--compare": compare}
-    others |= {"--dry-run": dry_run, "--jobs": jobs > 1, "several files": len(photos) > 1}
-    others |= {"several processes": share.number > 1}
-    for name, given in (others if is_clip else {"--start": start, "--end": end, "--codec": codec}).items():
-        if given not in (None, False, ""):
-            raise UserError(f"{name} cannot be had with a clip" if is_clip else f"{name} is for clips: leave it out")
-    if not is_clip:
+    if is_clip:
+        given = {"--recursive": recursive, "--suffix": bool(suffix), "--format": bool(kind), "--compare": compare}
+        _refuse(given | {"--dry-run": dry_run, "--jobs": jobs > 1}, "cannot be had with a clip: leave it out")
+        if len(photos) > 1:
+            raise UserError("several files cannot be had with a clip: restore them one after the other")
+        if share.number > 1:
+            raise UserError("several processes cannot be had with a clip: start the command without a launcher")
+    else:
+        given = {"--start": start is not None, "--end": end is not None, "--codec": codec is not None}
+        _refuse(given, "is for clips: leave it out")
         batch = Batch(photos, output, recursive=recursive, suffix=suffix, compare=compare, kind=kind)
         listed = share.gather(batch.jobs)[0]  # one list for all of them, made before any of them writes
     chain, made_by = load_chain([model, *(then or [])], realism=realism, scale=scale, device=device, compiled=compiled)
     if twice:
         chain, made_by = chain * 2, f"{made_by}, twice"
     asked = {"factor": factor, "width": width, "height": height, "longest": longest, "start": start, "end": end}
-    made_by += "".join(f", {name} {value:g}" for name, value in asked.items() if value is not None)
-    made_by += ", self-ensemble" * self_ensemble + f", {precision}" * (precision != "fp32")
+    for name, value in asked.items():
+        if value is not None:
+            made_by += f", {name} {value:g}"
+    if self_ensemble:
+        made_by += ", self-ensemble"
+    if precision != "fp32":
+        made_by += f", {precision}"
     how = {"tile": tile, "self_ensemble": self_ensemble, "precision": precision}
     written = {"size": size, "quality": quality, "made_by": made_by}
     if is_clip:
@@ -112,18 +120,26 @@ def restore(
             return "skipped", []
         with _compiling(compiled):
             try:
-                notes = batch.restore(chain, photo, target, **how)
+                notes = restore_photo(chain, photo, target, **how)
             except UserError as error:
                 return "failed", [str(error)]
-        replaced = [f"what {maker} had made there is replaced"] * (maker not in (None, made_by))
-        return "done", [*notes, *replaced]
+        if maker not in (None, made_by):
+            notes.append(f"what {maker} had made there is replaced")
+        return "done", notes
 
     if jobs > 1:
         _measure(chain)
     everywhere = share.gather(_outcomes(work, mine, jobs, is_shown=len(listed) > 1 and share.index == 0))
     if share.index == 0:
-        done = _report(everywhere, batch, len(listed))
+        done = _report(everywhere, len(listed), notes=batch.notes, faults=batch.faults)
         say(f"{done} restored by {made_by} on {next(chain[0].parameters()).device}: {output}")
+
+
+def _refuse(options: dict[str, bool], why: str) -> None:
+    """Raise UserError for the first option that is given."""
+    for name, is_given in options.items():
+        if is_given:
+            raise UserError(f"{name} {why}")
 
 
 def _measure(chain: list) -> None:
@@ -147,41 +163,41 @@ def _outcomes(work: Callable, jobs: list, at_a_time: int, *, is_shown: bool) -> 
     from rvlib import tiles
 
     counts, said, pool = Counter(), defaultdict(list), ThreadPoolExecutor(at_a_time)
-    tiles.at_a_time = at_a_time
     if at_a_time > 1:  # they share the cores
         torch.set_num_threads(max(1, torch.get_num_threads() // at_a_time))
-    try:
-        outcomes = pool.map(work, jobs) if at_a_time > 1 else map(work, jobs)
-        for outcome, texts in tqdm(outcomes, total=len(jobs), unit="photo", disable=not is_shown):
-            counts[outcome] += 1
-            said[outcome] += texts
-    except KeyboardInterrupt:
-        left = len(jobs) - counts.total()
-        typer.echo(f"stopped: {counts['done']} restored, {left} left; the same command goes on from there", err=True)
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        tiles.at_a_time = 1
+    with tiles.sharing_memory(at_a_time):
+        try:
+            outcomes = pool.map(work, jobs) if at_a_time > 1 else map(work, jobs)
+            for outcome, texts in tqdm(outcomes, total=len(jobs), unit="photo", disable=not is_shown):
+                counts[outcome] += 1
+                said[outcome] += texts
+        except KeyboardInterrupt:
+            left = len(jobs) - counts.total()
+            told = f"stopped: {counts['done']} restored, {left} left; the same command goes on from there"
+            typer.echo(told, err=True)
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
     return counts, said
 
 
-def _report(everywhere: list[tuple[Counter, dict]], batch, number: int) -> int:
-    """Say what came of the photos in all processes, and return how many were restored; UserError if any failed."""
+def _report(everywhere: list[tuple[Counter, dict]], number: int, *, notes: list[str], faults: list[str]) -> int:
+    """Say what came of the photos in all processes, and return how many were restored; UserError if any failed.
+
+    `notes` and `faults` are those of the folders, which were looked into before.
+    """
     counts = sum((each for each, _ in everywhere), Counter())
-    notes, faults = ([text for _, said in everywhere for text in said[kind]] for kind in ("done", "failed"))
-    for note, count in Counter(batch.notes + notes).items():
+    told, failed = ([text for _, said in everywhere for text in said[kind]] for kind in ("done", "failed"))
+    for note, count in Counter(notes + told).items():
         say(f"note: {note}{f' ({count} photos)' if count > 1 else ''}", err=True)
     if counts["skipped"]:
         typer.echo(f"{counts['skipped']} of {number} were there already: --overwrite restores them again", err=True)
-    if faults and number > 1:
-        batch.faults += faults
-        faults = [f"{len(faults)} of {number} photos failed"]
-    elif batch.faults and not faults:
-        faults = [f"{len(batch.faults)} folders may not be read"]
-    for fault in batch.faults:
+    for fault in faults + failed if number > 1 else faults:  # that of a single photo ends the command
         say(f"error: {fault}", err=True)
+    if failed:
+        raise UserError(f"{len(failed)} of {number} photos failed" if number > 1 else failed[0])
     if faults:
-        raise UserError(faults[0])
+        raise UserError(f"{len(faults)} folders may not be read")
     return counts["done"]
 
 
@@ -263,6 +279,6 @@ def _foretell(jobs: list[tuple[Path, Path]], chain: list, made_by: str, size, ov
     for fault in faults:
         say(f"error: {fault}", err=True)
     told = f"{pixels / 1e6:.1f} megapixels to restore, about {seconds * pixels / side**2 / 60:.1f} min"
-    typer.echo(f"nothing is done yet: {len(jobs)} photo{'s' * (len(jobs) != 1)}, {told}")
+    typer.echo(f"nothing is done yet: {len(jobs)} photo{'' if len(jobs) == 1 else 's'}, {told}")
     if faults:
         raise UserError(f"{len(faults)} of {len(jobs)} photos would fail")

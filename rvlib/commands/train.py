@@ -105,7 +105,7 @@ def _say_small(references, size: object) -> None:
     """Name the photos that no patch can be cut from, where others are left; what is no size is refused later."""
     small = [name for name, photo in references.items() if isinstance(size, int) and min(photo.shape[:2]) < size]
     if 0 < len(small) < len(references):
-        told = ", ".join(small[:3]) + ", ..." * (len(small) > 3)
+        told = ", ".join(small if len(small) <= 3 else [*small[:3], "..."])
         say(f"note: {len(small)} of {len(references)} photos are smaller than a patch of {size}: {told}", err=True)
 
 
@@ -128,19 +128,21 @@ def _gain(model, photos: dict, kind: str) -> str:
     if not photos:
         return "not measured: no photo is large enough"
     pairs = recipes.validation_pairs(photos, model)
-    restorers = {**evaluation.baseline(model.task, model.scale), ("model", "this run"): evaluation.with_model(model)}
     if model.needs_reference:
         return "not measured: stage 1 of DiffIR sees the reference; stage 2 restores photos"
+    baseline = evaluation.baseline(model.task, model.scale)
+    restorers = {**baseline, ("model", "this run"): evaluation.with_model(model)}
     chosen = measures.for_task(model.task, model.scale)[:1]
     before, after = (
         evaluation.evaluate(restorers, pairs, set_name=kind, measures=chosen)
         .groupby("method", sort=False)[chosen[0].key]
         .mean()
     )
-    name = "bicubic" if model.task == "super-resolution" else "the blurred input"
+    ((kind_of_input, label),) = baseline
+    name = kind_of_input if model.task == "super-resolution" else f"the {label}"
     seen = "" if kind == "validation" else " (parts of photos that it saw: --validation names others)"
     hint = "" if after > before else "; train longer (--steps), or from released weights (--start)"
-    number = f"{len(pairs)} {kind} photo{'s' * (len(pairs) > 1)}"
+    number = f"{len(pairs)} {kind} photo{'' if len(pairs) == 1 else 's'}"
     return f"{after:.2f} dB on {number}{seen}, {after - before:+.2f} dB against {name}{hint}"
 
 

@@ -28,6 +28,11 @@ MODELS = {method.network: method for method in METHODS.values()}
 """The networks that `create` builds, each with a method that it belongs to."""
 
 
+def method_of(weights: str) -> str:
+    """The key of the method that weights are named after: "swinir" of "swinir-small-x4"."""
+    return weights.partition("-")[0]
+
+
 def builder(name: str) -> Callable[..., RestorationModel]:
     """The class or function that builds a network."""
     return MODELS[name].builder

@@ -428,9 +428,12 @@ DIFFIR_METHOD = Method(
             _RECIPE, arguments={"stage": 0}, prepare=alone(Pixelwise), sections=("diffir.ablation",)
         ),
         "diffir-s1": replace(_RECIPE, arguments={"stage": 1}, prepare=alone(WithReference)),
-        "diffir-s2": _RECIPE,
+        "diffir-s2": replace(_RECIPE, starts_from="diffir-s1"),
         "diffir-s2-separate": replace(
-            _RECIPE, prepare=after_stage_1(separate_diffusion), sections=("diffir.ablation",)
+            _RECIPE,
+            prepare=after_stage_1(separate_diffusion),
+            sections=("diffir.ablation",),
+            starts_from="diffir-s1",
         ),
     },
 )

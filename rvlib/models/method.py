@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from rvlib.errors import UserError
 from rvlib.models.base import RestorationModel
 from rvlib.models.keys import Recognised
 from rvlib.settings import Recipe
@@ -14,7 +15,7 @@ class Method:
     """A method of the study. `rvlib.models.METHODS` lists them; everything else that names methods reads that table."""
 
     key: str
-    """Its name in commands, files and columns: "srresnet"."""
+    """Its name in commands, files and columns: "srresnet". Names of weights begin with it: "srresnet-x4"."""
 
     title: str
     """Its name in tables and figures for reading: "SRResNet"."""
@@ -22,8 +23,8 @@ class Method:
     paper: str
     """What to cite: "Ledig et al. 2017, Photo-Realistic Single Image Super-Resolution Using a GAN"."""
 
-    colour: int
-    """Its colour in every figure: an index into seaborn's palette "colorblind"."""
+    colour: int | str
+    """Its colour in every figure: an index into seaborn's palette "colorblind", of ten, or a colour of matplotlib's."""
 
     tasks: tuple[str, ...]
     """What it undoes: "super-resolution", "deblurring", "denoising", "jpeg"."""
@@ -50,6 +51,8 @@ class Method:
     """How it is trained, by the name that `recipes.train` takes: usually one recipe of the method's own name."""
 
     def __post_init__(self):
+        if "-" in self.key:
+            raise UserError(f"{self.key}: a key has no hyphen, which ends it in the names of weights (KEY-x4)")
         object.__setattr__(self, "network", self.network or self.key)
 
     @property

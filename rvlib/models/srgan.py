@@ -382,6 +382,8 @@ SRGAN_METHOD = Method(
             settings=Settings(steps=500, learning_rate=1e-4, ema=0.99, bf16=True, channels_last=True),
             patch_size=96,
             sections=("srgan.adversarial_training",),
+            starts_from="srresnet",
+            is_adversarial=True,
         )
     },
 )

@@ -61,7 +61,7 @@ def verdicts(rows: Sequence[pd.DataFrame], claims: pd.DataFrame) -> pd.DataFrame
 
 def _long(table: pd.DataFrame) -> pd.DataFrame:
     """A row per number of the measures that the audited report uses, in its order."""
-    columns = list(dict.fromkeys(c for _, _, columns in AUDITED.values() for c in columns if c in table))
+    columns = list(dict.fromkeys(c for audited in AUDITED.values() for c in audited.measures if c in table))
     keys = ["label", "set", "method", *(name for name in ("recipe", "parameters") if name in table)]
     long = table.assign(row=range(len(table))).melt([*keys, "row"], columns, "measure").dropna(subset="value")
     return long.sort_values("row", kind="stable").drop(columns="row")

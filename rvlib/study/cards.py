@@ -14,9 +14,8 @@ from rvlib.models import METHODS, MODELS
 from rvlib.models.base import RestorationModel
 from rvlib.study import provenance, tables
 from rvlib.study.fetch import manifest
-from rvlib.study.statistics import differences
+from rvlib.study.statistics import Interval, differences
 
-COMPARISONS = ("compare_super_resolution", "compare_deblurring")
 LPIPS = "lpips_alex_rgb_crop0"
 USES = {
     "super-resolution": (
@@ -39,6 +38,7 @@ PICTURES = {
 """What `failure.png` of a method's notebook shows, by the weights of which it is a picture."""
 PLAIN = ("begun", "resumed", "carried over", "code of", "taken from")
 """How the events in a history begin that every training may have."""
+FOR_LOOKS = "For looks, not where values count"
 BEFORE_RECORDS = "trained before records were kept"
 
 
@@ -72,11 +72,14 @@ def card(name: str, folder: Path, reports: Path, method: str) -> str:
     metadata, model = checkpoint.read_metadata(weights), rvlib.load(weights)
     found = json.loads(file.read_text()) if file.is_file() else {}
     training, good, bad = metadata["training"], *USES[model.task]
-    settings = ", ".join(f"{key} {value}" for key, value in training["settings"].items() if key != "validate_every")
+    stated = {"seed": 0} | training["settings"]  # older records leave out what was a default
+    settings = ", ".join(f"{key} {value}" for key, value in stated.items() if key != "validate_every")
     used = found.get("versions", {})
     clock = ", in part or whole by the clock" if provenance.by_the_clock(found) else ""
     measured = [
-        (each, rows) for each in COMPARISONS if (rows := _measured(reports / each / "rows.csv", name)) is not None
+        (each, rows)
+        for each in tables.COMPARISONS
+        if (rows := _measured(reports / each / "rows.csv", name)) is not None
     ]
     lines = [
         f"## {name}\n",
@@ -88,7 +91,7 @@ def card(name: str, folder: Path, reports: Path, method: str) -> str:
         *([f"- **Looked at**: {found['seen']}"] if "seen" in found else []),
         f"- **Data**: {_data(training)}",
         f"- **Photos and their licences**: {licences(found.get('sets', [])) or 'not kept'}",
-        f"- **Training**: recipe {training['method']}, {settings}; seed 0; weights of step {metadata['step']:,}",
+        f"- **Training**: recipe {training['method']}, {settings}; weights of step {metadata['step']:,}",
         f"- **Cost**: {provenance.budget(found)}{clock} ({provenance.machine(found)}); {_when(found)}; released with "
         f"torch {used.get('torch', 'of a version that was not kept')}",
         *_otherwise(found),
@@ -116,40 +119,63 @@ def _verdict(folder: Path, name: str) -> str:
     column = psnr_column(rows)
     method, label = key = tuple(mine[["method", "label"]].iloc[0])
     given = tuple(rows.loc[rows["label"].str.endswith("input"), ["method", "label"]].iloc[0])
-    nearer, alike = differences(rows, column, key, given), differences(rows, LPIPS, given, key)
-    if not nearer:
+    psnr, lpips = differences(rows, column, key, given), differences(rows, LPIPS, given, key)  # above 0 is better
+    if not psnr:
         return "It was measured on too few photos to say."
     beside = rows[rows["label"] == label].groupby("weights")[[column, LPIPS, "seconds"]].mean()
     best = [find(each).ordered(beside[each]).index[0] for each in (column, LPIPS) if beside[each].notna().any()]
-    for_looks = "For looks, not where values count"
+    yes = _yes(name, best, fastest=beside["seconds"].idxmin())
+    by_both = " and LPIPS" if len(set(best)) < len(best) else f", {best[1]} by LPIPS" if best[1:] else ""
+    return (
+        f"{_advice(psnr, lpips, yes)}. Against the input: PSNR {_psnr_words(psnr)}{_lpips_words(lpips)}; "
+        f"{(mine['gain'] < 0).sum()} of {len(mine)} photos came out worse by PSNR. "
+        f"Of the weights for its task {best[0]} is best by PSNR{by_both}.{_elsewhere(folder, method, label, column)}"
+    )
+
+
+def _yes(name: str, best: list[str], *, fastest: str) -> str:
+    """What weights that gain are good for beside those of their task: `best` by PSNR and, where measured, by LPIPS."""
+    if name == best[0]:
+        return "Yes, for what it is for"
     if name in best:
-        yes = "Yes, for what it is for" if name == best[0] else for_looks
-    elif name == beside["seconds"].idxmin():
-        yes = "Yes, where time counts"
-    else:
-        others = dict.fromkeys(best)
-        yes = f"It restores, but {' and '.join(others)} restore{'s' * (len(others) == 1)} better"
-    gained = [list(each.values()) for each in (nearer, alike)]
-    values, looks = (any(gain.low > 0 for gain in each) and all(gain.high > 0 for gain in each) for each in gained)
-    says = {
-        (True, True): yes,
-        (True, False): "With a look at each photo: closer by PSNR, not always by LPIPS",
-        (False, True): for_looks,
-        (False, False): "No" if any(gain.decided for each in gained for gain in each) else "These photos cannot tell",
-    }[values, looks]
+        return FOR_LOOKS
+    if name == fastest:
+        return "Yes, where time counts"
+    others = dict.fromkeys(best)
+    return f"It restores, but {' and '.join(others)} restore{'s' * (len(others) == 1)} better"
+
+
+def _advice(psnr: dict[str, Interval], lpips: dict[str, Interval], yes: str) -> str:
+    """Whether to use weights, by what they gain against the input on each set; `yes` where nothing speaks against."""
+    if _gained(psnr):
+        if not lpips:
+            return f"{yes}, by PSNR alone: LPIPS was not measured"
+        return yes if _gained(lpips) else "With a look at each photo: closer by PSNR, not always by LPIPS"
+    if _gained(lpips):
+        return FOR_LOOKS
+    is_decided = any(gain.decided for gain in (*psnr.values(), *lpips.values()))
+    return "No" if is_decided else "These photos cannot tell"
+
+
+def _gained(by_set: dict[str, Interval]) -> bool:
+    """Whether something was gained on one set at least, and lost on none."""
+    return any(gain.low > 0 for gain in by_set.values()) and all(gain.high > 0 for gain in by_set.values())
+
+
+def _psnr_words(by_set: dict[str, Interval]) -> str:
+    """What was gained on each set: "+2.00 dB on Set5, +0.10 dB on Set14 (not to be told from none)"."""
     doubt = {True: "", False: " (not to be told from none)"}
-    gains = ", ".join(f"{gain.mean:+.2f} dB on {place}{doubt[gain.decided]}" for place, gain in nearer.items())
-    says = f"{says}. Against the input: PSNR {gains}"
-    for word, places in (
-        ("better", [place for place, gain in alike.items() if gain.low > 0]),
-        ("worse", [place for place, gain in alike.items() if gain.high < 0]),
-        ("not to be told apart", [place for place, gain in alike.items() if not gain.decided]),
-    ):
-        says += f"; LPIPS {word} on {', '.join(places)}" if places else ""
-    says += f"; {(mine['gain'] < 0).sum()} of {len(mine)} photos came out worse by PSNR."
-    by_both = " and LPIPS." if len(set(best)) < len(best) else f", {best[1]} by LPIPS." if best[1:] else "."
-    says += f" Of the weights for its task {best[0]} is best by PSNR{by_both}"
-    return says + _elsewhere(folder, method, label, column)
+    return ", ".join(f"{gain.mean:+.2f} dB on {name}{doubt[gain.decided]}" for name, gain in by_set.items())
+
+
+def _lpips_words(by_set: dict[str, Interval]) -> str:
+    """On which sets it was better or worse, as a sentence goes on: "; LPIPS better on Set5, Set14; LPIPS worse on"."""
+    sets = {
+        "better": [name for name, gain in by_set.items() if gain.low > 0],
+        "worse": [name for name, gain in by_set.items() if gain.high < 0],
+        "not to be told apart": [name for name, gain in by_set.items() if not gain.decided],
+    }
+    return "".join(f"; LPIPS {word} on {', '.join(names)}" for word, names in sets.items() if names)
 
 
 def _elsewhere(folder: Path, method: str, label: str, column: str) -> str:

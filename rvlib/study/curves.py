@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 import rvlib
 from rvlib import evaluate, measures, study
-from rvlib.pairs import photo_pairs
+from rvlib.pairs import Pair, photo_pairs
 from rvlib.recipes import METHOD_OF, degradation
 from rvlib.study import figures, profiles, provenance, tables
 
@@ -21,16 +21,21 @@ COLUMNS = ["task", "validation", "unit", "weights", "label", "method", "step", "
 def validated(profile: str, name: str, task: str, scale: int) -> dict:
     """What a profile's runs are validated on: {"set", "photos", "input"}, the last the mean PSNR of the input in dB."""
     pairs = photo_pairs(study.validation(profile, name), degradation(task, scale))
+    return {"set": name, "photos": len(pairs), "input": input_psnr(pairs, task, scale)}
+
+
+def input_psnr(pairs: dict[str, Pair], task: str, scale: int = 1) -> float:
+    """Mean PSNR of the degraded photos of pairs in dB, brought to the size of their references."""
     (enlarge,) = evaluate.baseline(task, scale).values()
     psnr = measures.for_task(task, scale)[0]
-    scores = [psnr.compute(enlarge(degraded), reference) for degraded, reference in pairs.values()]
-    return {"set": name, "photos": len(pairs), "input": float(np.mean(scores))}
+    return float(np.mean([psnr.compute(enlarge(degraded), reference) for degraded, reference in pairs.values()]))
 
 
 def points(record: dict) -> pd.DataFrame:
     """The validations in a record of a run: step, hours of training (`provenance.unit`), PSNR in dB; empty without any.
 
-    The hours begin where the training ends from which the run continued; NaN where its hours were not kept.
+    The hours begin where the training ends from which the run continued; NaN where its hours were not kept,
+    or are of two kinds of device.
     """
     log = pd.DataFrame(record.get("log", []))
     score = measures.psnr_column(log)
@@ -38,6 +43,8 @@ def points(record: dict) -> pd.DataFrame:
         return pd.DataFrame(columns=["step", "hours", "PSNR"])
     begun = sum(provenance.hours(each) for each in record.get("before", []))
     hours = log["seconds"] * provenance.hours({**record, "before": []}) / log["seconds"].max()
+    if len(provenance.spent(record)) > 1:  # hours of a GPU and of a CPU cannot be added
+        begun = np.nan
     log = log.assign(hours=begun + hours).dropna(subset=[score, "seconds"])
     return pd.DataFrame({"step": log["step"], "hours": log["hours"], "PSNR": log[score]})
 

@@ -70,7 +70,7 @@ def figure(rows: pd.DataFrame, colours: Mapping[str, object], *, known: float | 
         if by == "frequency":
             axis.axhline(1, color="0.4", linestyle="--")
             axis.set(
-                yscale="log", ylim=(3e-4, 3), xlabel="frequency in cycles per pixel", ylabel="error over signal (power)"
+                yscale="log", ylim=(1e-5, 3), xlabel="frequency in cycles per pixel", ylabel="error over signal (power)"
             )
             if known is not None:
                 axis.axvline(known, color="0.4", linestyle=":")

@@ -27,7 +27,7 @@ COLORS = {
     "back-projection": "0.7",
     "wiener": "#5e3c99",
     "richardson-lucy": "#5c4210",
-    **{key: PALETTE[method.colour] for key, method in METHODS.items()},
+    **{key: PALETTE[each.colour] if isinstance(each.colour, int) else each.colour for key, each in METHODS.items()},
 }
 """A method has one colour in every figure; inputs are grey."""
 
@@ -145,10 +145,16 @@ def zoom_strip(
     return figure
 
 
-def curves(history: pd.DataFrame, *, columns: list[str], baseline: dict[str, float] | None = None) -> Figure:
+def curves(
+    history: pd.DataFrame,
+    *,
+    columns: list[str],
+    baseline: dict[str, float] | None = None,
+    input_name: str = "bicubic",
+) -> Figure:
     """Training curves, one panel per column of the log; `baseline` draws a dashed line of that height.
 
-    A column that holds a measure is titled by it, others by their names.
+    A column that holds a measure is titled by it, others by their names. The line is that of the input: `input_name`.
     """
     figure, axes = plt.subplots(1, len(columns), figsize=(4.6 * len(columns), 3.2), squeeze=False)
     for axis, column in zip(axes[0], columns, strict=True):
@@ -159,7 +165,7 @@ def curves(history: pd.DataFrame, *, columns: list[str], baseline: dict[str, flo
         if column == "loss" and history[column].min() > 0:  # minus a PSNR is negative
             axis.set_yscale("log")
         if baseline and column in baseline:
-            axis.axhline(baseline[column], color=COLORS["bicubic"], linestyle="--", label="bicubic")
+            axis.axhline(baseline[column], color=COLORS["bicubic"], linestyle="--", label=input_name)
             axis.legend()
         axis.set_title(f"validation photos: {measure.protocol}" if measure else f"training {column}", fontsize="small")
     return figure

@@ -31,13 +31,14 @@ def find_leaks(train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> pd.
         agreement = test_signs[start : start + ROWS] @ train_signs.T  # 256 bits: the same less the different ones
         rows, columns = np.nonzero(agreement >= SIDE**2 - 2 * BITS)
         for part in np.array_split(np.arange(len(rows)), len(rows) // ROWS + 1):
-            i, j = rows[part] + start, columns[part]
-            alike = (test_thumbnails[i] * train_thumbnails[j]).sum(axis=1)
-            for k in np.flatnonzero(alike >= CORRELATION):
-                pair = (test_names[i[k]], train_names[j[k]])
-                if alike[k] > found.get(pair, (0, 0.0))[1]:
-                    bits = (SIDE**2 - agreement[rows[part[k]], j[k]]) / 2
-                    found[pair] = (int(bits), float(alike[k]))
+            tests, trains = rows[part] + start, columns[part]
+            correlations = (test_thumbnails[tests] * train_thumbnails[trains]).sum(axis=1)
+            near = correlations >= CORRELATION
+            for of_test, of_train, correlation in zip(tests[near], trains[near], correlations[near], strict=True):
+                pair = (test_names[of_test], train_names[of_train])
+                if correlation > found.get(pair, (0, 0.0))[1]:
+                    bits = (SIDE**2 - agreement[of_test - start, of_train]) / 2
+                    found[pair] = (int(bits), float(correlation))
     rows = [(*pair, bits, round(correlation, 4)) for pair, (bits, correlation) in sorted(found.items())]
     return pd.DataFrame(rows, columns=["test", "train", "bits", "correlation"])
 

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ import rvlib
 from rvlib import checkpoint, complexity, measures, official, runs, study
 from rvlib.checkpoint import WEIGHTS
 from rvlib.files import sha256
+from rvlib.models import method_of
 from rvlib.models.base import RestorationModel
 from rvlib.recipes import RECIPES, checksum
 from rvlib.study import published
@@ -33,7 +35,7 @@ def stamp(rows: pd.DataFrame, profile: str, *, trained: dict[str, str], degradat
     trained: folder of the training run in this profile by name of the weights. The hash of weights is that of the file
     that is released: for a run of the profile the file that `release` will make of it.
     """
-    names = {name.split("-")[0]: name for name in trained}
+    names = {method_of(name): name for name in trained}
     keys = rows[["method", "label"]].drop_duplicates().itertuples(index=False, name=None)
     facts = {(key, label): _facts(names.get(key, key), label, profile, trained) for key, label in keys}
     columns = [facts[key] for key in zip(rows["method"], rows["label"], strict=True)]
@@ -41,7 +43,7 @@ def stamp(rows: pd.DataFrame, profile: str, *, trained: dict[str, str], degradat
     known = [measure for measure in map(measures.find, rows) if measure is not None and measure.function]
     data = {name: photos_of(name) for name in rows["set"].unique()}
     return rows.assign(
-        method=rows["method"].where(rows["label"] == "classical method", rows["method"].str.split("-").str[0]),
+        method=rows["method"].where(rows["label"] == "classical method", rows["method"].map(method_of)),
         protocol="; ".join([f"degraded by {degradation}, or as the set brings it", *(each.protocol for each in known)]),
         data=rows["set"].map(data),
         commit=commit(),
@@ -177,6 +179,14 @@ def run_record(folder: Path) -> dict:
     return {**found, **({"before": kept} if kept else {})}
 
 
+class Stretch(NamedTuple):
+    """A part of a training on one machine: what its hours are hours of, the cores at work, the seconds at its start."""
+
+    unit: str
+    cores: int
+    begun: float
+
+
 def spent(record: dict) -> dict[str, float]:
     """Hours of a run's training by what they are hours of, {"core-hours": 2.1}; what it continued from is counted too.
 
@@ -185,16 +195,17 @@ def spent(record: dict) -> dict[str, float]:
     """
     logged = [row.get("seconds") for row in record.get("log", [])]
     end = next((each for each in reversed(logged) if each is not None), float("nan"))
-    parts = []  # one for each device, one after the other: [unit, cores, seconds at its start]
+    stretches: list[Stretch] = []
     for machine in _machines(record) or [{}]:
         is_gpu = not str(machine.get("device", "cpu")).startswith("cpu")
         kind = "GPU-hours" if is_gpu else "core-hours"
         cores = machine.get("processes", 1) * (1 if is_gpu else machine.get("threads", 1))
-        if not parts or parts[-1][:2] != [kind, cores]:
-            parts.append([kind, cores, machine.get("seconds", float("nan")) if parts else 0.0])
+        begun = machine.get("seconds", float("nan")) if stretches else 0.0
+        if not stretches or (stretches[-1].unit, stretches[-1].cores) != (kind, cores):
+            stretches.append(Stretch(kind, cores, begun))
     found = {}
-    for (kind, cores, start), stop in zip(parts, [*(part[2] for part in parts[1:]), end], strict=True):
-        found[kind] = found.get(kind, 0.0) + (stop - start) * cores / 3600
+    for each, stop in zip(stretches, [*(later.begun for later in stretches[1:]), end], strict=True):
+        found[each.unit] = found.get(each.unit, 0.0) + (stop - each.begun) * each.cores / 3600
     for before in record.get("before", []):
         for kind, more in spent(before).items():
             found[kind] = found.get(kind, 0.0) + more

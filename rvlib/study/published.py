@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 import rvlib
@@ -16,6 +15,8 @@ from rvlib.models.swinir import SwinIR
 TABLE = Path(__file__).parent / "published.csv"
 LABEL = "official weights"
 TOLERANCES = {"PSNR": 0.02, "SSIM": 0.001, "LPIPS": 0.001}
+DIGITS = 4
+"""Behind the point of a measured number and its difference: finer than the tolerances."""
 CONFIRMED = "protocol confirmed"
 
 
@@ -26,11 +27,10 @@ def label(name: str) -> str:
 
 def models(names: list[str]) -> tuple[dict[tuple[str, str], nn.Module], dict[str, str]]:
     """Official networks by method and label, on a GPU where there is one; and why the others are left out, by name."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     found, missing = {}, {}
     for name in names:
         try:
-            model = rvlib.load(name, device=device)
+            model = rvlib.load(name, device="auto")
             found[model.method, label(name)] = model
         except UserError as error:
             missing[name] = str(error)
@@ -69,17 +69,17 @@ def compare(means: pd.DataFrame) -> pd.DataFrame:
 
 def _row(each) -> dict[str, str]:
     measure = find(each.measure)
-    digits = measure.digits + 2 if measure.title == "PSNR" else measure.digits
-    difference = each.here - each.published
-    limit = TOLERANCES[measure.title]
+    if measure.title not in TOLERANCES:
+        raise UserError(f"{TABLE} has a number of {measure.title}: say in TOLERANCES how near a measured one must come")
+    difference, limit = each.here - each.published, TOLERANCES[measure.title]
     is_confirmed = round(abs(difference), 6) <= limit
     return {
         "weights": each.weights,
         "set": each.set,
         "measure": measure.title,
         "published": f"{each.published:g}",
-        "measured here": f"{each.here:.{digits}f}",
-        "difference": f"{difference:+.{digits}f}",
+        "measured here": f"{each.here:.{DIGITS}f}",
+        "difference": f"{difference:+.{DIGITS}f}",
         "verdict": CONFIRMED if is_confirmed else f"off by more than {limit:g}",
         "source": each.source,
     }

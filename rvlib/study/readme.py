@@ -3,6 +3,7 @@
 import os
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,18 +14,31 @@ from rvlib.degrade import mod_crop
 from rvlib.errors import UserError
 from rvlib.files import write_atomically, write_text
 from rvlib.measures import find
+from rvlib.recipes import RECIPES
 from rvlib.study import audit, curves, notebooks, provenance, report, tables
 
 RESULTS = ("<!-- results -->", "<!-- /results -->")
 """Between these two lines the README shows what was measured."""
+SUPER_RESOLUTION, DEBLURRING = tables.COMPARISONS
+
+
+class Comparison(NamedTuple):
+    """What the README shows of a comparison."""
+
+    title: str
+    sets: list[str]  # the first one orders the rows
+    measures: list[str]
+    footnote: str
+
+
 TABLES = {
-    "compare_super_resolution": (
+    SUPER_RESOLUTION: Comparison(
         "Super-resolution by 4",
         ["Set14", "Set5", "Urban100"],
         ["psnr_y_crop4", "lpips_alex_rgb_crop0"],
         audit.GREY_PHOTOS,
     ),
-    "compare_deblurring": (
+    DEBLURRING: Comparison(
         "Deblurring",
         ["Set14", "GoPro-sample", "GoPro"],
         ["psnr_rgb_crop0", "lpips_alex_rgb_crop0"],
@@ -32,9 +46,7 @@ TABLES = {
         "test-time local converter, which the published numbers of NAFNet have and those measured here have not.",
     ),
 }
-"""The README's tables: title, sets (the first one orders the rows), measures, a footnote."""
-ADVERSARIAL = ("srgan", "diffir-gan")
-"""Recipes that train against a discriminator."""
+"""The README's tables."""
 
 
 def write_results(readme: Path, folder: Path) -> None:
@@ -50,7 +62,7 @@ def write_results(readme: Path, folder: Path) -> None:
 
 def results(rows: pd.DataFrame, comparison: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The README's table of a comparison, best first, and its places: what was measured beside what is published."""
-    _, sets, columns, _ = TABLES[comparison]
+    sets, columns = TABLES[comparison].sets, TABLES[comparison].measures
     known = tables.claims(sets)
     known = known[known["label"].str.startswith("published") & known[columns[0]].notna()]
     long = pd.concat([tables.means(rows[rows["set"].isin(sets)]), known], ignore_index=True)
@@ -67,7 +79,8 @@ def results(rows: pd.DataFrame, comparison: str) -> tuple[pd.DataFrame, pd.DataF
     layout.insert(2, "trained for", trained)
     links = {label: f"[{label}]({tables.references()['link'][key]})" for label, key in tables.sources().items()}
     layout["label"] = layout["label"].replace(links)
-    layout["label"] += facts["recipe"].isin(ADVERSARIAL).map({True: " (GAN)", False: ""})
+    adversarial = [name for name, recipe in RECIPES.items() if recipe.is_adversarial]
+    layout["label"] += facts["recipe"].isin(adversarial).map({True: " (GAN)", False: ""})
     layout["method"] = layout["method"].replace(tables.NAMES)
     titles = {column: tables.heading(column) for column in numbers}
     halves = {column + tables.HALF: title + tables.HALF for column, title in titles.items()}
@@ -81,12 +94,13 @@ def _training(name: str) -> str:
 
 
 def _results(readme: Path, folder: Path, comparison: str) -> str:
-    title, sets, columns, footnote = TABLES[comparison]
+    shown = TABLES[comparison]
     rows = tables.measured_rows(folder / comparison)
-    rows = rows[rows["set"].isin(sets)]
+    rows = rows[rows["set"].isin(shown.sets)]
     table = tables.markdown(*results(rows, comparison))
-    caption = f"**{title}.** {'; '.join(find(column).protocol for column in columns)}. {footnote}"
-    below = f"{_origin(readme, folder, comparison, rows)}{_hours(rows)}{_level(rows, columns[0])}"
+    protocols = "; ".join(find(column).protocol for column in shown.measures)
+    caption = f"**{shown.title}.** {protocols}. {shown.footnote}"
+    below = f"{_origin(readme, folder, comparison, rows)}{_hours(rows)}{_level(rows, shown.measures[0])}"
     return f"{caption}\n\n{table}\n\n{below}\n"
 
 
@@ -164,12 +178,12 @@ def write_pictures(folder: Path) -> None:
 
 def write_badges(folder: Path) -> None:
     """Write a badge for each task, and one for the audit, into `folder`/report: what the best method gains."""
-    for comparison, (title, sets, columns, _) in TABLES.items():
+    for comparison, shown in TABLES.items():
         rows = tables.measured_rows(folder / comparison)
-        best = tables.gains(rows[rows["set"] == sets[0]], columns[0])
+        best = tables.gains(rows[rows["set"] == shown.sets[0]], shown.measures[0])
         for each in best[best["label"].isin(tables.MEASURED)].itertuples():
             value = f"{tables.NAMES.get(each.method, each.method)} {each.gain.mean:+.2f} dB on {each.set}"
-            badge(title, value, folder / "report" / f"badge-{comparison.removeprefix('compare_')}.svg")
+            badge(shown.title, value, folder / "report" / f"badge-{comparison.removeprefix('compare_')}.svg")
     found = _verdicts(folder)
     count = (found["verdict"] == "reproduced").sum()
     badge("audited report", f"{count} of {len(found)} reproduced", folder / "report" / "badge-audit.svg")

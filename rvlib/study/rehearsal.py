@@ -15,7 +15,7 @@ STEPS = 3
 def trainings() -> list[tuple[str, str]]:
     """(method, section) of everything that is trained, each after what it starts from."""
     found = [(name, section) for name, recipe in recipes.RECIPES.items() for section in recipe.sections]
-    return sorted(found, key=lambda each: each[0] in ("srgan", "diffir-s2", "diffir-s2-separate"))
+    return sorted(found, key=lambda each: bool(recipes.RECIPES[each[0]].starts_from))
 
 
 def rehearse(profile: str, *, only: str = "") -> pd.DataFrame:
@@ -54,7 +54,9 @@ def rehearse(profile: str, *, only: str = "") -> pd.DataFrame:
 
 
 def _start(method: str, section: str) -> tuple[str, str] | None:
-    """The training that another one goes on from."""
-    if method == "srgan":
-        return "srresnet", recipes.RECIPES["srresnet"].sections[0]
-    return ("diffir-s1", section) if method.startswith("diffir-s2") else None
+    """The training that another one goes on from: of the same section, if there is one."""
+    begun_from = recipes.RECIPES[method].starts_from
+    if not begun_from:
+        return None
+    sections = recipes.RECIPES[begun_from].sections
+    return begun_from, section if section in sections else sections[0]

@@ -12,7 +12,7 @@ from rvlib.errors import UserError
 from rvlib.files import sha256, write_text
 from rvlib.measures import find
 from rvlib.study import curves, provenance, tables
-from rvlib.study.cards import COMPARISONS, write_cards
+from rvlib.study.cards import write_cards
 from rvlib.study.notebooks import read_parameters, releases
 
 LARGEST_RELEASE = 60 * 2**20  # bytes of all weights together in the folder that git keeps
@@ -83,7 +83,7 @@ def write_means(reports: Path) -> None:
     Each comparison has a folder; its own tables say the protocol, the files have the measures' titles. Where a profile
     shows the released weights beside its own runs, the means are those of its own.
     """
-    for comparison in COMPARISONS:
+    for comparison in tables.COMPARISONS:
         table = tables.means(pd.read_csv(reports / comparison / "rows.csv"))
         measures = {column: find(column) for column in table if find(column) is not None and find(column).function}
         if "this run" in set(table["label"]):

@@ -266,4 +266,4 @@ def render(sections: list[dict], target: Path, **texts: object) -> None:
 
 def protocol(name: str) -> str:
     """The protocol of one of the audited report's tables (`tables.AUDITED`), in words."""
-    return "; ".join(find(column).protocol for column in tables.AUDITED[name][2] if find(column).function)
+    return "; ".join(find(column).protocol for column in tables.AUDITED[name].measures if find(column).function)

@@ -80,12 +80,16 @@ def differences(
     return {name: each for name, each in found.items() if each is not None}
 
 
-def over_seeds(by_seed: pd.DataFrame, first: str, second: str, *, digits: int = 2) -> tuple[float, str]:
-    """Mean over seeds of the row `first` less the row `second`, in dB, and in words with the extremes in brackets.
+def over_seeds(by_seed: pd.DataFrame, first: str, second: str) -> tuple[float, bool, str]:
+    """The row `first` less the row `second`: its mean over seeds in dB, whether it is decided, and both in words.
 
-    by_seed: a column for each seed. A difference that changes its sign from seed to seed cannot be told from none.
+    by_seed: a column for each seed. A difference is decided if there are three seeds or more and the 95 % interval of
+    its mean leaves out zero. Equal signs do not decide: by chance, three seeds agree in one case of four.
     """
     gap = by_seed.loc[first] - by_seed.loc[second]
-    sure = "" if gap.min() > 0 or gap.max() < 0 else ": cannot be told apart"
-    mean, low, high = (f"{value:+.{digits}f}" for value in (gap.mean(), gap.min(), gap.max()))
-    return gap.mean(), f"{mean} dB [{low}, {high}]{sure}"
+    told = f"{gap.mean():+.3f} dB, seeds from {gap.min():+.3f} to {gap.max():+.3f}"
+    if len(gap) < 3:
+        return gap.mean(), False, f"{told}; too few seeds to tell"
+    interval = mean_interval(gap)
+    doubt = "" if interval.decided else "; cannot be told from zero"
+    return gap.mean(), interval.decided, f"{told} (95 %: {interval.low:+.3f} to {interval.high:+.3f}{doubt})"

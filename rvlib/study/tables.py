@@ -8,6 +8,7 @@ import json
 from functools import cache
 from itertools import pairwise, product
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -37,16 +38,28 @@ Official weights ("official weights: swinir-light-x4") and published values ("pu
 CLAIMS = Path(__file__).parent / "claims.csv"
 REFERENCES = Path(__file__).parent / "references.csv"
 
+COMPARISONS = ("compare_super_resolution", "compare_deblurring")
+"""The notebooks that compare the methods of a task: folders of a profile's reports with the measured rows."""
+
+
+class Audited(NamedTuple):
+    """What a table of the audited report shows."""
+
+    methods: list[str]
+    sets: list[str]
+    measures: list[str]
+
+
 AUDITED = {
-    "table 1": (["fsrcnn"], ["Set5", "Set12", "Set14"], ["psnr_y_crop4", "ssim_y_crop4", "seconds"]),
-    "table 3": (
+    "table 1": Audited(["fsrcnn"], ["Set5", "Set12", "Set14"], ["psnr_y_crop4", "ssim_y_crop4", "seconds"]),
+    "table 3": Audited(
         ["srgan", "diffir", "swinir", "fsrcnn"],
         ["Set14", "Urban100"],
         ["psnr_y_crop4", "lpips_alex_rgb_crop0"],
     ),
-    "table 4": (["diffir", "nafnet"], ["GoPro"], ["psnr_rgb_crop0", "ssim_rgb3d_crop0"]),
+    "table 4": Audited(["diffir", "nafnet"], ["GoPro"], ["psnr_rgb_crop0", "ssim_rgb3d_crop0"]),
 }
-"""The audited report's tables of results: methods, sets and measures, in its order."""
+"""The audited report's tables of results, in its order."""
 
 NAMES = {key: method.title for key, method in METHODS.items()}
 """How the tables for reading write the methods."""
@@ -183,26 +196,37 @@ def rank(table: pd.DataFrame) -> pd.DataFrame:
     """
     columns = [column for column in table if measures.find(column)]
     places = pd.DataFrame(0, index=table.index, columns=columns)
-    ours = table[_is_measured(table)]
-    is_input = ours["label"].str.endswith("input")
-    for column in columns:
-        for _, part in ours.groupby("set"):
-            measure = measures.find(column)
-            ordered = measure.ordered(part[column])
-            if len(ordered) > 1:
-                if column + TIED in part:
-                    level = part.index[part[column + TIED].fillna(False).astype(bool)]
-                    places.loc[level, column] = LEVEL
-                worse = measure.ordered(part.loc[~is_input[part.index], column])
-                limit = part.loc[is_input[part.index], column].dropna()
-                if len(limit) and measure.function:
-                    sign = 1 if measure.better == "high" else -1
-                    lost = worse.index[sign * worse < sign * limit.iloc[0]]
-                    places.loc[lost, column] = places.loc[lost, column].replace({0: WORSE, LEVEL: WORSE_AND_LEVEL})
-                places.loc[ordered.index[0], column] = BEST
-                if places.loc[ordered.index[1], column] == 0:
-                    places.loc[ordered.index[1], column] = SECOND
+    for _, part in table[_is_measured(table)].groupby("set"):
+        for column in columns:
+            places.loc[part.index, column] = _places(part, column)
     return places
+
+
+def _places(part: pd.DataFrame, column: str) -> pd.Series:
+    """The places of one set's measured rows by one measure (`rank`); where it has one number only, there are none."""
+    measure, places = measures.find(column), pd.Series(0, part.index)
+    ordered = measure.ordered(part[column])
+    if len(ordered) < 2:
+        return places
+    if column + TIED in part:
+        places[part[column + TIED].fillna(False).astype(bool)] = LEVEL
+    is_worse = _is_worse(part, column, measure)
+    places[is_worse] = places[is_worse].replace({0: WORSE, LEVEL: WORSE_AND_LEVEL})
+    best, second = ordered.index[:2]
+    places[best] = BEST
+    if places[second] == 0:
+        places[second] = SECOND
+    return places
+
+
+def _is_worse(part: pd.DataFrame, column: str, measure: measures.Measure) -> pd.Series:
+    """Which rows have a worse mean than their set's input; by seconds, which compare nothing, none has."""
+    is_input = part["label"].str.endswith("input")
+    given = part.loc[is_input, column].dropna()
+    if given.empty or measure.function is None:
+        return pd.Series(False, part.index)
+    sign = 1 if measure.better == "high" else -1
+    return ~is_input & (sign * part[column] < sign * given.iloc[0])
 
 
 def winners(table: pd.DataFrame, column: str) -> dict[str, str]:
@@ -290,7 +314,7 @@ def measured(*folders: Path) -> pd.DataFrame:
 
 def put_right(claims: pd.DataFrame) -> pd.DataFrame:
     """The report's table 4 as it must be read: its columns are NAFNet and DiffIR, its rows PSNR and SSIM."""
-    methods, _, columns = AUDITED["table 4"]
+    methods, columns = AUDITED["table 4"].methods, AUDITED["table 4"].measures
     wrong = claims["label"] == "report's claim, table 4"
     printed = claims[wrong].set_index("method").loc[methods, columns].to_numpy()
     right = pd.DataFrame(
@@ -370,7 +394,7 @@ def format_cells(table: pd.DataFrame) -> pd.DataFrame:
     """
     cells = {name: [_cell(value, measures.find(name)) for value in column] for name, column in table.items()}
     for name in [name for name in cells if str(name).endswith((HALF, TIED))]:
-        column, is_half = name[: -len(HALF)], name.endswith(HALF)
+        column, is_half = name.removesuffix(HALF).removesuffix(TIED), name.endswith(HALF)
         del cells[name]
         if is_half and column in cells:
             measure = measures.find(column)

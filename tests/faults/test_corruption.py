@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import re
 import shutil
 import sys
 
@@ -27,6 +28,7 @@ def same(first, second):
 
 def restored_or_refused(path, content, read, is_right, tally, times, seed=0):
     """Damage a file again and again; whatever is read from it must be right, or an error that names the file."""
+    assert is_right(read()), "the undamaged file"
     for damage, version in damaged(content, times(60, 3000), seed):
         path.write_bytes(version)
         try:
@@ -67,6 +69,7 @@ def test_metadata_of_weights(model, tmp_path, tally, times):
     def is_right(loaded):
         return same(loaded.state_dict(), model.state_dict()) and loaded.scale == 2
 
+    assert is_right(rvlib.load(path))
     for position in range(8, min(end, 400), 1 if times(1, 2) == 2 else 7):
         for bit in range(8):
             flipped = bytearray(content)
@@ -118,7 +121,6 @@ def test_training_state(run, tally, times):
             and (state.step, state.rows) == (right["step"], right["rows"])
         )
 
-    assert is_right(read())
     restored_or_refused(path, path.read_bytes(), read, is_right, tally, times)
 
 
@@ -201,10 +203,12 @@ def test_a_damaged_archive_is_refused_or_gives_the_right_photos(mirror, tmp_path
         row("http://127.0.0.1:9/G.zip", split="test", role=role, members=rf"G/test/(S\d)/{side}/(\d+\.png)", **common)
         for role, side in (("reference", "sharp"), ("degraded", "blur"))
     ])  # fmt: skip
-    label = f"archive, hash {'known' if known else 'unknown'}"
+    label, target = f"archive, hash {'known' if known else 'unknown'}", tmp_path / "data"
+    (mirror / "127.0.0.1:9/G.zip").write_bytes(content)
+    get(target)
+    assert len(files(target)) == 9
     for damage, version in damaged(content, times(20, 1000)):
         (mirror / "127.0.0.1:9/G.zip").write_bytes(version)
-        target = tmp_path / "data"
         shutil.rmtree(target, ignore_errors=True)
         try:
             get(target)
@@ -240,10 +244,10 @@ def test_a_damaged_list_of_checksums_never_lets_wrong_bytes_in(mirror, tmp_path,
 
 def test_a_damaged_manifest_never_lets_wrong_bytes_in(mirror, tmp_path, tally, times):
     file = tmp_path / "manifest.csv"
-    right = file.read_bytes()
+    right, target = file.read_bytes(), tmp_path / "data"
+    assert get(target).read_bytes() == CONTENT
     for damage, version in damaged(right, times(60, 3000)):
         file.write_bytes(version)
-        target = tmp_path / "data"
         shutil.rmtree(target, ignore_errors=True)
         try:
             get(target)
@@ -251,7 +255,9 @@ def test_a_damaged_manifest_never_lets_wrong_bytes_in(mirror, tmp_path, tally, t
             assert [path.read_bytes() for path in found] == [CONTENT]
             moved = found[0].relative_to(target).as_posix() != "toy/test/reference/photo.png"
             tally(f"manifest.csv: {damage}", "right photo in another folder" if moved else "right photo")
-        except rvlib.UserError:
+        except rvlib.UserError as error:  # it names the manifest, or what this one asks for in vain
+            named = r"manifest\.csv is damaged|\S of toy could not be fetched|unknown set 'toy'"
+            assert re.search(named, str(error))
             tally(f"manifest.csv: {damage}", "refused")
 
 
