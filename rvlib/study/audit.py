@@ -30,9 +30,9 @@ GREY = {"Set12"}
 LIFT = 20 * log10(255 / 219)
 """dB by which that lifts the PSNR of a grey photo over the one of its own values, which go from 0 to 255."""
 GREY_PHOTOS = (
-    f"Grey photos are measured through RGB, as SwinIR's official test does. That lifts their PSNR by 20 log₁₀(255/219) = "
-    f"{LIFT:.2f} dB over their own values, which older MATLAB scripts take: Set14 by {LIFT / 14:.2f} dB (one photo of 14), "
-    f"Set12 by {LIFT:.2f} dB (all photos)."
+    "Grey photos are measured through RGB, as SwinIR's official test does. That lifts their PSNR by "
+    f"20 log₁₀(255/219) = {LIFT:.2f} dB over their own values, which older MATLAB scripts take: Set14 by "
+    f"{LIFT / 14:.2f} dB (one photo of 14), Set12 by {LIFT:.2f} dB (all photos)."
 )
 """What tables with Set14 or Set12 say of their grey photos."""
 

@@ -43,7 +43,8 @@ TABLES = {
         ["Set14", "GoPro-sample", "GoPro"],
         ["psnr_rgb_crop0", "lpips_alex_rgb_crop0"],
         "Set14 is blurred here by synthetic shake; GoPro-sample are three pairs of GoPro from another project's demo "
-        "(whether of its test set is not known). TLC: with the test-time local converter, which the published numbers of NAFNet have and those measured here have not.",
+        "(whether of its test set is not known). TLC: with the test-time local converter, which the published numbers "
+        "of NAFNet have and those measured here have not.",
     ),
 }
 """The README's tables."""
