@@ -456,7 +456,7 @@ tried = dict(tried[:: -(-len(tried) // 16)])
 floor = np.mean([metrics.psnr(*pair, channel="rgb") for pair in tried.values()])
 rows = [
     {"network": label, "seed": number, "photos": len(tried), "parameters": complexity.parameters(net)}
-    | {"steps": ablation["steps"], "width": net.spec["arguments"]["width"]}
+    | {"steps": ablation["steps"], "width": net.intro.out_channels}
     | {"multiply-adds per pixel": complexity.multiply_adds(net, torch.rand(1, 3, side, side)) / side**2}
     | {"gain": recipes.mean_psnr(net, tried)["psnr_rgb_crop0"] - floor}
     for (label, number), (net, _) in experiment.items()

@@ -166,8 +166,6 @@ table_2 = pd.DataFrame(lines, columns=["parameter", "report's claim", "SRGAN pap
 table_2 = table_2.astype(object).fillna(tables.NOT_MEASURED).astype(str)
 layouts["table 2"] = (table_2, None)
 table_2
-
-# %%
 for name, (cells, places) in layouts.items():
     tables.write(cells, output / name.replace(" ", "-"), places)
 
@@ -194,14 +192,10 @@ Markdown(tables.markdown(apart[apart["verdict"] != "told apart"].head(12)))
 
 # %%
 pd.Series(audit.VERDICTS, name="means").to_frame().style.set_properties(**{"text-align": "left"})
-
-# %%
 found = audit.verdicts(list(rows.values()), claims)
 tables.write(found, output / "audit")
 counts = found["verdict"].value_counts().reindex(audit.VERDICTS, fill_value=0)
 Markdown(tables.markdown(found))
-
-# %%
 counts.to_frame("numbers")
 
 # %% [markdown]
