@@ -38,7 +38,7 @@ import torch
 from IPython.display import Markdown
 
 from rvlib import complexity, evaluate, measures, metrics
-from rvlib.study import diagrams, figures, provenance, tables
+from rvlib.study import curves, diagrams, figures, provenance, tables
 from rvlib.study.statistics import differences, over_seeds
 from rvlib.degrade import Bicubic
 from rvlib.models import fsrcnn
@@ -362,7 +362,7 @@ model, history = recipes.train(
 # %%
 column = f"psnr_y_crop{scale}"
 checked = photo_pairs(validation, degradation)
-baseline = np.mean([metrics.psnr(evaluate.bicubic(scale)(low), high, crop=scale) for low, high in checked.values()])
+baseline = curves.input_psnr(checked, "super-resolution", scale)
 output = study.output(profile, "methods/fsrcnn")
 trained = model
 model, which = study.best(profile, f"fsrcnn-x{scale}", trained)
@@ -371,10 +371,8 @@ known = {"photos": len(checked), "input": baseline}
 if whose != "this run":  # the release has other validation photos
     known = provenance.record(f"fsrcnn-x{scale}")["validation"]
 figure = figures.curves(curve, columns=["loss", column], baseline={column: known["input"]})
-figure.suptitle(
-    f"{study.own(profile) if whose == 'this run' else whose}: {int(curve['step'].iloc[-1]):,} steps, one seed",
-    fontsize="small",
-)
+steps = f"{int(curve['step'].iloc[-1]):,}"
+figure.suptitle(study.curve_title(profile, whose, steps), fontsize="small")
 figures.save(figure, output / "training")
 assert history["loss"].iloc[-1] < history["loss"].iloc[0], "the training of this notebook learns"
 print(f"dashed: bicubic on the validation photos of the curve ({known['photos']}), {known['input']:.2f} dB")

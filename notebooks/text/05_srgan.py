@@ -363,10 +363,7 @@ axes[2].set(title="validation photos", xlabel="step", ylabel="PSNR in dB (lumina
 for axis in axes:
     axis.xaxis.set_major_locator(plt.MaxNLocator(4))
 counts = [f"{int(log['step'].iloc[-1]):,}" for log in (pixels, game)]
-figure.suptitle(
-    f"{study.own(profile) if whose == 'this run' else whose}: {counts[0]} and {counts[1]} steps, one seed",
-    fontsize="small",
-)
+figure.suptitle(study.curve_title(profile, whose, f"{counts[0]} and {counts[1]}"), fontsize="small")
 figures.save(figure, output / "training")
 
 # %%

@@ -45,7 +45,7 @@ from einops import rearrange
 from IPython.display import Markdown
 
 from rvlib import complexity, evaluate, measures, metrics
-from rvlib.study import diagrams, figures, provenance, tables
+from rvlib.study import curves, diagrams, figures, provenance, tables
 from rvlib.study.statistics import differences, over_seeds, paired_difference
 from rvlib.degrade import Bicubic
 from rvlib.pairs import photo_pairs
@@ -347,10 +347,8 @@ if profile == "demo" and whose == "this run" and label != whose:  # an old recor
     curve, whose = pd.DataFrame(provenance.record(f"swinir-small-x{scale}")["log"]), label
 if profile != "demo" or whose == "released weights":  # what the demo trains in seconds is no result
     figure = figures.curves(curve, columns=[name for name in ("loss", column) if name in curve])
-    figure.suptitle(
-        f"{study.own(profile) if whose == 'this run' else whose}: {int(curve['step'].iloc[-1]):,} steps, one seed",
-        fontsize="small",
-    )
+    steps = f"{int(curve['step'].iloc[-1]):,}"
+    figure.suptitle(study.curve_title(profile, whose, steps), fontsize="small")
     figures.save(figure, output / "training")
 if profile == "demo":
     assert history["loss"].iloc[-1] < history["loss"].iloc[0], "the training of this notebook learns"
@@ -585,9 +583,7 @@ for window in (4, 8):
 
 # %%
 checked = photo_pairs(validation, degradation)
-baseline = np.mean(
-    [metrics.psnr(evaluate.bicubic(scale)(low_one), high, crop=scale) for low_one, high in checked.values()]
-)
+baseline = curves.input_psnr(checked, "super-resolution", scale)
 facts = {"steps": experiment_steps, "validation photos": len(checked), "bicubic": baseline}
 found = pd.DataFrame(
     [

@@ -39,7 +39,7 @@ from IPython.display import Markdown
 from torch.nn import functional as F
 
 from rvlib import complexity, evaluate, losses, measures, metrics
-from rvlib.study import diagrams, figures, provenance, statistics, tables
+from rvlib.study import curves, diagrams, figures, provenance, statistics, tables
 from rvlib.models import nafnet
 from rvlib.pairs import photo_pairs, set_pairs
 
@@ -386,9 +386,9 @@ figures.show_source(losses.bounded_psnr)
 
 # %%
 error = torch.logspace(-7, -1, 200)
-curves = {"official": error + 1e-8, "bounded": error + 10**-4.5}
+counted = {"official": error + 1e-8, "bounded": error + 10**-4.5}
 figure, axis = plt.subplots(figsize=(6, 2.6))
-for name, floor in curves.items():
+for name, floor in counted.items():
     axis.plot(10 * torch.log10(1 / error), 10 * torch.log10(1 / floor), label=name)
 axis.set(xlabel="PSNR of a patch in dB", ylabel="what it counts for in dB")
 axis.legend()
@@ -406,17 +406,15 @@ trained, history = recipes.train("nafnet", train_photos, run=run / "nafnet", see
 # %%
 output, data = study.output(profile, "methods/nafnet"), study.data(profile)
 checked = photo_pairs(validation, recipes.SHAKE)
-floor = np.mean([metrics.psnr(*pair, channel="rgb") for pair in checked.values()])
+floor = curves.input_psnr(checked, "deblurring")
 assert np.isfinite(history["loss"]).all()
 curve, whose = study.learning_curve(profile, "nafnet-deblur", history)
 if profile != "demo" or whose != "this run":  # what the demo trains in seconds is no result
     line = floor if whose == "this run" else provenance.record("nafnet-deblur")["validation"]["input"]
     shown = {"columns": ["loss", "psnr_rgb_crop0"], "baseline": {"psnr_rgb_crop0": line}}
     figure = figures.curves(curve, **shown, input_name="blurred input")
-    figure.suptitle(
-        f"{study.own(profile) if whose == 'this run' else whose}: {int(curve['step'].iloc[-1]):,} steps, one seed",
-        fontsize="small",
-    )
+    steps = f"{int(curve['step'].iloc[-1]):,}"
+    figure.suptitle(study.curve_title(profile, whose, steps), fontsize="small")
     figures.save(figure, output / "training")
 
 # %% [markdown]
@@ -453,7 +451,7 @@ tried = list(checked.items())
 if blurred_photos:  # a set with blur of its own, which the paper's table is measured on: some of its test pairs
     tried = list(set_pairs(data, train_sets[0], recipes.SHAKE).items())
 tried = dict(tried[:: -(-len(tried) // 16)])
-floor = np.mean([metrics.psnr(*pair, channel="rgb") for pair in tried.values()])
+floor = curves.input_psnr(tried, "deblurring")
 rows = [
     {"network": label, "seed": number, "photos": len(tried), "parameters": complexity.parameters(net)}
     | {"steps": ablation["steps"], "width": net.intro.out_channels}

@@ -35,7 +35,7 @@ from IPython.display import Markdown, display
 from torch.nn import functional as F
 
 from rvlib import complexity, evaluate, measures, metrics, objectives
-from rvlib.study import diagrams, figures, provenance, statistics, tables
+from rvlib.study import curves, diagrams, figures, provenance, statistics, tables
 from rvlib.degrade import Bicubic
 from rvlib.models import diffir, dirformer
 from rvlib.pairs import photo_pairs, set_pairs
@@ -678,7 +678,7 @@ for number in ablation_seeds:
 
 # %%
 checked = photo_pairs(validation, Bicubic(4))
-floor = np.mean([metrics.psnr(evaluate.bicubic(4)(low), high, crop=4) for low, high in checked.values()])
+floor = curves.input_psnr(checked, "super-resolution", 4)
 rows = [
     {"training": kind, "seed": number, "photos": len(checked), "gain": log["psnr_y_crop4"].iloc[-1] - floor}
     for (kind, number), (_, log) in experiment.items()

@@ -36,6 +36,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import rvlib
 from rvlib import evaluate, measures, metrics, naturalness, photos, recipes, study
+from rvlib.models import method_of
 from rvlib.study import curves, failures, figures, provenance, published, robustness, statistics, tables
 from rvlib.degrade import Bicubic, imresize
 from rvlib.pairs import photo_pairs, set_pairs
@@ -250,7 +251,7 @@ figures.save(figure, output / "psnr")
 
 # %%
 crops = {"chelsea": (80, 140, 110, 130), "astronaut": (40, 190, 100, 118)}
-by_method = {name.split("-")[0]: model for name, model in contestants.items()}
+by_method = {method_of(name): model for name, model in contestants.items()}
 kept, nearest = {}, {}
 for name, box in crops.items():
     degraded, reference = photo_pairs({name: photos.sample(name)}, degradation)[name]

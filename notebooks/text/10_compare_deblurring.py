@@ -34,6 +34,7 @@ from skimage import restoration
 
 import rvlib
 from rvlib import evaluate, measures, metrics, photos, recipes, study
+from rvlib.models import method_of
 from rvlib.study import curves, failures, figures, provenance, published, robustness, statistics, tables
 from rvlib.degrade import MotionBlur
 from rvlib.pairs import photo_pairs
@@ -168,7 +169,7 @@ tables.write_json({"gain_db": gain.to_dict(orient="index")}, output / "summary.j
 
 # %%
 facts = []
-ours = {name.split("-")[0]: name for name in contestants}
+ours = {method_of(name): name for name in contestants}
 for measure in chosen:
     for method in ours if rows[measure.key].notna().all() else []:
         pair = {"first": (method, label), "second": ("blurry", "blurry input")}

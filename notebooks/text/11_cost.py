@@ -38,7 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import rvlib
 from rvlib import complexity, study
 from rvlib.study import figures, tables
-from rvlib.models import MODELS
+from rvlib.models import MODELS, method_of
 
 figures.theme()
 
@@ -203,10 +203,10 @@ for name in rvlib.released():
         continue
     work = complexity.multiply_adds(model, torch.rand(1, model.channels, 32, 32)) / (16 * 32**2) * large / 1e9
     part = rows[(rows["set"] == wanted) & rows["label"].isin(["released weights", "bicubic input"])]
-    psnr = part[part["method"] == name.split("-")[0]]["psnr_y_crop4"].mean()
+    psnr = part[part["method"] == method_of(name)]["psnr_y_crop4"].mean()
     gain = psnr - part[part["method"] == "bicubic"]["psnr_y_crop4"].mean()
-    row = {"network": NAMES[name.split("-")[0]], "parameters": complexity.parameters(model)}
-    ours.append({**row, "giga multiply-adds": work, "gain": gain, "method": name.split("-")[0]})
+    row = {"network": NAMES[method_of(name)], "parameters": complexity.parameters(model)}
+    ours.append({**row, "giga multiply-adds": work, "gain": gain, "method": method_of(name)})
 ours = pd.DataFrame(ours)
 BICUBIC = 23.14  # on Urban100, by the literature and here
 peers["gain"] = peers["Urban100"] - BICUBIC
@@ -370,7 +370,7 @@ beyond = pd.read_csv(rvlib.ROOT / "benchmarks" / "memory.csv")
 figure, axis = plt.subplots(figsize=(7.5, 3))
 half = beyond.groupby("model")["megapixels"].transform("min") == beyond["megapixels"]
 whole = beyond.groupby("model")["megapixels"].transform("max")
-named = [NAMES[m.split("-")[0]] + (", deblurring" if m.endswith("deblur") else "") for m in beyond["model"]]
+named = [NAMES[method_of(m)] + (", deblurring" if m.endswith("deblur") else "") for m in beyond["model"]]
 beyond["network"] = [f"{name}: {size:g} megapixels" for name, size in zip(named, whole, strict=True)]
 sns.barplot(beyond.assign(photo=np.where(half, "half", "whole")), x="MiB beyond", y="network", hue="photo", ax=axis)
 axis.axvline(2048, color="0.4", linestyle="--", label="2 GiB")

@@ -118,7 +118,9 @@ measured_by = {"table 1": comparisons[0], "table 3": comparisons[0], "table 4": 
 layouts = {}
 for name, comparison in measured_by.items():
     own_sets = tables.measured_rows(folder / comparison)["set"]
-    sets = list(dict.fromkeys([*own_sets, *tables.AUDITED[name][1], *rows[comparison]["set"]]))  # this profile's first
+    sets = list(
+        dict.fromkeys([*own_sets, *tables.AUDITED[name].sets, *rows[comparison]["set"]])
+    )  # this profile's first
     layouts[name] = tables.audited(name, means[comparison], tables.put_right(claims), sets=sets)
 print(tables.PLUS_MINUS)
 Markdown(tables.markdown(*layouts["table 3"]))

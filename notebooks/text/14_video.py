@@ -40,6 +40,7 @@ from scipy.stats import spearmanr
 import rvlib
 from rvlib import metrics, photos, study
 from rvlib.degrade import imresize
+from rvlib.models import method_of
 from rvlib.study import figures, statistics, tables
 from rvlib.study.flicker import estimated, flicker, known, moved_back, pan
 
@@ -57,7 +58,7 @@ deblurring = "nafnet-deblur"  # the released network for shake
 # %%
 output = study.output(profile, "video")
 released = {name: rvlib.load(name) for name in rvlib.released()}
-networks = {name.split("-")[0]: network for name, network in released.items() if network.scale == 4}
+networks = {method_of(name): network for name, network in released.items() if network.scale == 4}
 methods = {"bicubic": partial(imresize, factor=4)} | {key: partial(rvlib.restore, net) for key, net in networks.items()}
 titles = tables.NAMES | {"bicubic": "bicubic", "reference": "reference"}
 colours = {titles[key]: figures.COLORS[key] for key in methods}

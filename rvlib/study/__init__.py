@@ -70,6 +70,11 @@ def learning_curve(profile: str, name: str, history: pd.DataFrame) -> tuple[pd.D
     return history, "this run"
 
 
+def curve_title(profile: str, whose: str, steps: str) -> str:
+    """The title of a figure of the curves of `learning_curve`: whose they are, as tables label them, and how long."""
+    return f"{own(profile) if whose == 'this run' else whose}: {steps} steps, one seed"
+
+
 def experiment(profile: str, name: str) -> pd.DataFrame | None:
     """The rows of an experiment that a notebook shows: `reports/<profile>/<name>.csv`, as the run has just written it.
 

@@ -41,11 +41,9 @@ def points(record: dict) -> pd.DataFrame:
     score = measures.psnr_column(log)
     if score is None or "seconds" not in log:
         return pd.DataFrame(columns=["step", "hours", "PSNR"])
-    begun = sum(provenance.hours(each) for each in record.get("before", []))
-    hours = log["seconds"] * provenance.hours({**record, "before": []}) / log["seconds"].max()
-    if len(provenance.spent(record)) > 1:  # hours of a GPU and of a CPU cannot be added
-        begun = np.nan
-    log = log.assign(hours=begun + hours).dropna(subset=[score, "seconds"])
+    own = provenance.hours({**record, "before": []})
+    begun = provenance.hours(record) - own  # NaN where one was on a GPU and one on a CPU
+    log = log.assign(hours=begun + log["seconds"] * own / log["seconds"].max()).dropna(subset=[score, "seconds"])
     return pd.DataFrame({"step": log["step"], "hours": log["hours"], "PSNR": log[score]})
 
 
