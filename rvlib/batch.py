@@ -106,7 +106,7 @@ def restore_photo(
     """
     original = originals.read(photo)
     chain = list(model) if isinstance(model, Sequence) else [model]
-    factor = (size or Size()).of(*original.image.shape[:2], scale_of(chain))
+    factor = factor_of(original, photo, size or Size(), scale_of(chain))
     notes, odd = original.plan(target, factor), []
     for place in (target, compared(target)) if compare else (target,):
         make_ready(place)
@@ -119,6 +119,14 @@ def restore_photo(
             del restored
             originals.save(both, compared(target))
     return notes + [f"{photo}: {each}" for each in odd]
+
+
+def factor_of(original: originals.Original, photo: Path, size: Size, scale: int) -> float:
+    """How many times larger a photo is to become; raises UserError, which names it, where networks of `scale` end."""
+    try:
+        return size.of(*original.image.shape[:2], scale)
+    except UserError as error:
+        raise UserError(f"{photo}: {error}") from None
 
 
 def compared(target: Path) -> Path:

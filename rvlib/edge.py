@@ -148,7 +148,7 @@ def enlarge(image: Tensor, scale: int) -> Tensor:
 
 
 def samples(network: RestorationModel, *, without: Collection[str] = ()) -> Iterator[np.ndarray]:
-    """Sample photos as the network gets them: made small for super-resolution, otherwise as they are.
+    """Sample photos as the network gets them: shrunk for super-resolution, otherwise as they are.
 
     without: names of photos that are kept for a test.
     """

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from rvlib import measures, shelf
+from rvlib import measures, runs, shelf
 from rvlib.checkpoint import load, save
 from rvlib.degrade import Bicubic, Degradation, Jpeg, MotionBlur, Noise
 from rvlib.errors import UserError
@@ -20,7 +20,7 @@ from rvlib.pairs import Pair, Patches, check_given, given_pair, photo_pairs
 from rvlib.processes import in_processes
 from rvlib.restore import WHOLE, restore
 from rvlib.settings import check
-from rvlib.train import checksum, fit, is_complete
+from rvlib.train import checksum, fit, identity, is_complete
 
 SHAKE = MotionBlur(length=(5.0, 25.0))
 """The camera shake that deblurring is measured on: 5 to 25 pixels, the same all over the photo, averaged in light."""
@@ -87,13 +87,14 @@ def train(
 
     The model learns to undo the task's degradation, or to make the references from the `degraded` photos of the same
     names. `start` is a model to continue from, or what `load` takes: SRResNet for SRGAN, stage 1 for stage 2 of
-    DiffIR. `arguments` go to the model; without them it has the architecture of the start, or the recipe's. `loss` (a
-    name of `losses.PIXEL_LOSSES`) and `settings` (steps, batch_size, learning_rate, ...) overwrite the recipe's, whose
-    warm-up takes a tenth of the steps at most. `augment` flips and turns patches; `False` leaves them as they are, for
-    `degraded` photos with a blur that has the same direction in all of them. `validation` photos, or pairs (degraded,
-    reference), are restored now and then, and their mean PSNR chooses the best weights (`mean_psnr`). With
-    `replace_run`, another run in the folder is set aside. Several `processes` share each batch, a GPU each where there
-    are any, and reach the same weights (`rvlib.processes`); they are started only where something is left to train.
+    DiffIR; released weights that these very settings continued are finished. `arguments` go to the model; without them
+    it has the architecture of the start, or the recipe's. `loss` (a name of `losses.PIXEL_LOSSES`) and `settings`
+    (steps, batch_size, learning_rate, ...) overwrite the recipe's, whose warm-up takes a tenth of the steps at most.
+    `augment` flips and turns patches; `False` leaves them as they are, for `degraded` photos with a blur that has the
+    same direction in all of them. `validation` photos, or pairs (degraded, reference), are restored now and then, and
+    their mean PSNR chooses the best weights (`mean_psnr`). With `replace_run`, another run in the folder is set aside.
+    Several `processes` share each batch, a GPU each where there are any, and reach the same weights
+    (`rvlib.processes`); they are started only where something is left to train.
     Raises UserError for an unknown method, loss or setting, a value out of range, and what is no photo.
     """
     if method not in RECIPES:
@@ -113,6 +114,7 @@ def train(
     chosen = replace(recipe.settings, **settings)
     if "warmup_steps" not in settings:
         chosen = replace(chosen, warmup_steps=min(chosen.warmup_steps, chosen.steps // 10))
+    named = start if isinstance(start, str) else ""
     start = load(start) if isinstance(start, str | Path) else start
     if start is not None and not arguments:
         arguments = _architecture(start, METHOD_OF[method].network)
@@ -122,7 +124,6 @@ def train(
     if model.channels not in (1, 3):
         raise UserError(f"photos have 1 channel (luminance) or 3 (RGB), not {model.channels}: choose other arguments")
     model.method = METHOD_OF[method].key
-    begun_from = checksum(start)
     trained, objective = recipe.prepare(model, start, PIXEL_LOSSES[loss])
     if degraded is not None:
         check_given(references, degraded, model.scale)
@@ -135,7 +136,11 @@ def train(
         seed=chosen.seed,
     )
     pairs = validation_pairs(validation or {}, model)
-    training = {"run": run, "facts": {"method": method, "start": begun_from}}
+    facts = {"method": method, "start": checksum(start)}
+    if named:
+        again = runs.begun_from(named, identity(trained, objective, patches, chosen) | facts)
+        facts["start"] = again or facts["start"]
+    training = {"run": run, "facts": facts}
     if processes > 1 and not is_complete(trained, objective, patches, chosen, **training):
         given = {"run": run, "validation": validation, "scale": scale, "arguments": arguments, "loss": loss}
         given |= {"patch_size": patch_size, "augment": augment, "replace_run": replace_run}

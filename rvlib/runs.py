@@ -454,6 +454,21 @@ def find_record(identity: dict) -> tuple[dict, Path] | None:
     return None
 
 
+def begun_from(name: str, identity: dict) -> str | None:
+    """The checksum of the start of released weights that continue an earlier release of theirs by this identity.
+
+    Whoever trains on from such weights by the settings that made them has nothing to do: their run is over. None for
+    other weights, and for other settings.
+    """
+    file = WEIGHTS / f"{name}.json"
+    try:
+        known = json.loads(file.read_text())["identity"]
+    except (ValueError, OSError, KeyError):
+        return None
+    begun = known.get("start")
+    return begun if {**json.loads(json.dumps(identity)), "start": begun} == known else None
+
+
 def _write_state(state: dict, path: str) -> None:
     """Write what `reload` reads; raises OSError where the disk is full."""
     with open(path, "wb") as file:

@@ -220,7 +220,7 @@ def fit(
         raise UserError("Apple's GPU cannot train here: let the CPU do it (ACCELERATE_USE_CPU=true)")
     check_together(accelerator)
     alone = accelerator.num_processes == 1
-    identity = _identity(model, objective, patches, settings) | (facts or {})
+    computed = identity(model, objective, patches, settings) | (facts or {})
     if not alone:
         synchronise(model)
     training = Training(model, objective, patches, settings, accelerator)
@@ -234,7 +234,7 @@ def fit(
     try:
         with runs.alone(run) if state.is_main else nullcontext():
             with accelerator.main_process_first():  # the other processes wait until a replaced run is set aside
-                state.open(identity, replace=replace, replay=replay if alone else None)
+                state.open(computed, replace=replace, replay=replay if alone else None)
             _check_processes(state, accelerator)
             goal = state.step if state.is_ended else settings.steps
             trained = training.average.state_dict()
@@ -384,10 +384,10 @@ def is_complete(
     model: RestorationModel, objective: Objective, patches: Patches, settings: Settings, *, run: str | Path, facts: dict
 ) -> bool:
     """Whether `fit` would have nothing to train for this run."""
-    return runs.is_complete(run, _identity(model, objective, patches, settings) | facts)
+    return runs.is_complete(run, identity(model, objective, patches, settings) | facts)
 
 
-def _identity(model: RestorationModel, objective: Objective, patches: Patches, settings: Settings) -> dict:
+def identity(model: RestorationModel, objective: Objective, patches: Patches, settings: Settings) -> dict:
     """What a run computes: network, settings, objective with its fields, photos, and the code of all of them."""
     spec = model.restorer().spec
     functions = [objective if isfunction(objective) or isinstance(objective, partial) else type(objective)]

@@ -6,11 +6,12 @@ The optional extra `video` brings PyAV, which brings FFmpeg's libraries.
 import hashlib
 import heapq
 import importlib.util
+import io
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from functools import partial
 from itertools import chain, islice
@@ -210,7 +211,7 @@ class Result:
         import av
 
         matrix, kept = MATRICES[self.said["colorspace"]], self.said["color_range"]
-        with open(path, "wb") as file, av.open(file, "w", format="nut") as segment:  # which holds any time stamp
+        with _written(path) as file, av.open(file, "w", format="nut") as segment:  # which holds any time stamp
             timing = {"rate": self.clip.rate, "time_base": self.clip.stream.time_base}
             stream = segment.add_stream(self.encoder, options=self.options, **timing)
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, self.pixels
@@ -234,7 +235,7 @@ class Result:
         until = clip.reached if clip.damage else None if clip.end is None else clip.end - clip.start
         exact = {"movie_timescale": str(clip.stream.time_base.denominator)} if kind in ("mp4", "mov") else {}
         with (
-            open(path, "wb") as file,
+            _written(path) as file,
             av.open(file, "w", format=kind, options=exact) as joined,
             Clip(clip.path, clip.start, clip.end) as again,
         ):
@@ -260,6 +261,45 @@ class Result:
             for place, packet in heapq.merge(moving, sounding, key=lambda each: each[1].dts * each[1].time_base):
                 packet.stream = place
                 joined.mux(packet)
+
+
+class Output(io.BufferedWriter):
+    """A file for PyAV to write; `problem` keeps the disk's first error, which PyAV may hide behind one of its own.
+
+    After it nothing is tried again: PyAV prints each further error.
+    """
+
+    problem: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        """Write bytes, or nothing after an error, and return their number; raises the first OSError."""
+        return len(content) if self.problem else self._tried(super().write, content)
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place in bytes, not after an error, and return it; raises the first OSError."""
+        return place if self.problem else self._tried(super().seek, place, whence)
+
+    def _tried(self, work: Callable[..., int], *given) -> int:
+        try:
+            return work(*given)
+        except OSError as error:
+            self.problem = error
+            raise
+
+
+@contextmanager
+def _written(path: str) -> Iterator[Output]:
+    """A file for PyAV to write; raises the disk's own OSError, whatever PyAV makes of it."""
+    import av
+
+    file = Output(io.FileIO(path, "w"))
+    try:
+        with file:
+            yield file
+    except (OSError, av.error.FFmpegError):
+        if file.problem:
+            raise file.problem from None
+        raise
 
 
 def _packets(segments: list[Path], end: Fraction) -> Iterator:

@@ -383,6 +383,20 @@ def test_a_dry_run_tells_and_does_nothing(rv, done, weights, folder, tmp_path):
     assert said.splitlines()[-1] == "error: 1 of 4 photos would fail"
 
 
+@pytest.mark.parametrize("words", [["--dry-run"], [], ["--jobs", 2]])
+def test_a_photo_that_would_become_too_large_is_named(rv, weights, folder, tmp_path, words):
+    photos.write(folder / "large.png", photos.sample("coffee")[:40, :64])
+    status, _, said = rv("restore", folder, "--model", weights, "-o", tmp_path / "out", "--longest", 200, *words)
+    problems = [line for line in said.splitlines() if "times as large" in line]
+    assert status == 1
+    assert [line.partition(" pixels")[0] for line in problems] == [
+        f"error: {folder / 'a.png'}: 32 x 24",
+        f"error: {folder / 'b.jpg'}: 33 x 24",
+    ]
+    assert said.splitlines()[-1].startswith("error: 2 of 3 photos")
+    assert (tmp_path / "out/large.png").exists() != ("--dry-run" in words)
+
+
 def test_a_dry_run_finds_what_a_format_does_not_hold_and_times_what_is_asked_for(rv, weights, tmp_path, monkeypatch):
     asked, whole = [], rvlib.restore
     monkeypatch.setattr(rvlib, "restore", lambda *given, **options: asked.append(options) or whole(*given, **options))

@@ -245,6 +245,15 @@ def test_stages_depend_on_files_that_exist():
             assert "${" in file or (ROOT / file).exists(), f"{name} depends on {file}, which does not exist"
 
 
+def test_what_python_and_jupyter_leave_in_a_folder_changes_no_stage():
+    """DVC does not read .gitignore."""
+    folders = {file for stage in STAGES.values() for file in stage["deps"] if (ROOT / file).is_dir()}
+    assert "rvlib" in folders
+    left = [f"{folder}/{name}/a" for folder in sorted(folders) for name in ("__pycache__", ".ipynb_checkpoints")]
+    taken = [f"{folder}/a.py" for folder in sorted(folders)]
+    assert run(["dvc", "check-ignore", *left, *taken], ROOT).stdout.split() == left
+
+
 @pytest.mark.parametrize("profile", ["laptop", *PROFILES])
 def test_every_profile_has_a_section_for_every_notebook_and_its_own_pin(profile):
     folder = ROOT if profile == "laptop" else ROOT / "profiles" / profile

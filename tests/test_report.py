@@ -608,10 +608,24 @@ def test_hours_of_a_gpu_and_of_a_cpu_are_not_added():
     record = {"history": history, "log": log}
     assert provenance.spent(record) == {"GPU-hours": pytest.approx(0.1), "core-hours": pytest.approx(2.0)}
     assert provenance.budget(record) == "0.1 GPU-hours and 2.0 core-hours"
-    assert provenance.machine(record) == "NVIDIA H200, 8 threads; then NVIDIA H200, 4 threads; then cpu, 1 threads"
+    assert provenance.machine(record) == "NVIDIA H200, 8 threads; then NVIDIA H200, 4 threads; then cpu, 1 thread"
     assert pd.isna(provenance.hours(record))
     del history[2]["seconds"]
     assert provenance.budget(record) == "–"
+
+
+def test_the_machines_of_what_a_run_continued_from_come_first():
+    own = {"history": [{"event": "begun", "device": "cpu", "threads": 1}]}
+    gpu = {"event": "begun", "device": "NVIDIA H200", "threads": 2, "processes": 4}
+    before = {"history": [gpu, {**gpu, "event": "resumed"}, {"event": "resumed", "device": "cpu", "threads": 2}]}
+    told = "NVIDIA H200, 2 threads in each of 4 processes; then cpu, 2 threads"
+    assert provenance.machine(own) == "cpu, 1 thread"
+    assert provenance.machine(before) == told, "each machine once"
+    assert provenance.machine({**own, "before": [before]}) == f"run before: {told}; this run: cpu, 1 thread"
+    both = provenance.machine({**own, "before": [before, {}]})
+    assert both == f"run before: {told}; run before: machine not kept; this run: cpu, 1 thread"
+    assert provenance.machine({"before": [own]}) == "run before: cpu, 1 thread; this run: machine not kept"
+    assert provenance.machine({}) == "machine not kept"
 
 
 def test_the_crops_are_those_on_which_most_was_gained():

@@ -24,7 +24,8 @@ from rvlib.objectives import PerceptualAdversarial, Pixelwise
 from rvlib.pairs import Patches
 from rvlib.photos import sample
 from rvlib.study import cells, profiles, rehearsal
-from rvlib.train import Training, _identity
+from rvlib.train import Training, checksum
+from rvlib.train import identity as computed
 
 TINY = {"patch_size": 32, "batch_size": 4, "validate_every": 2}
 SWINIR = {"arguments": {"embed": 12, "depths": (2,), "heads": (2,)}}
@@ -87,7 +88,7 @@ class TestCells:
         trained, objective = chosen.prepare(model, start, losses.PIXEL_LOSSES[chosen.loss])
         degradation = recipes.degradation(model.task, model.scale, training=True)
         patches = Patches(photos, degradation, patch_size=64, channels=model.channels)
-        run = _identity(trained, objective, patches, chosen.settings)
+        run = computed(trained, objective, patches, chosen.settings)
         notebook = section.partition(".")[0]
         parameters = yaml.safe_load((rvlib.ROOT / "params.yaml").read_text())["methods"][notebook]
         seen = cells.computed(notebook, parameters)["recipes"][method]
@@ -311,6 +312,33 @@ def test_a_committed_record_counts_as_the_finished_run(photos, tmp_path, monkeyp
     recipes.train("fsrcnn", photos, run=tmp_path / "elsewhere", steps=4, **TINY)  # and again, without a state
     with pytest.raises(rvlib.UserError, match=r"settings.steps \(4 -> 6\).*state is gone"):
         recipes.train("fsrcnn", photos, run=tmp_path / "elsewhere", steps=6, **TINY)
+
+
+def test_released_weights_that_were_trained_on_are_finished(photos, tmp_path, monkeypatch):
+    """A profile may train released weights on; when they are released again, its training is over."""
+    monkeypatch.setattr(checkpoint, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(runs, "WEIGHTS", tmp_path)
+
+    def release(run):
+        (tmp_path / "mine.json").write_text(json.dumps(runs.record(run)))
+        shutil.copy(run / "last.safetensors", tmp_path / "mine.safetensors")
+
+    recipes.train("fsrcnn", photos, run=tmp_path / "first", steps=2, **TINY)
+    release(tmp_path / "first")
+    facts = {"start": "mine", "seed": 1, **TINY}
+    second, log = recipes.train("fsrcnn", photos, run=tmp_path / "second", steps=4, **facts)
+    release(tmp_path / "second")
+    with monkeypatch.context() as patched:
+        patched.setattr(Patches, "cut", lambda *_, **__: pytest.fail("it trained"))
+        for run in (tmp_path / "second", tmp_path / "of a clone"):
+            again, same = recipes.train("fsrcnn", photos, run=run, steps=4, **facts)
+            pd.testing.assert_frame_equal(log, same)
+            assert checksum(again) == checksum(second)
+            assert identity(run) == identity(tmp_path / "second")
+    recipes.train("fsrcnn", photos, run=tmp_path / "other settings", steps=5, **facts)
+    assert history(tmp_path / "other settings") == ["begun"]
+    assert identity(tmp_path / "other settings")["start"] == checksum(second)
+    assert identity(tmp_path / "second")["start"] == checksum(rvlib.load(tmp_path / "first"))
 
 
 def test_the_weights_of_another_run_are_not_taken(photos, tmp_path):

@@ -235,12 +235,28 @@ def test_a_kill_loses_a_segment_at_most(after, network, tmp_path):
 
 
 @WITH_THE_EXTRA
-def test_a_full_disk_is_one_line(network, tmp_path):
-    clip = film(tmp_path / "clip.mp4")
-    with small_disk(tmp_path / "small", "40k") as folder:
-        with pytest.raises(rvlib.UserError, match="free some space"):
-            video.restore_clip(network, clip, folder / "out.mp4", quality=100)
-        assert not list(folder.rglob("*.part"))
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_full_disk_is_one_line(suffix, network, tmp_path, capfd):
+    """Wherever the disk ends: within the header, a frame or the index of a segment, or within the joined file."""
+    clip, made = film(tmp_path / "clip.mp4"), {}
+
+    def restored(models, photo, **named):  # each frame once
+        key = photo.tobytes()
+        made[key] = made[key] if key in made else rvlib.restore(models, photo, **named)
+        return made[key]
+
+    with mock.patch.object(video, "restore", restored):
+        video.restore_clip(network, clip, tmp_path / f"out{suffix}", quality=100)
+        size = (tmp_path / f"out{suffix}").stat().st_size
+        steps = range(4, 2 * size // 1024 - 16, 20)  # the segment, a little smaller, lies there beside the result
+        for kilobytes in steps:
+            with small_disk(tmp_path / f"{kilobytes}", f"{kilobytes}k") as folder:
+                with pytest.raises(rvlib.UserError, match=r"could not be written \(.*\): free some space"):
+                    video.restore_clip(network, clip, folder / f"out{suffix}", quality=100)
+                assert not list(folder.rglob("*.part"))
+                assert not (folder / f"out{suffix}").exists()
+    assert len(steps) >= 8
+    assert capfd.readouterr().err == ""
 
 
 @WITH_THE_EXTRA

@@ -131,7 +131,7 @@ def test_what_a_set_cannot_tell_counts_neither_for_nor_against_the_weights(psnr,
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
     text = cards._verdict(tmp_path, "mine")
-    assert text.startswith(says) and ("on B (not to be told from none)" in text) == (psnr["B"] == [3, 0, 0])
+    assert text.startswith(says) and ("on B (cannot be told from zero)" in text) == (psnr["B"] == [3, 0, 0])
 
 
 def test_a_picture_is_linked_where_it_is_one_of_these_weights(tmp_path):

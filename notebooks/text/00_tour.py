@@ -10,8 +10,8 @@
 # # 00 · A tour: restore a photo in three lines
 #
 # **What can these methods do for a photo of yours?** They can enlarge a small one with sharper edges than
-# interpolation has, and remove some of the blur from a shaken one. They cannot bring back what the camera did not see.
-# What they draw there is a guess, and the study shows how good a guess.
+# interpolation has, and remove some of the blur from a shaken one. They cannot bring back detail that the camera did
+# not record. The detail they draw is a guess, and the study measures how good a guess it is.
 #
 # **You will see**
 # - three lines that restore a photo,
@@ -41,8 +41,8 @@ largest = 160  # pixels of the small photo's longer side, so that the slowest ne
 # %% [markdown]
 # ## What is released
 #
-# Weights that this project trained, and what they are for. (`rvlib.load` also reads the methods' official checkpoints:
-# give it the file.)
+# The table lists the weights that this project trained, with the task of each. (`rvlib.load` also reads the methods'
+# official checkpoints: give it the file.)
 
 # %%
 weights = {name: rvlib.load(name) for name in rvlib.released()}
@@ -56,9 +56,13 @@ table.style.format({"parameters": "{:,}"}).hide(axis="index")
 # %% [markdown]
 # ## Enlarge a small photo
 #
-# The photo is downscaled by 4 first, so there is a reference to compare with. Then the three lines: load, restore,
-# look. The table has two measures, from the lowest PSNR to the highest. PSNR says how near the values are to the
-# reference (higher is nearer), LPIPS how different a network finds the two pictures (lower is more alike);
+# The photo is downscaled by 4 first, so there is a reference to compare with. Then come the three lines: import, load,
+# restore. The table has two measures and is sorted by PSNR, the lowest first.
+#
+# - PSNR, the peak signal-to-noise ratio in decibels (dB), says how near the values are to the reference: higher is
+#   nearer.
+# - LPIPS, a learned distance, says how different another network finds the two pictures: lower is more alike.
+#
 # `03_metrics` explains both.
 #
 # ```python
@@ -79,8 +83,8 @@ scores = {
     name: {"PSNR in dB": metrics.psnr(picture, reference, crop=4), "LPIPS": metrics.lpips(picture, reference)}
     for name, picture in restored.items()
 }
-by_quality = pd.DataFrame(scores).T.sort_values("PSNR in dB")
-by_quality.style.format({"PSNR in dB": "{:.2f}", "LPIPS": "{:.3f}"})
+by_quality = pd.DataFrame(scores).T.sort_values("PSNR in dB").rename_axis("enlarged by")
+by_quality.reset_index().style.format({"PSNR in dB": "{:.2f}", "LPIPS": "{:.3f}"}).hide(axis="index")
 
 # %% [markdown]
 # ### Before and after
@@ -88,52 +92,60 @@ by_quality.style.format({"PSNR in dB": "{:.2f}", "LPIPS": "{:.3f}"})
 # Left of the slider is bicubic interpolation, right of it the network with the best PSNR. Move it across an edge.
 
 # %%
-best = max(scores, key=lambda name: scores[name]["PSNR in dB"])
+best = by_quality.drop("bicubic interpolation").index[-1]
 HTML(compare.slider_html(restored["bicubic interpolation"], restored[best], f"bicubic and {best}"))
 
 # %% [markdown]
 # ### All of them, closely
+#
+# The same crop of each picture, in the order of the table. The PSNR and LPIPS below it are those of the whole photo.
 
 # %%
 height, width = reference.shape[:2]
 box = (height // 3, width // 2, height // 4, width // 4)
 notes = {name: f"{each['PSNR in dB']:.2f} dB, LPIPS {each['LPIPS']:.3f}" for name, each in scores.items()}
-figure = figures.zoom_strip({**restored, "reference": reference}, box=box, notes=notes)
+in_order = {name: restored[name] for name in by_quality.index}
+figure = figures.zoom_strip({**in_order, "reference": reference}, box=box, notes=notes)
 
 # %% [markdown]
-# PSNR, the peak signal-to-noise ratio in decibels (dB), says how near the values are: higher is better. LPIPS, a
-# learned distance, says how different the picture looks to another network: lower is better. They often disagree:
-# networks trained on pixels win in PSNR and look smooth; SRGAN invents sharp texture, loses PSNR, and may leave a fine
-# regular pattern. `03_metrics` and `05_srgan` explain why.
+# The two measures need not agree. Networks that are trained to lower the error per pixel usually win in PSNR and look
+# smooth. SRGAN also learned to deceive a second network that judges pictures: it invents sharp texture, usually has a
+# lower PSNR than they have, and may leave a fine regular pattern. `03_metrics` and `05_srgan` explain why.
 #
 # ## A blurred photo
 #
-# The camera shook while the shutter was open. Look at the numbers as well as the pictures: how much a deblurring
-# network gains depends on how long it was trained and on the shake, and the result can be worse than the input.
+# A camera that shakes while its shutter is open smears the photo. Here the library computes such a shake from the
+# reference (`02_degradations` shows how). Look at the numbers as well as the pictures: the gain of a deblurring network
+# depends on its training and on the shake, and the result can be worse than the input. (PSNR is over all three colours
+# here, over luminance above: each task has its own convention.)
 
 # %%
 blurred = recipes.SHAKE(reference, np.random.default_rng(1))
 deblurred = {n: rvlib.restore(m, blurred) for n, m in weights.items() if m.task == "deblurring"}
 pictures = {"blurred": blurred, **deblurred, "reference": reference}
-notes = {n: f"{metrics.psnr(p, reference, channel='rgb'):.2f} dB" for n, p in pictures.items() if n != "reference"}
-figure = figures.zoom_strip(pictures, box=box, notes=notes)
+values = {n: metrics.psnr(p, reference, channel="rgb") for n, p in pictures.items() if n != "reference"}
+figure = figures.zoom_strip(pictures, box=box, notes={name: f"{value:.2f} dB" for name, value in values.items()})
+
+# %% [markdown]
+# Left of the slider is the blurred photo, right of it the deblurring network with the best PSNR.
 
 # %%
-after = list(deblurred.values())[-1] if deblurred else reference
-name = list(deblurred)[-1] if deblurred else "the reference, as no deblurring weights are released yet"
-HTML(compare.slider_html(blurred, after, f"blurred and {name}"))
+name = max(deblurred, key=values.get, default="reference")  # the reference, if no weights for deblurring are released
+HTML(compare.slider_html(blurred, pictures[name], f"blurred and {name}"))
 
 # %% [markdown]
 # ## Your own photo
 #
-# Choose one and a model; the middle of it is restored. This needs a running kernel: the sliders above do not.
+# Choose a photo and a model; the middle of the photo is restored. This needs a running kernel; the sliders above do
+# not.
 
 # %%
 widget.panel()
 
 # %% [markdown]
-# To see the whole tour with it, set `photo` in the parameters to a path and run the notebook again. The command line
-# restores whole photos of any size, keeps transparency, colour profile, EXIF and 16 bits, and takes folders:
+# To see the whole tour with your photo, set `photo` in the parameters to its path and run the notebook again. The
+# command line restores whole photos of any size, keeps transparency, colour profile, EXIF and 16 bits, and takes
+# folders:
 #
 # ```bash
 # rvlib restore photo.jpg --model fsrcnn-x4 -o large.png
@@ -152,8 +164,8 @@ widget.panel()
 # best, and where? `09` and `10`. What does a decibel cost? `11_cost`. Is a published number true? `12_report` audits
 # those of a course report, which the notebooks call *the audited report*.
 #
-# Three more notebooks leave the comparison: `13_edge` (files that run without Python), `14_video` (what flickers from
-# frame to frame) and `15_self_supervised` (what a photo teaches about itself).
+# Three more notebooks go beyond the comparison: `13_edge` (files that run without Python), `14_video` (does a method
+# flicker from frame to frame?) and `15_self_supervised` (can a photo teach a network without a clean reference?).
 #
 # The methods, each with its notebook:
 
@@ -171,9 +183,10 @@ pd.DataFrame(rows).style.hide(axis="index")
 #
 # | written | meaning | explained in |
 # |---|---|---|
-# | $y$, $x = D(y)$, $\hat y$ | the reference photo, the degraded one, the restored one; $D$ is the degradation | `02_degradations` |
+# | $y$, $x = D(y)$, $\hat y$ | the reference photo, the degraded one, the restored one; $D$ is the degradation (in `03_metrics`, $x$ and $y$ are any two pictures) | `02_degradations` |
 # | x4, $s$ | the scale: the reference has four times as many pixels on each side | `02_degradations` |
-# | patch, step, batch | a cut of a photo; one change of all weights; the patches that a step looks at | `01_data`, `04_fsrcnn` |
+# | patch, step, batch | a square cut from a photo; one change of all weights; the patches that a step looks at | `01_data`, `04_fsrcnn` |
+# | $\theta$, $F_\theta$, $\ell$ | the weights of a network, the network with these weights, the loss | `04_fsrcnn`, `15_self_supervised` |
 # | dB, PSNR, MSE | decibels; 10 times the logarithm of the largest value squared over the mean squared error | `03_metrics` |
 # | SSIM, LPIPS, NIQE | likeness of structure; distance of a network's features; naturalness without a reference | `03_metrics` |
 # | ±, ≈, ▼ | half of a 95 % interval over photos; not told apart from the best; a worse mean than the input's | `09_compare_super_resolution` |
@@ -183,27 +196,25 @@ pd.DataFrame(rows).style.hide(axis="index")
 # | $Q, K, V$, $B$ | queries, keys, values of attention, and its bias by position | `06_swinir` |
 # | $\odot$, $\Vert$, $\ast$ | product element by element, concatenation, convolution | `07_nafnet` |
 # | $\sigma$ | a standard deviation; in gates an activation function | `03_metrics`, `07_nafnet` |
-# | $z$, $\hat z$, $z_T$ | the vector that guides DiffIR (IPR), its estimate, and noise in its place | `08_diffir` |
+# | $z$, $\hat z$, $z_T$ | the vector that guides DiffIR (image prior representation, IPR), its estimate, and noise in its place | `08_diffir` |
 # | $\beta_t$, $\alpha_t = 1 - \beta_t$, $\bar\alpha_t$ | noise added in step $t$ of a diffusion, what is kept in it, and in all steps up to it | `08_diffir` |
 # | multiply-adds, MACs | one multiplication and one addition, counted as one | `11_cost` |
 #
 # ## Takeaways
 
 # %%
-by_psnr = max(scores, key=lambda name: scores[name]["PSNR in dB"])
-by_lpips = min(scores, key=lambda name: scores[name]["LPIPS"])
-print(f"on this photo the best PSNR is that of {by_psnr}, the best LPIPS that of {by_lpips}")
-before = metrics.psnr(blurred, reference, channel="rgb")
-for name, picture in deblurred.items():
-    print(f"{name} changes the blurred photo by {metrics.psnr(picture, reference, channel='rgb') - before:+.2f} dB")
+by_psnr, by_lpips = by_quality["PSNR in dB"].idxmax(), by_quality["LPIPS"].idxmin()
+print(f"on this photo {by_psnr} has the best PSNR, {by_lpips} the best LPIPS")
+for name in deblurred:
+    print(f"{name} changes the PSNR of the blurred photo by {values[name] - values['blurred']:+.2f} dB")
 
 # %% [markdown]
 # - Three lines restore a photo; the weights' cards in `weights/README.md` say what was measured.
 # - These numbers are of one photo. Means over many, with intervals, are in `09` and `10`.
 #
-# **What can go wrong in practice.** The networks were trained on photos that bicubic interpolation had made small. If
-# a camera, a phone's zoom or JPEG made your photo small, expect less. Faces, text and number plates that a network
-# draws are plausible, not true.
+# **What can go wrong in practice.** The networks were trained on photos that bicubic interpolation had shrunk. If a
+# camera, a phone's zoom or JPEG shrank your photo, expect less. Faces, text and number plates that a network draws are
+# plausible, not true.
 #
 # ## Try it
 #
@@ -216,7 +227,8 @@ for name, picture in deblurred.items():
 # figures.images({n: rvlib.restore(m, Jpeg(30)(small)) for n, m in weights.items() if m.scale == 4})
 # ```
 #
-# They take the edges of the blocks for edges of the scene and sharpen them: no network here has seen JPEG in training.
+# They take the edges of the blocks for edges of the scene and sharpen them: no network
+# here was trained on small photos that JPEG had compressed.
 #
 # </details>
 #

@@ -7,16 +7,16 @@
 # ---
 
 # %% [markdown]
-# # 01 · Data: what is trained on, what is tested on, and that the two do not meet
+# # 01 · Data: photos for training, photos for testing, and a check that they do not overlap
 #
 # **Which photos does this study use, under which licence, and is any test photo trained on?** One table lists every
-# file with its source and what is known of its licence, and nearly all with their hash. The last section looks for test
+# file with its source, its licence as far as it is known, and, for nearly all, a hash. The last section looks for test
 # photos among the training photos.
 #
 # **You will see**
 # - what each data set of the field is, and the photos that may be shown,
-# - the eight patches that augmentation makes of one, and how many training patches show nothing,
-# - how bytes are checked, and why a leak of test photos would ruin every number that follows.
+# - the eight patches that augmentation makes of one, and how much of the error lies in patches that are nearly flat,
+# - how bytes are checked, and how a test photo among the training photos is found.
 #
 # Needs: nothing. Time: a few seconds with the demo's sample photos.
 
@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from rvlib import photos, study
-from rvlib.degrade import Bicubic, mod_crop
+from rvlib.degrade import Bicubic, imresize, mod_crop
 from rvlib.study import figures, tables
 from rvlib.study.fetch import manifest
 from rvlib.study.leaks import find_leaks
@@ -42,8 +42,12 @@ test_sets = ["samples"]
 #
 # Data sets move, get re-encoded, vanish. So one table in the library names every file: set, split, where it comes
 # from, licence, size and SHA-256. A file is fetched from a mirror, if one is set, or from its original home. If the
-# manifest has its hash, it is kept only if its hash is the same. GitHub addresses carry the commit, so they cannot
-# change unnoticed.
+# manifest has a hash for it, a file with any other hash is refused. GitHub addresses carry the commit, so their content
+# cannot change unnoticed.
+#
+# A source is a *wheel* (an installed Python package), *github* (a file in a repository) or a *url* (an archive, which
+# counts as one file and holds many photos). Set5, Set14, Urban100 and BSD100 bring their small photos for × 4, too, so
+# that Set5 has ten files. `LPIPS-example` is three small pictures from the repository of that measure.
 
 # %%
 listed = manifest()
@@ -74,11 +78,11 @@ assert pinned["samples"] == 1
 # | samples | 17 | photos that come with scikit-image and scikit-learn | demo and laptop profile |
 # | T91 | 91 | small crops of textures, plants, faces (Yang et al. 2010) | training |
 # | BSDS500 | 399 | natural photos of 481 × 321, made for segmentation (Arbeláez et al. 2011): the 400 outside its validation folder, which is BSD100, without one that is in Set5 | training |
-# | CID22, CLIC 2025 | 249, 41 | photos for research on compression, free of compression themselves | training, validation |
-# | Set5, Set14 | 5, 14 | the classics, small and old (Bevilacqua et al. 2012; Zeyde et al. 2010); one photo of Set14 is grey | test, × 4 |
+# | CID22, CLIC 2025 | 249, 41 | photos for research on compression, stored without loss | training, validation |
+# | Set5, Set14 | 5, 14 | the classics, small and old (Bevilacqua et al. 2012; Zeyde et al. 2010); one photo of Set14 is grey | test, × 4; Set14 also deblurring |
 # | BSD100 | 100 | animals, people, landscapes (Martin et al. 2001) | test, × 4, in the profile `official`; elsewhere the check for leaks below |
-# | Urban100 | 100 | façades with repeating windows: structure that × 4 destroys but its repetition can tell (Huang et al. 2015) | test, × 4 |
-# | Set12 | 12 | grey photos, made for denoising (Zhang et al. 2017) | audit of a course report (`12_report`) |
+# | Urban100 | 100 | façades with repeated windows: × 4 destroys much of their structure, and the repetition still tells of it (Huang et al. 2015) | test, × 4 |
+# | Set12 | 12 | grey photos, made for denoising (Zhang et al. 2017) | test, × 4, for the audit of a course report (`12_report`) |
 # | Kodak | 24 | scanned film of 768 × 512 | the check for leaks below |
 # | DIV2K | 1,000 | photos of 2K: 800 for training, 100 for validation, 100 for a competition (Agustsson and Timofte 2017) | paper profile |
 # | Flickr2K | 2,650 | more of the same kind, collected from Flickr (Lim et al. 2017) | paper profile |
@@ -103,9 +107,9 @@ samples.style.hide(axis="index")
 # ## The photos
 #
 # Training and test photos should differ as your photos differ from ours: other scenes, other cameras. Of the sample
-# photos, the test has a portrait, an animal, a still life and a flower (first figure). Training has a building,
-# textures, coins, galaxies and a clock that the camera shook (second figure, the first eight) and, not shown, a
-# motorcycle, cells and print.
+# photos, the test has a portrait, an animal, a still life and a flower (first figure). The second figure shows the
+# first eight training photos by name: textures, a man with a camera, a building, a clock that a moving camera blurred,
+# coins and galaxies. The other four are a motorcycle, cells, a page and a text.
 
 # %%
 data = study.data(profile)
@@ -121,7 +125,7 @@ shown = photos.load_set(study.data("demo"), "samples", split="train")
 figure = figures.images({n.replace("_", " "): shown[n] for n in list(shown)[:8]}, columns=4, width=2.6)
 
 # %% [markdown]
-# One photo of each other set that this profile has fetched. They are drawn from its data and never stored in the
+# The next cell draws one photo of each other set that this profile has fetched. These photos are never stored in the
 # repository, for not every licence allows that. The demo has none.
 
 # %%
@@ -146,9 +150,9 @@ print(f"validation photos: {len(validation)}; for curves and ablations: {', '.jo
 # %% [markdown]
 # ## Augmentation: eight patches of one
 #
-# A photo may be mirrored and turned by quarters and is still a photo. Training does that at random with each patch
-# that it cuts at a random place: eight times the data for nothing. (It would not do to turn by 10°, which needs
-# interpolation and would blur the reference; or to change colours of one half of a pair.)
+# A photo that is mirrored, or turned by quarters, is still a photo. Training does that at random with each patch that
+# it cuts at a random place: eight versions of every patch at no cost. (It would be wrong to turn by 10°, which needs
+# interpolation and would blur the reference, or to change the colours of only one half of a pair.)
 
 # %%
 photo = mod_crop(photos.sample("chelsea")[60:188, 120:248], 4)
@@ -167,20 +171,24 @@ for k in (1, 2, 3):
     assert np.abs(one - other).max() <= 1, "shrinking and turning commute, up to rounding"
 
 # %% [markdown]
-# ## How much is that?
+# ## How much is there to learn from?
 #
-# A fully convolutional network does not see photos, it sees patches. A photo of 640 × 427 pixels holds 180,000
-# patches of 96 × 96, but they overlap: what counts is how many *different* structures there are. A patch
-# of flat sky has none. So here is the local contrast of patches of 24 × 24, and the share that is nearly flat,
-# below 3 grey levels.
+# A network is not trained on whole photos but on patches. A photo of 640 × 427 pixels holds 180,000 patches of
+# 96 × 96, but they overlap: the number of *different* structures counts, and a patch of flat sky has none. So here is
+# the contrast of patches of 24 × 24 pixels, which is the standard deviation of their luminance, and the share of
+# patches that are nearly flat: below 3 grey levels.
 
 
 # %%
-def contrast(image: np.ndarray, size: int = 24) -> np.ndarray:
-    """Standard deviation of the luminance of non-overlapping size x size patches, in grey levels."""
-    grey = figures.luminance(image)
-    rows, columns = (side // size * size for side in grey.shape)
-    return grey[:rows, :columns].reshape(rows // size, size, -1, size).std(axis=(1, 3)).ravel()
+def in_patches(plane: np.ndarray, size: int = 24) -> np.ndarray:
+    """A plane as non-overlapping patches: rows of patches, size, columns of patches, size."""
+    rows, columns = (side // size * size for side in plane.shape)
+    return plane[:rows, :columns].reshape(rows // size, size, -1, size)
+
+
+def contrast(image: np.ndarray) -> np.ndarray:
+    """Standard deviation of the luminance of each patch, in grey levels."""
+    return in_patches(figures.luminance(image)).std(axis=(1, 3)).ravel()
 
 
 summary = pd.DataFrame(
@@ -200,26 +208,50 @@ summary = pd.DataFrame(
 summary.style.format(precision=2).hide(axis="index")
 
 # %% [markdown]
+# Do the flat patches matter? Bicubic interpolation, which learns nothing, answers for the sample photos that are trained
+# on: here is the share of its squared error that lies in them.
+
+# %%
+contrasts, errors = [], []
+for image in photos.load_set(study.data("demo"), "samples", split="train").values():
+    sharp = mod_crop(image, 4)
+    error = figures.luminance(imresize(Bicubic(4)(sharp), 4)) - figures.luminance(sharp)
+    contrasts.append(contrast(sharp))
+    errors.append(in_patches(error**2).mean(axis=(1, 3)).ravel())
+is_flat, errors = np.concatenate(contrasts) < 3, np.concatenate(errors)
+share_flat, share_error = 100 * is_flat.mean(), 100 * errors[is_flat].sum() / errors.sum()
+print(f"{share_flat:.0f} % of the patches are nearly flat; {share_error:.1f} % of the squared error lies in them")
+assert share_error < share_flat / 10
+
+# %% [markdown]
+# There is next to nothing to learn in a flat patch: interpolation already restores it. A set with many of them is
+# smaller than its megapixels say.
+#
 # ## No test photo is trained on
 #
-# A network of thirteen thousand weights cannot memorise photos; one of eleven million can. If a test photo, perhaps
+# A small network can hardly memorise photos; one with millions of weights can. If a test photo, perhaps
 # re-encoded, cropped or scaled, is in the training set, the test measures memory. Public sets are full of such traps:
 # the validation folder of BSDS500 *is* the test set BSD100, and its training photo 302003 is the woman of Set5, scaled
 # to 71 %. CID22 has the same clouds twice, as training photo 3316926_opo25u and as validation photo 844297. This check
 # found both, and the manifest leaves these two training photos out. Validation photos are checked too, or the choice of
-# the best weights would be the choice of those that memorise. Perceptual hashes of overlapping crops are compared. One set
-# is the exception: GoPro's two halves are the authors' own and show stretches of the same videos (GOPR0384_11 is in
-# both). Every published number has them, so what is found between them is counted here and not refused.
+# the best weights would be the choice of those that memorise.
+#
+# The check compares perceptual hashes of overlapping crops: short codes that stay nearly the same if a picture is
+# re-encoded or scaled. One set is an exception: GoPro's two halves are the authors' own and show stretches of the same
+# videos (GOPR0384_11 is in both). All published numbers are measured on them, so matches between the two halves are
+# counted here and not refused.
 
 # %%
 leaks = find_leaks(train, test | validation)
 of_gopro = leaks["test"].str.startswith("GoPro/") & leaks["train"].str.startswith("GoPro/")
 assert of_gopro.all(), f"test or validation photos among the training photos: {leaks[~of_gopro]}"
-print(f"{len(test)} test, {len(validation)} validation and {len(train)} training photos, {len(leaks)} found in both")
+compared = f"{len(test)} test and {len(validation)} validation photos against {len(train)} training photos"
+print(f"{compared}: {len(leaks)} matches")
 
 # %% [markdown]
-# A check that never fires proves nothing, so here is one that must: a test photo, shifted by three pixels, is planted
-# among the training photos.
+# A check that never fires proves nothing, so here is a case in which it must: a test photo, shifted by three pixels, is
+# planted among the training photos. (*bits* counts how many of the 256 bits of two hashes differ; *correlation* is that
+# of two small thumbnails, 1 for equal ones.)
 
 # %%
 name, image = next(iter(test.items()))
@@ -240,18 +272,19 @@ tables.write_json({"leaks": len(leaks), **counts}, output / "summary.json")
 # %%
 flat = summary.set_index("split")["nearly flat patches in %"]
 print(f"{flat['train']:.0f} % of the training patches are nearly flat")
+print(f"the {share_flat:.0f} % of the sample photos hold {share_error:.1f} % of the squared error of interpolation")
 print(f"{len(test)} test photos, {len(leaks)} of them found among {len(train)} training photos")
 
 # %% [markdown]
-# - Every file has a source, nearly every one a hash and a stated licence. A wrong byte stops the study instead of
-#   changing a number.
+# - Every file has a source, and nearly every file a stated licence and a hash. A wrong byte in a file with a hash stops
+#   the study instead of changing a number.
 # - Training, validation and test photos are different photos, and a perceptual hash watches that they stay so.
 # - BSDS500's validation folder is never trained on, because it is BSD100.
 #
 # **What can go wrong in practice.** Test photos sneak into training under another name, scaled or cropped. JPEG
 # artefacts in training photos are learned as if they were detail. A benchmark's small photos come with it (made by
-# MATLAB): making your own with another program changes the result (`02_degradations`). And a set of five photos
-# decides nothing: look at intervals, not at means.
+# MATLAB): small photos from another program can change the result (`02_degradations`). And a set of five photos rarely
+# decides anything: look at intervals, not at means alone.
 #
 # ## Try it
 #
@@ -259,8 +292,14 @@ print(f"{len(test)} test photos, {len(leaks)} of them found among {len(train)} t
 #
 # <details><summary>Solution</summary>
 #
-# `rvlib train fsrcnn --photos DIR --run runs/mine`. Read the folder with `photos.read`, and call
-# `find_leaks(your_photos, test)` as above.
+# `rvlib train fsrcnn --photos DIR --run runs/mine`. For the check:
+#
+# ```python
+# mine = {file.name: photos.read(file) for file in photos.folder("DIR")}
+# find_leaks(mine, test)
+# ```
+#
+# `test` has the test photos of this profile; the release profile has those of more sets.
 #
 # </details>
 #
@@ -268,8 +307,8 @@ print(f"{len(test)} test photos, {len(leaks)} of them found among {len(train)} t
 #
 # <details><summary>Solution</summary>
 #
-# The cell below tells. Since training mirrors its patches, a mirrored test photo is a leak. A hash of the picture as
-# it is cannot see it; hashing the mirrored photo too would.
+# The next cell tells. Since training mirrors its patches, a mirrored test photo is a leak. The hash of a picture as it
+# stands cannot find it; a second hash, of the mirrored picture, would.
 #
 # </details>
 
@@ -284,7 +323,7 @@ assert len(found) <= 1
 #
 # - Agustsson and Timofte 2017, *NTIRE 2017 Challenge* (DIV2K), [doi:10.1109/CVPRW.2017.150](https://doi.org/10.1109/CVPRW.2017.150)
 # - Huang et al. 2015, *Single Image Super-Resolution from Transformed Self-Exemplars* (Urban100), [doi:10.1109/CVPR.2015.7299156](https://doi.org/10.1109/CVPR.2015.7299156)
-# - Nah et al. 2017 (GoPro), [doi:10.1109/CVPR.2017.35](https://doi.org/10.1109/CVPR.2017.35)
-# - Arbeláez et al. 2011 (BSDS500), [doi:10.1109/TPAMI.2010.161](https://doi.org/10.1109/TPAMI.2010.161)
+# - Nah et al. 2017, *Deep Multi-Scale Convolutional Neural Network for Dynamic Scene Deblurring* (GoPro), [doi:10.1109/CVPR.2017.35](https://doi.org/10.1109/CVPR.2017.35)
+# - Arbeláez et al. 2011, *Contour Detection and Hierarchical Image Segmentation* (BSDS500), [doi:10.1109/TPAMI.2010.161](https://doi.org/10.1109/TPAMI.2010.161)
 #
 # Next: `02_degradations`, how a reference photo becomes a degraded one.

@@ -9,15 +9,15 @@
 # %% [markdown]
 # # 03 · Metrics: one photo, many numbers
 #
-# **Why is my PSNR lower than the paper's?** Most often because it is another PSNR. This notebook measures the same
-# restored photos under the conventions in use and shows which of them move the number, and by how much. Then it asks
-# whether any of these numbers is what the eye sees.
+# **Why is my PSNR lower than the paper's?** Often because it is another PSNR. This notebook measures the same restored
+# photos under the conventions in use and shows which of them move the number, and by how much. Then it asks whether any
+# of these numbers agrees with the eye.
 #
 # **You will see**
 # - PSNR on luminance or RGB, with and without borders, on rounded values, on grey photos, averaged in two ways,
 # - SSIM per channel or with a window that reaches across colours, and that it can be negative,
-# - LPIPS by hand, from the features of a network, and four distortions of *equal* PSNR that it tells apart,
-# - NIQE, which needs no reference: what it sees, and what it cannot see.
+# - LPIPS by hand, from the features of a network, and four distortions of *equal* PSNR, of which it sets one apart,
+# - NIQE, which needs no reference: which damage it sees, and which changes it cannot see.
 #
 # Needs: `02_degradations`. Time: half a minute; the first run fetches LPIPS's network (9 MB on disk).
 
@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from scipy.ndimage import uniform_filter
 from scipy.optimize import brentq
 
 import rvlib
@@ -50,8 +51,10 @@ seed = 0
 # $$\mathrm{PSNR} = 10 \log_{10} \frac{\mathrm{MAX}^2}{\mathrm{MSE}}\ \mathrm{dB}, \qquad
 #   \mathrm{MSE} = \frac1n \sum_{i=1}^{n} (x_i - y_i)^2 \tag{24}$$
 #
-# MAX is the largest possible value, 255 for 8 bits. Half the error in amplitude means 6 dB more. Over *which* numbers
-# $x_i$ the sum runs is the convention: all channels or the luminance alone, the whole photo or without its border.
+# In this notebook $x$ and $y$ are the two pictures that are compared: a restored photo with its $n$ values $x_i$, and
+# its reference. MAX is the largest possible value, 255 for 8 bits. Half the error in amplitude means 6 dB more. The
+# convention says over *which* values the sum runs: all channels or the luminance alone, the whole photo or without its
+# border. (Equations have the number of the audited report, a course report that `12_report` checks.)
 
 # %%
 figures.show_source(metrics.psnr)
@@ -66,9 +69,14 @@ figure = figures.images({"reference": reference, "its luminance": luminance, "bi
 # %% [markdown]
 # ### One photo, many numbers
 #
-# The same bicubic enlargement, measured in the ways that papers and repositories measure. Luminance as video defines it
-# (BT.601, 16 to 235) has a smaller range than RGB, and it is a weighted mean of three channels, whose errors partly
-# cancel. The last two lines are of a grey photo: the same one without its colours, enlarged likewise.
+# The same bicubic enlargement, measured in the ways that papers and repositories measure. Their luminance is that of
+# video (BT.601), for $R$, $G$, $B$ from 0 to 255:
+#
+# $$Y = 16 + \frac{65.481\,R + 128.553\,G + 24.966\,B}{255}$$
+#
+# It runs from 16 to 235, a smaller range than that of RGB. And it is a weighted mean of three channels, in which
+# errors that differ from channel to channel partly cancel. The last two lines are of a grey photo: the same one without
+# its colours, enlarged likewise.
 
 # %%
 pillow = np.asarray(Image.fromarray(degraded).resize(reference.shape[1::-1], Image.Resampling.BICUBIC))
@@ -105,8 +113,14 @@ is_grey = protocols["protocol"].str.startswith("a grey photo")
 moved = protocols[~is_grey].set_index("protocol")["difference"].abs()
 print("moves by more than 0.1 dB:", *moved[moved > 0.1].index, sep="\n  ")
 print("moves by less than 0.01 dB:", *moved[(moved > 0) & (moved < 0.01)].index, sep="\n  ")
+lower, narrower = moved["RGB, border of 4 cropped"], 20 * np.log10(255 / 219)
+print(f"RGB lies {lower:.2f} dB below luminance; the range alone explains {narrower:.2f} dB of that")
+assert 0 < lower - narrower < narrower, "the errors of the three channels are much alike"
 
 # %% [markdown]
+# So the range explains most of the step from luminance to RGB. The errors of the three channels cancel little, because
+# they are much alike: all three are wrong at the same edges.
+#
 # The two grey lines are the same grey photo and the same error: between luminance over 16 to 235 and plain grey
 # values over 0 to 255 lie $20 \log_{10}(255/219) = 1.32$ dB. One photo of Set14 is grey, and this alone moves the
 # set's mean by 0.09 dB.
@@ -148,8 +162,9 @@ pd.DataFrame(
 #   \tag{25}$$
 #
 # The window is Gaussian, moves over all pixels, and the values are averaged; $C_1 = (0.01 \cdot 255)^2$ and $C_2 =
-# (0.03 \cdot 255)^2$ avoid a division by zero. The first factor compares brightness, the second contrast and structure.
-# The audited report says that SSIM ranges from 0 to 1. It ranges from -1 to 1: a negative has a negative covariance.
+# (0.03 \cdot 255)^2$ avoid a division by zero. The usual window has 11 × 11 pixels and a standard deviation of 1.5. The
+# first factor compares brightness, the second contrast and structure. The audited report says that SSIM ranges from 0
+# to 1. It ranges from -1 to 1: a photo and its negative have a negative covariance.
 
 # %%
 inverted = 255 - reference
@@ -158,9 +173,9 @@ assert metrics.ssim(inverted, reference) < 0
 assert metrics.ssim(reference, reference) == 1
 
 # %% [markdown]
-# Deblurring repositories slide a window of 11 × 11 × 11 over height, width *and colour*. Inside this window the
-# colours themselves are contrast: red, green and blue differ in both pictures alike, and a blur keeps that. So the
-# number is far higher (a grey photo gains nothing), and must not be compared with the others.
+# Deblurring repositories slide a window of 11 × 11 × 11 over height, width *and colour*. Inside this window the colours
+# themselves are contrast: red, green and blue differ in both pictures alike, and a blur keeps these differences. So the
+# number of a colourful photo is far higher (a grey photo gains nothing), and must not be compared with the others.
 
 # %%
 windows = {"luminance": "y", "mean of R, G, B": "rgb", "3-D window over RGB": "rgb3d"}
@@ -179,7 +194,7 @@ similarity.reset_index().style.format(precision=4).hide(axis="index")
 # ## LPIPS: the distance between features
 #
 # LPIPS shows both pictures to AlexNet, which was trained to recognise objects, and compares the feature maps $\phi_l$
-# of five layers. The audited report writes
+# of five layers. A map has $H_l \times W_l$ places $(h, w)$ with a vector of channels in each. The audited report writes
 #
 # $$\mathrm{LPIPS}(x, y) = \sum_l \frac{1}{H_l W_l} \sum_{h,w} \lVert \phi_l(x)_{hw} - \phi_l(y)_{hw} \rVert_2^2 \tag{26}$$
 #
@@ -224,7 +239,8 @@ if network is not None:
 # ## What the eye sees
 #
 # Four distortions of the same photo: a shift by one pixel that nobody would notice, a blur, noise, and JPEG blocks. The
-# strength of the last three is tuned until their PSNR is that of the shift.
+# strength of the last three is tuned until their PSNR is that of the shift. (The blocks are a share of the error that
+# JPEG makes at quality 2.)
 
 # %%
 photo = photos.sample("astronaut")[:256, 128:384]
@@ -260,7 +276,9 @@ table.rename(columns=titles).style.format(precision=3, na_rep="–").hide(axis="
 # %% [markdown]
 # PSNR cannot tell the four apart, by construction. LPIPS sets the shift apart and can hardly tell the other three. SSIM
 # puts the noise far below. To most eyes the blocks are worst: neither measure says so. *Where* does LPIPS see a
-# difference? Its layers are maps, so it can be asked per pixel before the mean is taken:
+# difference? Its layers are maps, so the next cell draws its value at each pixel, before the mean is taken. Then it
+# compares two quarters of the photo: the flattest and the busiest, by the contrast of the 15 × 15 pixels around each
+# pixel.
 
 # %%
 if network is not None:
@@ -281,11 +299,28 @@ if network is not None:
     figure.colorbar(drawn, ax=axes.tolist(), label="LPIPS per pixel")
     plt.show()
 
+# %%
+if network is not None:
+    plane = figures.luminance(photo)
+    mean = uniform_filter(plane, 15)
+    busy = np.sqrt(np.maximum(uniform_filter(plane**2, 15) - mean**2, 0))
+    low, high = np.quantile(busy, [0.25, 0.75])
+    quarters = {
+        name: {"flattest quarter": values[busy <= low].mean(), "busiest quarter": values[busy >= high].mean()}
+        for name, values in maps.items()
+    }
+    assert quarters["noisy"]["flattest quarter"] > 2 * quarters["noisy"]["busiest quarter"]
+    print(pd.DataFrame(quarters).T.round(2))
+
 # %% [markdown]
-# Neither measure is wrong. PSNR asks how far the values are, LPIPS how different a recogniser finds the picture. A
-# method that is trained for one usually loses in the other; `05_srgan` is about that. LPIPS compares with a reference,
-# too, so it is not a measure of whether a picture looks like a photo at all. That needs no reference, only a model of
-# photos: the next section. First, the numbers that set one distortion apart:
+# The noise counts on flat ground, and far less where the photo has edges and texture of its own: they hide it from this
+# network, as they do from the eye (vision science calls that *masking*). A blur counts more where there is texture to
+# lose. PSNR knows neither: an error has the same price everywhere.
+#
+# Neither measure is wrong. PSNR asks how far apart the values are, LPIPS how different a recogniser finds the pictures.
+# A method that is trained for one usually loses in the other; `05_srgan` is about that. LPIPS, too, compares with a
+# reference. Whether a picture looks like a photo at all is another question. Its answer needs no reference but a model
+# of photos, which is the next section. First, the numbers that set one distortion apart:
 
 # %%
 alone = {"lpips_alex_rgb_crop0": "shifted by a pixel", "ssim_y_crop0": "noisy"}
@@ -298,13 +333,15 @@ for column, name in alone.items() if network is not None else []:
 # %% [markdown]
 # ## NIQE: no reference at all
 #
-# Take the mean of its surroundings from every pixel, and divide by how much they vary:
+# NIQE begins with the luminance $I$ in grey levels. It subtracts from each pixel $(i, j)$ the mean $\mu$ of the pixels
+# around it, and divides by their standard deviation $\sigma$:
 #
 # $$\hat I(i, j) = \frac{I(i, j) - \mu(i, j)}{\sigma(i, j) + 1}$$
 #
-# In sharp photos without noise these numbers, and the products of neighbours, nearly follow one law, whatever the photo
-# shows. A distortion changes the law. NIQE (Mittal et al. 2013) fits it in blocks of 96 × 96 pixels, at two scales: 36
-# numbers a block. Their mean $\nu$ and covariance $\Sigma$ over the blocks are compared with those of 125 good photos:
+# In sharp photos without noise these numbers, and the products of neighbours, nearly follow one law (a generalised
+# Gaussian), whatever the photo shows. A distortion changes the law. NIQE (Mittal et al. 2013) fits it in blocks of
+# 96 × 96 pixels, at two scales: 36 numbers a block. Their mean $\nu_1$ and covariance $\Sigma_1$ over the blocks of the
+# picture are compared with $\nu_2$ and $\Sigma_2$ of 125 good photos:
 #
 # $$D = \sqrt{(\nu_1 - \nu_2)^\top \left(\frac{\Sigma_1 + \Sigma_2}{2}\right)^{-1} (\nu_1 - \nu_2)}$$
 #
@@ -345,9 +382,9 @@ plt.show()
 # Blur and interpolation make the distribution narrower, noise makes it wider, and JPEG, which empties its blocks, puts
 # a spike at zero.
 #
-# What does NIQE see, and what can it not see? The table has the damaged versions and five more pictures: a shift that
-# nobody would notice, three changes that everybody would (a negative, a photo upside down, another photo), and one half
-# of the photo.
+# Which damage does NIQE see, and which changes can it not see? The table has the damaged versions and six more pictures:
+# a shift that nobody would notice, three changes that everybody would (a negative, a photo upside down, another photo),
+# and the two halves of the photo.
 
 # %%
 versions = {
@@ -357,6 +394,7 @@ versions = {
     "upside down": reference[::-1].copy(),
     "another photo (chelsea)": photos.sample("chelsea"),
     "its left half": reference[:, : reference.shape[1] // 2],
+    "its right half": reference[:, reference.shape[1] // 2 :],
 }
 blind = pd.DataFrame({"picture": versions.keys(), "niqe_y_crop0": [niqe(version) for version in versions.values()]})
 same_size = {name: version for name, version in versions.items() if version.shape == reference.shape}
@@ -368,6 +406,7 @@ if has_niqe:
     missed = own[["its negative", "upside down"]] - own["the photo"]
     assert (seen > 1).all(), "NIQE sees damage"
     assert (missed.abs() < 0.5).all(), "NIQE does not know what the photo shows"
+    assert own["its right half"] < own["the photo"] < own["its left half"] - 1, "a part is another picture"
 blind.rename(columns={key: measures.find(key).title for key in blind.columns[1:]}).style.format(
     precision=2, na_rep="–"
 ).hide(axis="index")
@@ -375,8 +414,10 @@ blind.rename(columns={key: measures.find(key).title for key in blind.columns[1:]
 # %% [markdown]
 # NIQE sees damage without being shown the photo. It cannot know *which* photo it should be: a negative, a photo that is
 # upside down and another photo count as natural. So a network that invents plausible texture can have a good NIQE, and
-# the comparison (`09_compare_super_resolution`) shows PSNR, LPIPS and NIQE side by side. And a part of the same photo
-# has another NIQE: few blocks give a poor covariance. Compare NIQE only on pictures of one size, and on many of them.
+# the comparison (`09_compare_super_resolution`) shows PSNR, LPIPS and NIQE side by side. And NIQE depends on the cut: of
+# the same photo, the left half is less natural than the whole and the right half more. What a picture shows counts
+# after all, and a few blocks are a poor estimate of mean and covariance. Compare NIQE only between versions of the same
+# pictures, and over many of them.
 
 # %%
 output = study.output(profile, "metrics")
@@ -391,8 +432,8 @@ tables.write_json({"psnr_spread_db": coloured.max() - coloured.min()}, output / 
 
 # %%
 extremes = protocols.loc[[coloured.idxmin(), coloured.idxmax()]]
-print(f"the same restored photo: {extremes['psnr'].iloc[0]:.2f} dB ({extremes['protocol'].iloc[0]})")
-print(f"                    and {extremes['psnr'].iloc[1]:.2f} dB ({extremes['protocol'].iloc[1]})")
+told = [f"{each.psnr:.2f} dB ({each.protocol})" for each in extremes.itertuples()]
+print("the same restored photo:", " and ".join(told))
 as_luminance, as_values = protocols.loc[is_grey, "psnr"]
 print(f"a grey photo: {as_values:.2f} dB on its own values, {as_luminance:.2f} dB as luminance of its RGB")
 if network is not None:
@@ -403,7 +444,8 @@ if has_niqe:
     print(f"and it grows by {seen.min():.1f} to {seen.max():.1f} with blur, noise, JPEG or interpolation")
 
 # %% [markdown]
-# - A PSNR needs its channel, border, rounding, and a word on how photos were averaged. Colour counts most.
+# - A PSNR needs its channel and range, its border, its rounding, and a word on how photos were averaged. Channel and
+#   range count most.
 # - This study measures super-resolution on luminance with `scale` pixels cropped, deblurring on RGB with nothing
 #   cropped and the 3-D SSIM, because the published numbers do. Every column's name says so.
 # - NIQE needs no reference, so it serves for real photos. It says nothing about what the photo should show.
@@ -431,11 +473,12 @@ if has_niqe:
 # <details><summary>Solution</summary>
 #
 # ```python
-# {by: metrics.lpips(np.roll(photo, by, axis=1), photo) for by in (1, 2, 4, 8)}
+# {by: metrics.lpips(np.roll(photo, by, axis=1), photo) for by in (1, 2, 4, 8, 16)}
 # ```
 #
-# The first layer of AlexNet looks at every fourth pixel through windows of 11 × 11, so shifts of a pixel or two
-# change little of what it sees, and larger ones more.
+# There is no threshold: LPIPS grows with the shift, and even sixteen pixels cost less than the blur, the noise or the
+# blocks above. The first layer of AlexNet looks at every fourth pixel through windows of 11 × 11, and later layers
+# through larger ones, so a shift changes their features only by degrees.
 #
 # </details>
 

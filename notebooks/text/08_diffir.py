@@ -453,7 +453,7 @@ for task, (network, kind, _) in models.items():
     built = network.spec["arguments"]
     told = f"{TASKS[task]}, {kind}: {built['dim']} channels, blocks {tuple(built['blocks'])}"
     if network is not stages[task][1]:
-        told += f", {provenance.story('diffir-x4' if task == 'x4' else 'diffir-deblur')} in stage 2"
+        told += f", {provenance.story('diffir-x4' if task == 'x4' else 'diffir-deblur')}"
     print(told)
 print("The official x4 network has 64 channels, blocks (13, 1, 1, 1) and 1,000,000 steps in each stage.")
 print("What is found here holds for these short trainings. It is no finding on the published networks.")

@@ -16,9 +16,9 @@
 #
 # **You will see**
 # - zero-shot super-resolution: a small network that is trained on one photo, for that photo,
-# - the released FSRCNN, adapted to a photo (`rvlib adapt`), for MATLAB's small photos and for those of a lens that it has
+# - the released FSRCNN, adapted to a photo (`rvlib adapt`): to MATLAB's small photos and to those of a lens that it has
 #   not seen, once with the lens told and once not,
-# - what turning patches does, which is good practice elsewhere, where a lens has a direction,
+# - whether turned patches, good practice elsewhere, do harm if a lens has a direction,
 # - whether the gain that `rvlib adapt` prints tells anything about the enlarged photo,
 # - why noise that cannot be guessed can be removed without a clean photo: an equation, computed, and a network that uses it.
 #
@@ -81,7 +81,7 @@ noise = 25  # standard deviation in grey levels
 #
 # - *MATLAB*: bicubic, with antialiasing, which all released networks that enlarge were trained for.
 # - *lens*: an elongated Gaussian (standard deviations of 3.5 and 1.5 pixels of the large photo), turned by 30°, then every
-#   fourth pixel (`degrade.BlurredSampling`). The study knows it; the released network has never seen it.
+#   fourth pixel (`degrade.BlurredSampling`). The study knows this lens; the released network has never seen it.
 #
 # The lens brings a trap. Every training of the study flips and turns its patches into one of the eight symmetries of the
 # square, which makes eight photos of one. It turns sons and fathers together, and so the operator between them. MATLAB's
@@ -98,11 +98,10 @@ references = dict(list(photos.load_sets(data, test_sets, split="test").items())[
 pairs = {kernel: photo_pairs(references, shrink) for kernel, shrink in kernels.items()}
 
 # %%
-small = pairs["lens"][next(iter(references))][0]
 figure, axes = plt.subplots(1, 2, figsize=(7, 2.7))
-impulse = np.zeros((48, 48, 3), np.uint8)
-impulse[22:26, 22:26] = 255
-spreads = {name: shrink(np.roll(impulse, 2, (0, 1)), None)[..., 0] for name, shrink in kernels.items()}
+dot = np.zeros((48, 48, 3), np.uint8)
+dot[24:28, 24:28] = 255
+spreads = {name: shrink(dot, None)[..., 0].astype(float) for name, shrink in kernels.items()}
 brightest = max(spread.max() for spread in spreads.values())
 for axis, (name, spread) in zip(axes, spreads.items(), strict=True):
     drawn = axis.imshow(spread, cmap="Blues", vmin=0, vmax=brightest)
@@ -110,10 +109,11 @@ for axis, (name, spread) in zip(axes, spreads.items(), strict=True):
     axis.grid(visible=False)
 figure.colorbar(drawn, ax=axes.tolist(), label="grey levels")
 plt.show()
-assert small.shape[0] == next(iter(references.values())).shape[0] // 4
+kept = {name: spread.max() / spread.sum() for name, spread in spreads.items()}
+assert kept["MATLAB"] > 0.5 > kept["lens"], "the share of the light that stays in one pixel"
 
 # %% [markdown]
-# A white dot, made small: MATLAB keeps most of its light in one pixel, the lens spreads it, and more in one direction.
+# A white dot, shrunk: MATLAB keeps most of its light in one pixel, the lens spreads it, most along one direction.
 #
 # ### The same training as everywhere
 #
@@ -159,9 +159,10 @@ learned = {
 }
 
 # %% [markdown]
-# And two controls, with one training each. *Turned or not*, for some of the photos, does the other thing with the patches.
-# *Lens unknown* is the usual case: the photo came through the lens, and nobody knows it. Its own pairs are made as MATLAB
-# would, which is what the command `rvlib adapt` does.
+# And two controls, with one training each. *Turned or not* repeats the trainings of some photos with the opposite choice:
+# MATLAB's patches as they are, those of the lens turned. *Lens unknown* is the usual case: the photo came through the
+# lens, and nobody knows this lens. The photo's own pairs are then made with MATLAB's bicubic, as the command
+# `rvlib adapt` makes them.
 
 # %% tags=["training"]
 otherwise = {
@@ -205,7 +206,8 @@ tables.write_rows(own_rows, output / "zero-shot-rows")
 assert np.isfinite(own_rows["PSNR"]).all()
 
 # %% [markdown]
-# What a demo trains in seconds is no result. If the release profile has run, its rows are shown from here on.
+# A training of seconds, as in the demo, is not a result. The demo therefore shows the rows of the release profile from
+# here on, if that has run.
 
 # %%
 stored = study.experiment(profile, "methods/self_supervised/zero-shot-rows")
@@ -260,7 +262,7 @@ figure, axis = plt.subplots(figsize=(7.5, 3.2))
 order = {"order": list(kernels), "hue_order": ["released", "zero-shot", "adapted"], "dodge": True}
 sns.stripplot(relative, x="input", y="gain", hue="method", palette="colorblind", alpha=0.7, ax=axis, **order)
 axis.axhline(0, color="0.4", linestyle="--")
-axis.set(xlabel="how the photo was made small", ylabel="gain over bicubic in dB\n(a dot per photo)")
+axis.set(xlabel="how the photo was shrunk", ylabel="gain over bicubic in dB\n(a dot per photo)")
 axis.legend(title="", loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "zero-shot")
 
@@ -303,7 +305,8 @@ for (kernel, photo), other in otherwise.items():
             turning.append(row | {"method": method, "PSNR": score})
 turning = pd.DataFrame(turning)
 tables.write_rows(turning, output / "turning-rows")
-turning = turning if (stored := study.experiment(profile, "methods/self_supervised/turning-rows")) is None else stored
+stored = study.experiment(profile, "methods/self_supervised/turning-rows")
+turning = turning if stored is None else stored
 table = turning.pivot(index=["input", "method", "photo"], columns="patches", values="PSNR")
 straight = {
     key: statistics.paired_difference(part["as they are"], part["turned"])
@@ -319,10 +322,10 @@ Markdown(tables.markdown(means.reset_index()))
 # ### Does the printed gain tell anything?
 #
 # `rvlib adapt` prints PSNR before and after on the photo's own pair: its shrunk version and itself, which it learned
-# from. What counts is the large photo, which its user does not have. Each dot is an adapted network (a photo and a
-# seed): what it gained on its own pair, and on the large photo. The command makes its pairs as MATLAB would: it
-# prints the gains of *MATLAB* and of *lens, not told*. Those of *lens, told* come from `rvlib.adapt(...,
-# degradation=...)` in Python.
+# from. The user wants a better large photo, and has none to measure with. Each dot is an adapted network (a photo and a
+# seed), with its gain on its own pair and its gain on the large photo. The command makes its pairs with MATLAB's
+# bicubic, so it prints the gains of *MATLAB* and of *lens, not told*. Those of *lens, told* come from
+# `rvlib.adapt(..., degradation=...)` in Python.
 
 # %%
 cases = {
@@ -349,16 +352,16 @@ for case, part in both.items():
     told, kept = (part["own"] > 0).sum(), ((part["own"] > 0) & (part["true"] > 0)).sum()
     promised.append(f"{case}: {told} of {len(part)} gained on their own pair, {kept} of those on the large photo, too")
     broken += told - kept
-answer = "not by itself" if broken else "in these cases"
+answer = "not by itself" if broken else "yes, in these cases"
 print(f"does a gain on the own pair tell a gain on the large photo? {answer}:", *promised, sep="\n")
 
 # %% [markdown]
 # ### Pictures of one kind
 #
-# Where the printed gain says nothing, a photo that was kept back does. Pages and textures are no usual photos. Here
+# If the printed gain says nothing, a photo that was kept back can tell. Pages and textures are not usual photos. Here
 # the network adapts to the *left half* of such a picture at its full size, for five times as many steps, and is
-# measured on the right half, which it did not learn from. This is the test to make with `rvlib adapt` on a folder of
-# one's own, in its most favourable form: a folder's pictures are less alike than two halves of one.
+# measured on the right half, which it did not learn from. Make the same test before you trust `rvlib adapt` with a
+# folder of your own. This is its most favourable form: a folder's pictures are less alike than two halves of one.
 
 # %% tags=["training"]
 kinds = {
@@ -387,18 +390,20 @@ for (name, seed), fine in of_kind.items():
         )
 kind_rows = pd.DataFrame(kind_rows)
 tables.write_rows(kind_rows, output / "kinds-rows")
-kind_rows = kind_rows if (stored := study.experiment(profile, "methods/self_supervised/kinds-rows")) is None else stored
+stored = study.experiment(profile, "methods/self_supervised/kinds-rows")
+kind_rows = kind_rows if stored is None else stored
 kind_table = kind_rows.pivot_table(index="photo", columns="method", values="PSNR")
 kind_table["adapted less released"] = kind_table["adapted"] - kind_table["released"]
 of_seeds = kind_rows.pivot_table(index=["photo", "seed"], columns="method", values="PSNR")
 of_seeds = (of_seeds["adapted"] - of_seeds["released"]).groupby("photo")
 kind_table["lowest seed"], kind_table["highest seed"] = of_seeds.min(), of_seeds.max()
-kind_table["on its own half"] = kind_rows.groupby("photo")["own gain"].mean()
+kind_table["gain on the left half"] = kind_rows.groupby("photo")["own gain"].mean()
 kinds_gain = statistics.mean_interval(kind_table["adapted less released"])
-shown = ["bicubic", "released", "adapted", "adapted less released", "lowest seed", "highest seed", "on its own half"]
-kind_table = kind_table[shown].reset_index()
+columns = ["bicubic", "released", "adapted", "adapted less released", "lowest seed", "highest seed"]
+kind_table = kind_table[[*columns, "gain on the left half"]].reset_index()
 tables.write(kind_table, output / "kinds")
-print(f"PSNR on the right half in dB; seeds averaged: {kind_rows['seed'].nunique()}")
+print("PSNR on the right half in dB; the last column is of the left half, which was learned from")
+print("seeds averaged:", kind_rows["seed"].nunique())
 print("adapted less released:", kinds_gain.text(2, "dB"))
 clear = (kind_table["adapted less released"] > 0.5).sum()
 print(f"gained over half a decibel: {clear} of {len(kind_table)} pictures")
@@ -408,24 +413,24 @@ kind_table.style.format(precision=2).hide(axis="index")
 # ## Hide some pixels: denoising without clean photos
 #
 # Let $x = y + n$ be the noisy photo, $y$ the clean one, and $n$ noise of mean zero that is independent from pixel to
-# pixel. A function $f$ is called *$\mathcal J$-invariant* if what it says about the pixels $J$ does not depend on the
-# pixels $J$ of its input, for each $J$ of a partition $\mathcal J$ of the photo (groups of pixels that cover it and do
-# not overlap). Then its error against the *noisy* photo tells its error against the clean one (Batson and Royer 2019;
-# $\mathbb E$ is the mean over all noise):
+# pixel. Divide the photo into groups $J$ of pixels that cover it and do not overlap; $\mathcal J$ is the set of these
+# groups. A function $f$ is called *$\mathcal J$-invariant* if, for each $J$, its output at the pixels $J$ does not depend
+# on its input at the pixels $J$. Then its error against the *noisy* photo tells its error against the clean one (Batson
+# and Royer 2019; $\mathbb E$ is the mean over all noise):
 #
 # $$\mathbb E\,\lVert f(x) - x \rVert^2 = \mathbb E\,\lVert f(x) - y \rVert^2 + \mathbb E\,\lVert x - y \rVert^2
 #   \tag{Noise2Self}$$
 #
 # The reason is one line: the difference of both sides is $-2\,\mathbb E\,\langle f(x) - y,\; n \rangle$, and each $n_j$
-# is independent of $f(x)_j$ and zero in the mean, so the product is zero in the mean. The last term is the noise, which
-# no $f$ can change. So of all $\mathcal J$-invariant functions, the one with the least left side, which needs no clean
-# photo, has the least error against the clean one.
+# is independent of $f(x)_j$ and zero in the mean, so their product is zero in the mean. The last term is the strength of
+# the noise, which no $f$ can change. So of all $\mathcal J$-invariant functions, the one with the smallest left side,
+# which needs no clean photo, has the smallest error against the clean one.
 #
 # ### By hand: how wide should a median filter be?
 #
 # (The paper's own example.) A median over the pixels within a radius sees the pixel itself, and radius 0 (changing
 # nothing) has no error at all against the noisy photo. Leave the centre out, and the filter is $\mathcal J$-invariant,
-# each pixel being a $J$: its best radius shows in the noisy photo.
+# each pixel being a $J$: then the noisy photo alone shows the best radius.
 
 # %%
 clean = photos.sample("chelsea")[60:252, 60:252].mean(axis=2)
@@ -460,11 +465,10 @@ grid = sns.relplot(
     height=2.9,
     aspect=1.3,
 )
-grid.set_titles("median {col_name}").set_ylabels("mean squared error\nin grey levels²")
+grid.set_titles("median {col_name}").set_ylabels("mean squared error\nin grey levels²").set_xlabels("radius in pixels")
 figures.save(grid.figure, output / "median")
-print(
-    f"curves without the centre: {apart.min():.0f} to {apart.max():.0f} apart; the variance of the noise is {noise**2}"
-)
+print(f"best radius without the centre: {ring['noisy photo'].idxmin()} pixels against either photo")
+print(f"these two curves are {apart.min():.0f} to {apart.max():.0f} apart; the variance of the noise is {noise**2}")
 
 # %% [markdown]
 # ### The same for a network
@@ -485,10 +489,10 @@ figures.show_source(BlindSpot.__call__)
 #
 # - *clean*: pairs of noisy and clean photos, as in every other notebook,
 # - *blind*: the same noisy photos alone,
-# - *own photo*: blind, too, on the noisy *test photos*. Nothing clean is looked at, so this is no cheating: whoever has noisy
-#   photos can train on them.
+# - *own photo*: blind, too, on the noisy *test photos*. It never looks at a clean photo, so this is not cheating: whoever
+#   has noisy photos can train on them.
 #
-# The two blind ones hear less in each step: their loss is over one pixel in sixteen, and its target is noisy.
+# The two blind ones learn from less in each step: their loss is over one pixel in sixteen, and its target is noisy.
 
 # %% tags=["training"]
 clean_photos = photos.load_sets(data, train_sets, split="train")
@@ -515,7 +519,7 @@ for seed in denoise_seeds:
         denoisers[name, seed] = network, log["seconds"].iloc[-1]
 
 # %% [markdown]
-# A network that was trained blind must be *used* blind: it was never trained on pixels that it sees.
+# A network that was trained blind must be *used* blind: it never learned what to do with a pixel that it sees.
 
 
 # %%
@@ -549,8 +553,9 @@ denoise_rows = denoise_rows if stored is None else stored
 # ### The equation, computed
 #
 # The test photos' pixels, all together, for the blind network of this run: used blind, and used as any other network.
-# Used blind, the left side of the equation is its right side, up to a few per cent (8 bits cut off noise beyond black and
-# white). Used plainly, it is far below: the network sees the pixel that it is asked for and hands on its noise.
+# The columns are means per pixel, in grey levels². Used blind, the left side of the equation equals its right side up to a
+# few per cent (8 bits cut off noise beyond black and white). Used plainly, the left side is too small: the network sees
+# the pixel that it is asked for and hands on its noise.
 
 # %%
 network = denoisers["blind", denoise_seeds[0]][0]
@@ -574,9 +579,9 @@ equation.style.format(precision=1).format("{:.3f}", subset=["left side / right s
 #
 # *Clean less blind* is the price of having no clean photos, all of it: the clean network also sees the pixel that it is
 # asked for, which a blind one must not, and its loss is over every pixel. A network with hidden pixels and clean targets
-# would tell these apart; it is not measured here. Where each network was trained once, a small difference may be the
-# seed's, whatever its interval over photos says. (The demo's own networks are too raw for a picture; the laptop profile
-# shows one.)
+# would tell these apart; it is not measured here. If each network was trained once, a small difference may come from the
+# seed, whatever the interval over photos says. (The demo's own networks have learned too little for a picture; the laptop
+# profile shows one.)
 
 # %%
 against = [
@@ -595,11 +600,10 @@ denoising = pd.DataFrame(
 )
 tables.write(denoising, output / "denoising")
 means = denoise_rows.groupby("method")["PSNR"].mean().sort_values()
-print(f"mean PSNR (RGB) of {denoise_rows['photo'].nunique()} photos:", means.round(2).to_dict())
-print(
-    f"trainings of each network: {denoise_rows['seed'].nunique()}; the interval is over photos, trainings averaged. "
-    "What another training would change, it does not know"
-)
+told = ", ".join(f"{method} {value:.2f} dB" for method, value in means.items())
+print(f"mean PSNR (RGB) of {denoise_rows['photo'].nunique()} photos: {told}")
+print(f"trainings of each network: {denoise_rows['seed'].nunique()}")
+print("the interval is over photos, trainings averaged; it leaves out the change from one training to another")
 Markdown(tables.markdown(denoising))
 
 # %%
@@ -613,18 +617,17 @@ if profile != "demo" and set(test_sets) == {"samples"}:  # seconds of training a
 # %% [markdown]
 # ## Cost
 #
-# Core-seconds of training, by the clock of the process. A network that knows one photo is paid for *each* photo, *own photo*
-# for each set of noisy photos, and one that was trained on other photos once.
+# Core-seconds of training, by the clock of the process: the mean of the trainings, the shortest and the longest. *Zero-shot*
+# and *adapted* are paid for each photo, *own photo* for each set of noisy photos, and the other networks once.
 
 # %%
 paid = pd.concat([rows, denoise_rows]).query("`core-seconds` > 0").groupby("method", sort=False)["core-seconds"]
-cost = paid.agg(["mean", "min", "max"]).reset_index()
+cost = paid.agg(["mean", "min", "max"]).add_suffix(" core-seconds").reset_index()
 paid_for = {"zero-shot": "one photo", "adapted": "one photo", "own photo": "the test photos"}
 cost["for"] = [paid_for.get(method, "all photos") for method in cost["method"]]
-cost["parameters"] = [
-    complexity.parameters({"zero-shot": taught["zero-shot"][0], "adapted": released}.get(method, network))
-    for method in cost["method"]
-]
+trained = {name: network for (name, _), (network, _) in denoisers.items()}
+trained |= {"zero-shot": next(iter(learned.values()))["zero-shot"][0], "adapted": released}
+cost["parameters"] = [complexity.parameters(trained[method]) for method in cost["method"]]
 tables.write(cost, output / "cost")
 cost.style.format(precision=1, thousands=",").hide(axis="index")
 
@@ -640,13 +643,12 @@ lines = [
     for kernel, part in order.groupby("input")
 ]
 for (kernel, first, second), (interval, _) in found.items():
-    if "released" in (first, second):
+    if second == "released":
         lines.append(f"{kernel}: {first} less {second}: {interval.text(2, 'dB')}.")
-lines += [
-    f"{kernel}: {method}, patches as they are less turned: {interval.text(2, 'dB')}; one seed."
-    for (kernel, method), interval in straight.items()
-]
-lines += [f"Adapted networks, {each}." for each in promised]
+for kernel in kernels:
+    told = [f"{method} {each.text(2, 'dB')}" for (way, method), each in straight.items() if way == kernel]
+    lines.append(f"{kernel}, patches as they are less turned: {', '.join(told)}; one seed.")
+lines.append(f"Adapted networks: {'; '.join(promised)}.")
 best = kind_table.loc[kind_table["adapted less released"].idxmax()]
 lines.append(
     f"Adapted to half of a picture, measured on its other half: from {kind_table['adapted less released'].min():+.2f} to "
@@ -662,24 +664,25 @@ tables.write_json({"gain_db": summary}, output / "summary.json")
 Markdown("\n".join(f"- {line}" for line in lines))
 
 # %% [markdown]
-# - What counts is that the photo's own pairs are made as the photo was. Compare *adapted* with *adapted, lens unknown*: the
-#   same photos, the same network and steps, and only in the first was the lens told (so its patches were left as they are).
+# - The photo's own pairs must be made as the photo was. Compare *adapted* with *adapted, lens unknown*: the same photos, the
+#   same network and steps, and only in the first was the lens told (so its patches were left as they are).
 # - Flips and turns are free examples only where the degradation looks the same from all sides. Where it has a direction
 #   (a lens, the shake of one shot), most of them show another one. `augment=False` of `rvlib.adapt` and `recipes.train`
 #   leaves patches as they are, and so does `rvlib train --set augment=false` for pairs of one's own.
-# - The photo did not tell the lens here, the study did. For a real photo, ZSSR asks for an estimate of it; KernelGAN
-#   makes one with a network. The command `rvlib adapt` shrinks as MATLAB does. In Python,
+# - The study told the lens here; the photo did not. For a real photo, ZSSR asks for an estimate of the lens; KernelGAN
+#   makes one from the photo, with a network. The command `rvlib adapt` shrinks as MATLAB does. In Python,
 #   `rvlib.adapt(..., degradation=...)` takes another operator.
-# - An error against noisy photos can be trusted, and minimised, if no pixel is guessed from itself.
+# - An error against noisy photos can be trusted, and minimised, if no pixel is guessed from itself and the noise has mean
+#   zero and is independent from pixel to pixel.
 #
 # **What it is worth in practice**
-# - *Usual photos that were made small as MATLAB does*: take the released network as it is.
-# - *Pictures of one kind*, such as textures or handwriting: it can pay, and need not (see the table above). Take
+# - *Usual photos that were shrunk as MATLAB does*: take the released network as it is.
+# - *Pictures of one kind*, such as textures or handwriting: it can pay, but need not (see the table above). Take
 #   `rvlib adapt folder/ --model fsrcnn-x4 -o mine.safetensors`, keep a few pictures back, and `rvlib evaluate` on those
 #   before and after. The gain on the pictures that were learned from is not the answer.
 # - *Noisy photos without clean ones* (some microscopes, telescopes): blind spots need nothing but the photos. The noise must
-#   be independent from pixel to pixel. That of a JPEG, or of a camera that has interpolated its colours, is not, and is taken
-#   for a part of the photo.
+#   be independent from pixel to pixel. The noise of a JPEG, or of a camera that has interpolated its colours, is not: the
+#   network takes it for a part of the photo.
 #
 # ## Try it
 #

@@ -251,6 +251,7 @@ def _foretell(jobs: list[tuple[Path, Path]], chain: list, made_by: str, size, ov
     import numpy as np
 
     from rvlib import metadata, originals
+    from rvlib.batch import factor_of
     from rvlib.degrade import resized_side
     from rvlib.restore import scale_of
 
@@ -264,7 +265,7 @@ def _foretell(jobs: list[tuple[Path, Path]], chain: list, made_by: str, size, ov
         try:
             original = originals.read(photo)
             height, width = original.image.shape[:2]
-            factor = size.of(height, width, scale_of(chain))
+            factor = factor_of(original, photo, size, scale_of(chain))
             original.plan(target, factor)
         except UserError as error:
             faults.append(str(error))

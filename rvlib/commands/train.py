@@ -14,7 +14,7 @@ from rvlib.models import METHODS
 
 def train(
     method: Annotated[str, typer.Argument(help=", ".join(name for each in METHODS.values() for name in each.recipes))],
-    run: Annotated[Path, typer.Option(help="The folder of this run; started again, it goes on where it was.")],
+    run: Annotated[Path, typer.Option(help="The folder of this run; started again, it resumes where it stopped.")],
     photos: Annotated[
         Path | None, typer.Option(help="A folder of photos to train on; without it, the profile's sets.")
     ] = None,
@@ -70,6 +70,8 @@ def train(
         raise UserError(f"unknown setting {name!r}: choose among {', '.join(sorted(profiles.CHOICES))}")
     stated |= {"seed": seed} | chosen
     network = profiles.assignments(argument or [], "--argument")
+    its_own = stated.pop("start", None)
+    start = start or its_own
     stated["arguments"] = network if start else {**(stated.get("arguments") or {}), **network}
     if photos is None and degraded is not None:
         raise UserError("--degraded needs the photos that it belongs to: name their folder (--photos)")
@@ -157,7 +159,7 @@ def adapt(
 ):
     """Let a network that enlarges learn from your own photos: from each and its shrunk version.
 
-    The run lies beside the result, in NAME.run: the same command goes on where it was stopped. What is printed is
+    The run lies beside the result, in NAME.run: the same command resumes where it was stopped. What is printed is
     measured on the pairs that were learned from. It pays for photos of one kind;
     for usual photos it gains next to nothing, and may lose. `rvlib evaluate` measures both networks.
     """

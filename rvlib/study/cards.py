@@ -19,7 +19,7 @@ from rvlib.study.statistics import Interval, differences
 LPIPS = "lpips_alex_rgb_crop0"
 USES = {
     "super-resolution": (
-        "photos that bicubic interpolation made small and that are clean otherwise",
+        "photos that bicubic interpolation shrank and that are clean otherwise",
         "JPEG artefacts, noise or a camera's own blur. Texture finer than the input can carry is a guess",
     ),
     "deblurring": (
@@ -163,8 +163,8 @@ def _gained(by_set: dict[str, Interval]) -> bool:
 
 
 def _psnr_words(by_set: dict[str, Interval]) -> str:
-    """What was gained on each set: "+2.00 dB on Set5, +0.10 dB on Set14 (not to be told from none)"."""
-    doubt = {True: "", False: " (not to be told from none)"}
+    """What was gained on each set: "+2.00 dB on Set5, +0.10 dB on Set14 (cannot be told from zero)"."""
+    doubt = {True: "", False: " (cannot be told from zero)"}
     return ", ".join(f"{gain.mean:+.2f} dB on {name}{doubt[gain.decided]}" for name, gain in by_set.items())
 
 
@@ -173,7 +173,7 @@ def _lpips_words(by_set: dict[str, Interval]) -> str:
     sets = {
         "better": [name for name, gain in by_set.items() if gain.low > 0],
         "worse": [name for name, gain in by_set.items() if gain.high < 0],
-        "not to be told apart": [name for name, gain in by_set.items() if not gain.decided],
+        "cannot be told apart": [name for name, gain in by_set.items() if not gain.decided],
     }
     return "".join(f"; LPIPS {word} on {', '.join(names)}" for word, names in sets.items() if names)
 

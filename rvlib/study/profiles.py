@@ -47,7 +47,7 @@ def settings(profile: str | None, method: str, section: str | None = None) -> di
         if not isinstance(found.get(name), dict):
             raise UserError(f"{file(profile)} has no section {section}, which would say how {method} is trained")
         found = found[name]
-    stated = {name: value for name, value in found.items() if name in CHOICES | {"arguments"}}
+    stated = {name: value for name, value in found.items() if name in CHOICES | {"arguments", "start"}}
     if is_named and not stated:
         raise UserError(f"section {section} of {file(profile)} does not say how to train: name one of its entries")
     return stated

@@ -170,13 +170,20 @@ def record(name: str) -> dict:
 
 
 def run_record(folder: Path) -> dict:
-    """The record of a run's folder, with history and log of the run beside it from which it continued."""
+    """The record of a run's folder, and in "before" that of what it continued from: a run beside it, or a release."""
     found = runs.record(folder)
-    others = (each for each in folder.parent.glob("*/last.safetensors") if each.parent != folder)
+    for name in rvlib.released():
+        known = record(name)
+        if known.get("identity") == found["identity"] and "before" in known:
+            return {**found, "before": known["before"]}
+    beside = [each for each in folder.parent.glob("*/last.safetensors") if each.parent != folder]
     begun_from = found["identity"].get("start")
-    before = [runs.record(each.parent) for each in others if checksum(rvlib.load(each)) == begun_from]
-    kept = [{key: each[key] for key in ("history", "log")} for each in before]
-    return {**found, **({"before": kept} if kept else {})}
+    for file in (*beside, *(WEIGHTS / f"{name}.safetensors" for name in rvlib.released())):
+        if checksum(rvlib.load(file)) == begun_from:
+            known = record(file.stem) if file.parent == WEIGHTS else runs.record(file.parent)
+            kept = {key: known[key] for key in ("identity", "history", "log") if key in known}
+            return {**found, "before": [*known.get("before", []), kept]} if kept else found
+    return found
 
 
 class Stretch(NamedTuple):
@@ -254,18 +261,29 @@ def _short(number: float) -> str:
 
 
 def story(name: str) -> str:
-    """How released weights were trained, in words: "110,000 steps (1.9 core-hours) on T91, BSDS500"."""
+    """How released weights were trained, in words: "110,000 steps (1.9 core-hours) on T91, BSDS500".
+
+    Where they continue from other weights, those come first: "25,000 and 7,600 steps".
+    """
     known = record(name)
-    log = known.get("log", [])
-    steps = f"{int(log[-1]['step']):,} steps" if log else "steps that were not kept"
-    return f"{steps} ({budget(known)}) on {', '.join(known.get('sets', [])) or 'photos that were not kept'}"
+    parts = [part["log"] for part in (*known.get("before", []), known) if part.get("log")]
+    steps = " and ".join(f"{int(log[-1]['step']):,}" for log in parts)
+    sets = ", ".join(known.get("sets", []))
+    return f"{steps or 'an unknown number of'} steps ({budget(known)}) on {sets or 'photos that were not kept'}"
 
 
 def machine(record: dict) -> str:
-    """The machines of a training in words, one after the other."""
+    """The machines of a training in words, in the order of work; those of what it continued from come first."""
+    own = _machines_in_words(record)
+    before = [f"run before: {_machines_in_words(each)}" for each in record.get("before", [])]
+    return "; ".join([*before, f"this run: {own}"]) if before else own
+
+
+def _machines_in_words(record: dict) -> str:
+    """The machines of one run alone: "NVIDIA H200, 8 threads; then cpu, 1 thread"."""
     found = []
     for noted in _machines(record):
-        processes = noted.get("processes", 1)
-        several = f", {processes} processes" if processes > 1 else ""
-        found.append(f"{noted['device']}, {noted.get('threads', 1)} threads{several}")
+        threads, processes = noted.get("threads", 1), noted.get("processes", 1)
+        several = f" in each of {processes} processes" if processes > 1 else ""
+        found.append(f"{noted['device']}, {threads} thread{'' if threads == 1 else 's'}{several}")
     return "; then ".join(dict.fromkeys(found)) or "machine not kept"

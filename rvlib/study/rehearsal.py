@@ -40,8 +40,8 @@ def rehearse(profile: str, *, only: str = "") -> pd.DataFrame:
         with tempfile.TemporaryDirectory() as folder:
             if on_gpu:
                 torch.cuda.reset_peak_memory_stats()
-            start = models.get(_start(method, section))
-            model, log = recipes.train(method, photo, run=Path(folder) / "run", start=start, **facts)
+            facts = {"start": models.get(_start(method, section)), **facts}
+            model, log = recipes.train(method, photo, run=Path(folder) / "run", **facts)
         models[method, section] = model
         seconds = log["seconds"].iloc[-1] / STEPS
         row = {"training": method, "section": section, "parameters": complexity.parameters(model)}

@@ -41,10 +41,10 @@ def release(parameters: Path) -> None:
             raise UserError(f"{source} is missing: run the pipeline of profile {profile}, which trains it")
         model = rvlib.load(source / "last.safetensors")
         sets[name] = sections[name].get(f"{model.task}_train_sets") or sets[name]
-        provenance.write_released(source / "last.safetensors", folder / f"{name}.safetensors")
         place = sections[name].get("validation_set", "samples")
         validation = curves.validated(profile, place, model.task, model.scale)
-        kept = record(source, folder / f"{name}.json", sets[name], validation)
+        kept = record(source, folder / f"{name}.json", sets[name], validation)  # while what it continued from is there
+        provenance.write_released(source / "last.safetensors", folder / f"{name}.safetensors")
         write_text(folder / f"{name}.json", json.dumps(kept, indent=1))
         tables.write_rows(curves.points(kept), reports / "curves" / name)
     for path in folder.glob("*.safetensors"):
