@@ -45,6 +45,16 @@ def test_a_curve_counts_core_hours_and_begins_where_the_training_before_it_ends(
     assert set(found["method"]) == {"srresnet", "srgan", "swinir"} and set(found["input"]) == {26.75}
 
 
+def test_a_training_that_continues_its_own_method_has_the_whole_curve():
+    first = record("nafnet", "psnr_rgb_crop0")
+    whole = curves.points(record("nafnet", "psnr_rgb_crop0", before=[first]))
+    assert whole["step"].tolist() == [1, 2, 3, 4] and whole["hours"].tolist() == [1, 2, 3, 4]
+    third = curves.points(record("nafnet", "psnr_rgb_crop0", before=[first, first]))
+    assert third["step"].tolist() == third["hours"].tolist() == [1, 2, 3, 4, 5, 6]
+    other = curves.points(record("srgan", "psnr_y_crop4", before=[record("srresnet", "psnr_y_crop4")]))
+    assert other["step"].tolist() == [1, 2] and other["hours"].tolist() == [3, 4]
+
+
 def test_hours_go_on_after_the_last_validation():
     log = [{"step": 1, "seconds": HOUR, "psnr_y_crop4": 30.0}, {"step": 2, "seconds": 2 * HOUR, "psnr_y_crop4": None}]
     assert curves.points({**record("fsrcnn", "psnr_y_crop4"), "log": log})["hours"].tolist() == [1.0]

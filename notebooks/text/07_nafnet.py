@@ -580,7 +580,7 @@ local = rvlib.create(**{"name": "nafnet", **model.spec["arguments"], "local": Tr
 local.load_state_dict(model.state_dict())
 local.eval()
 compared = []
-sides = (patch, 2 * patch, 384)
+sides = (patch, 2 * patch, 512)
 for side in sides:
     for name in ("astronaut", "chelsea", "coffee", "flower"):
         truth = photos.sample(name)[:side, :side]

@@ -35,8 +35,20 @@ def points(record: dict) -> pd.DataFrame:
     """The validations in a record of a run: step, hours of training (`provenance.unit`), PSNR in dB; empty without any.
 
     The hours begin where the training ends from which the run continued; NaN where its hours were not kept,
-    or are of two kinds of device.
+    or are of two kinds of device. If that was a training of the same method, its points come first and its steps count.
     """
+    method = record["identity"]["method"]
+    earlier = [each for each in record.get("before", []) if each.get("identity", {}).get("method") == method]
+    parts, taken = [], 0
+    for part in (*({**each, "before": earlier[:index]} for index, each in enumerate(earlier)), record):
+        curve = _own_points(part)
+        parts.append(curve.assign(step=curve["step"] + taken))
+        taken += int(part["log"][-1]["step"]) if part.get("log") else 0
+    return pd.concat(parts, ignore_index=True)
+
+
+def _own_points(record: dict) -> pd.DataFrame:
+    """The points of a record's own training alone."""
     log = pd.DataFrame(record.get("log", []))
     score = measures.psnr_column(log)
     if score is None or "seconds" not in log:
