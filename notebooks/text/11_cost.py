@@ -215,8 +215,9 @@ peers["gain"] = peers["Urban100"] - BICUBIC
 figure, axis = plt.subplots(figsize=(8.5, 4.2))
 known = peers.dropna(subset="giga multiply-adds")
 axis.scatter(known["giga multiply-adds"], known["gain"], facecolors="none", edgecolors="0.35", s=45, label="published")
+crowded = {"OmniSR", "ATD-light", "HiT-SRF"}  # whose labels stand on the other side
 for row in known.itertuples():
-    at = {"xytext": (-6, -3), "ha": "right"} if row.network in ("OmniSR", "ATD-light") else {"xytext": (6, -3)}
+    at = {"xytext": (-6, -3), "ha": "right"} if row.network in crowded else {"xytext": (6, -3)}
     axis.annotate(f"{row.network} {row.year}", (row[4], row.gain), textcoords="offset points", fontsize=8, **at)
 if len(ours) and wanted == "Urban100":
     for row in ours.itertuples():
