@@ -14,7 +14,7 @@ from rvlib.study import notebooks, profiles
 def test_each_method_has_its_settings_in_each_profile(profile, method):
     found = profiles.settings(profile, method)
     assert found["steps"] >= 1
-    assert found.keys() <= profiles.CHOICES | {"arguments"}
+    assert found.keys() <= profiles.CHOICES | {"arguments", "start"}
 
 
 def test_the_readme_says_how_long_its_example_trains():
