@@ -70,9 +70,8 @@ def train(
         raise UserError(f"unknown setting {name!r}: choose among {', '.join(sorted(profiles.CHOICES))}")
     stated |= {"seed": seed} | chosen
     network = profiles.assignments(argument or [], "--argument")
-    its_own = stated.pop("start", None)
-    start = start or its_own
-    stated["arguments"] = network if start else {**(stated.get("arguments") or {}), **network}
+    stated["start"] = start or stated.get("start")
+    stated["arguments"] = network if stated["start"] else {**(stated.get("arguments") or {}), **network}
     if photos is None and degraded is not None:
         raise UserError("--degraded needs the photos that it belongs to: name their folder (--photos)")
     sides = own_files(photos, degraded) if photos else profiles.training_photos(profile, method, section)
@@ -86,7 +85,6 @@ def train(
             references,
             degraded=low or None,
             run=run,
-            start=start,
             validation=checked,
             replace_run=replace,
             **stated,

@@ -172,12 +172,14 @@ def record(name: str) -> dict:
 def run_record(folder: Path) -> dict:
     """The record of a run's folder, and in "before" that of what it continued from: a run beside it, or a release."""
     found = runs.record(folder)
+    begun_from = found["identity"].get("start")
+    if begun_from in (None, checksum(None)):  # fresh weights: nothing need be loaded to compare
+        return found
     for name in rvlib.released():
         known = record(name)
         if known.get("identity") == found["identity"] and "before" in known:
             return {**found, "before": known["before"]}
     beside = [each for each in folder.parent.glob("*/last.safetensors") if each.parent != folder]
-    begun_from = found["identity"].get("start")
     for file in (*beside, *(WEIGHTS / f"{name}.safetensors" for name in rvlib.released())):
         if checksum(rvlib.load(file)) == begun_from:
             known = record(file.stem) if file.parent == WEIGHTS else runs.record(file.parent)
