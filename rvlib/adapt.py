@@ -68,7 +68,8 @@ def adapt(
     method, shrink = _method(network), degradation or Bicubic(network.scale)
     recipe = recipes.RECIPES[method]
     own = dict(photos) if isinstance(photos, Mapping) else _read(Path(photos))
-    chosen = {"patch_size": recipe.patch_size, "batch_size": 8, "learning_rate": recipe.settings.learning_rate / 10}
+    size = recipe.patch_size // network.scale * network.scale
+    chosen = {"patch_size": size, "batch_size": 8, "learning_rate": recipe.settings.learning_rate / 10}
     chosen |= settings
     for name, photo in own.items():
         if min(photo.shape[:2]) < chosen["patch_size"]:

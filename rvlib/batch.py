@@ -52,8 +52,9 @@ class Batch:
             if kind and f".{kind}" not in originals.SUFFIXES:
                 known = ", ".join(sorted(suffix[1:] for suffix in originals.SUFFIXES))
                 raise UserError(f"{kind} is not written: choose --format among {known}")
-            if os.path.isfile(output):
-                raise UserError(f"{output} is a file, and no folder to restore into: choose another output")
+            is_named_as_photo = output.suffix.lower() in originals.SUFFIXES and not os.path.isdir(output)
+            if os.path.isfile(output) or is_named_as_photo:
+                raise UserError(f"{output} is a file's name, and several photos go to a folder: choose another output")
             found = [pair for source in dict.fromkeys(sources) for pair in self._photos(source, output, recursive)]
             jobs = [(photo, output / inside.parent / _name(photo, suffix, kind)) for photo, inside in found]
             written = {_same(target) for _, target in jobs} if suffix else set()

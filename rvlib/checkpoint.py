@@ -273,7 +273,10 @@ def _compare(path: Path, name: str, expected: dict[str, Tensor], state: dict[str
     ]
     faults += [f"{key} holds {value.dtype} numbers" for key, value in state.items() if value.is_complex()]
     if faults:
-        raise UserError(f"{path} does not fit {name}: " + "; ".join(faults))
+        more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise UserError(
+            f"{path} does not fit {name}: {'; '.join(faults[:3])}{more}. Get it again, or take another file"
+        )
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict | None]:
@@ -347,7 +350,7 @@ def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
                 content = content[name]
                 break
     if not isinstance(content, dict) or not content:
-        raise UserError(f"{path} holds no state_dict")
+        raise UserError(f"{path} holds no state_dict: give a file of weights")
     state = {}
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):

@@ -91,6 +91,8 @@ def fetch(
     sets = [name for name in names or [] if not name.startswith(official.PREFIX)]
     if wanted and not sets:
         return
+    if sets and not target and not params.is_file():
+        raise UserError(f"there is no {params} here, whose profile would say where data goes: name a folder (--target)")
     content = {} if sets and target else read_parameters(params)
     sets = sets or section(content, "fetch", params).get("sets", [])
     fetch(sets, target or rvlib.ROOT / "downloads" / content["profile"])
@@ -172,7 +174,7 @@ def evaluate(
         network, next(network.parameters()).device
     )
     chosen = measures.for_task(network.task, network.scale, perceptual=perceptual)
-    rows = evaluation.evaluate(restorers, pairs, set_name=reference.name, measures=chosen, faults=faults)
+    rows = evaluation.evaluate(restorers, pairs, set_name=reference.resolve().name, measures=chosen, faults=faults)
     everywhere = share.gather((rows, faults))
     if share.index:
         return
@@ -212,7 +214,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="All that is kno
             "task": model.task,
             "scale": model.scale,
             "parameters": complexity.parameters(model),
-            "MB": f"{(checkpoint.WEIGHTS / f'{name}.safetensors').stat().st_size / 1e6:.1f}",
+            "MB": f"{(checkpoint.WEIGHTS / f'{name}.safetensors').stat().st_size / 1e6:.2f}",
         }
         for name, model in ((name, rvlib.load(name)) for name in rvlib.released())
     ]

@@ -57,9 +57,8 @@ def part(photo: np.ndarray, side: int = 256) -> Part:
     height, width = (min(side, length) for length in photo.shape[:2])
     step = max(1, side // 32)
     green = photo[::step, ::step, 1].astype(np.float32)
-    detail = uniform_filter(
-        np.hypot(*(np.gradient(green, axis=axis) if green.shape[axis] > 1 else 0 * green for axis in (0, 1))), 32
-    )
+    down, across = (np.gradient(green, axis=axis) if green.shape[axis] > 1 else 0 * green for axis in (0, 1))
+    detail = uniform_filter(np.hypot(down, across), 32)
     row, column = (step * int(at) for at in np.unravel_index(detail.argmax(), detail.shape))
     top = min(max(0, row - height // 2), photo.shape[0] - height)
     left = min(max(0, column - width // 2), photo.shape[1] - width)

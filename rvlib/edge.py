@@ -161,7 +161,8 @@ def samples(network: RestorationModel, *, without: Collection[str] = ()) -> Iter
 def _installed() -> None:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"ONNX files need {', '.join(missing)}: pip install 'rvlib[edge]', or in a checkout '.[edge]'")
+        install = "in a checkout, pip install -c constraints.txt -e '.[edge]'"
+        raise UserError(f"ONNX files need {', '.join(missing)}: {install}")
 
 
 def _inputs(network: RestorationModel, photo: np.ndarray, batch: int = 1) -> tuple[Tensor, ...]:

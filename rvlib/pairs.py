@@ -60,6 +60,8 @@ def given_pair(name: str, degraded: np.ndarray, reference: np.ndarray, scale: in
 
 def check_given(references: Mapping[str, np.ndarray], degraded: Mapping[str, np.ndarray], scale: int) -> None:
     """Raise UserError, before anything is trained, for a pair that is not as a network of that scale needs it."""
+    if not references:
+        raise UserError("there are no photos to train on: give some, and their degraded versions by the same names")
     for name, reference in references.items():
         if name in degraded:  # `Patches` names those that stand alone
             given_pair(name, degraded[name], reference, scale)

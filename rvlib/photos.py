@@ -79,7 +79,7 @@ def walk(path: Path, *, recursive: bool = False) -> tuple[list[Path], list[str]]
     """
     if not os.path.isdir(path):
         reason = "is not a folder" if os.path.exists(path) else "does not exist, so it is not a folder"
-        raise UserError(f"{path} {reason}")
+        raise UserError(f"{path} {reason}: name a folder of photos")
     found, faults = [], []
 
     def note(error: OSError) -> None:
@@ -98,7 +98,7 @@ def walk(path: Path, *, recursive: bool = False) -> tuple[list[Path], list[str]]
 def no_photos(path: Path, *, recursive: bool = False) -> str:
     """What is said of a folder without photos."""
     inside = " and its folders hold" if recursive else " holds"
-    told = [f"{path}{inside} no photos ({', '.join(sorted(SUFFIXES))})", passed_over(path, recursive=recursive)]
+    told = [f"{path}{inside} no photos ({', '.join(sorted(READ))})", passed_over(path, recursive=recursive)]
     if not recursive and any(each.is_dir() and _is_seen(each.name) for each in Path(path).iterdir()):
         told.append("the folders in it are not looked into")
     return "; ".join(each for each in told if each)

@@ -2,7 +2,7 @@
 
     run.json            identity and history
     state.pt            everything to resume from
-    replay.json         losses of the first steps after that state, which changed code must reproduce
+    replay.json         numbers of the first steps after that state (loss, gradient), which changed code must give again
     last.safetensors    the averaged weights, and best.safetensors those with the best score
     log.csv             the learning curve
 
@@ -420,6 +420,8 @@ def is_complete(folder: str | Path, identity: dict) -> bool:
     if not (file.exists() and weights.exists()):
         return find_record(identity) is not None
     found, metadata = _read_json(file), read_metadata(weights)
+    if found.get("identity") != identity and find_record(identity) is not None:
+        return True  # `fit` takes the record's weights, or refuses the folder
     is_over = metadata.get("step", 0) >= identity["settings"]["steps"] or _is_ended(found.get("history", []))
     return is_over and found.get("identity") == identity and _are_of(metadata, identity)
 

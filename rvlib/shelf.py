@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rvlib.errors import UserError
-from rvlib.files import write_text
+from rvlib.files import reason_of, write_text
 from rvlib.processes import Accelerator
 
 PATIENCE = 600  # seconds for one photo
@@ -52,7 +52,7 @@ def write(photos: Iterable[tuple[str, np.ndarray]], file: Path) -> Shelf:
                 position += photo.size
         write_text(_index(file), json.dumps(places))
     except OSError as error:
-        raise UserError(f"{file} could not be written ({error.strerror}): its disk must hold all photos") from None
+        raise UserError(f"{file} could not be written {reason_of(error, 'its disk must hold all photos')}") from None
     return Shelf(file)
 
 

@@ -79,7 +79,7 @@ class Clip:
 
     def __init__(self, path: Path, start: float = 0.0, end: float | None = None):
         if importlib.util.find_spec("av") is None:
-            raise UserError("clips need PyAV: pip install 'rvlib[video]', or in a checkout '.[video]'")
+            raise UserError("clips need PyAV: in a checkout, pip install -c constraints.txt -e '.[video]'")
         import av
 
         if not 0 <= start < (float("inf") if end is None else end):
@@ -118,10 +118,12 @@ class Clip:
         length, said = self.stream.duration, self.stream.metadata.get("DURATION")
         if length is not None:
             ends = ((self.stream.start_time or 0) + length) * self.stream.time_base
-        elif said:  # of Matroska: 00:00:01.480000000
-            ends = sum(Fraction(part) * unit for part, unit in zip(said.split(":"), (3600, 60, 1), strict=True))
         else:
-            return None
+            try:  # of Matroska: 00:00:01.480000000
+                hours, minutes, seconds = map(Fraction, (said or "").split(":"))
+            except (ValueError, ZeroDivisionError):  # it says nothing, or nothing that can be read
+                return None
+            ends = 3600 * hours + 60 * minutes + seconds
         return ends - self.shift if self.end is None else min(ends - self.shift, self.end - self.start)
 
     def frames(self) -> Iterator:
@@ -232,7 +234,9 @@ class Result:
         import av
 
         clip = self.clip
-        until = clip.reached if clip.damage else None if clip.end is None else clip.end - clip.start
+        until = None if clip.end is None else clip.end - clip.start
+        if clip.damage:
+            until = clip.reached
         exact = {"movie_timescale": str(clip.stream.time_base.denominator)} if kind in ("mp4", "mov") else {}
         with (
             _written(path) as file,
@@ -395,7 +399,7 @@ def restore_clip(
                 file, some = folder / f"{len(segments):06}.nut", chain([following], islice(left, SEGMENT - 1))
                 write_atomically(file, partial(result.encode, pictures(some)))
                 segments.append(file)
-        signature = f"rvlib {rvlib.__version__}: {made_by}"
+        signature = f"rvlib {rvlib.__version__}: {made_by}" if made_by else f"rvlib {rvlib.__version__}"
         damage = ""
         if clip.damage:
             damage = f"damaged after {float(clip.reached + clip.start):.2f} s ({clip.damage})"

@@ -18,6 +18,7 @@ from PIL import Image
 import rvlib
 from rvlib import cli, complexity, edge, metadata, photos, realism, recipes, study, tiles
 from rvlib.commands import train
+from rvlib.study import profiles
 
 RESTORE = ("restore", "{photo}", "--model", "{weights}", "-o", "x.png")
 SRGAN = ("restore", "{photo}", "--model", "srgan-x4", "-o", "x.png")
@@ -96,7 +97,11 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(weights, tmp
         (["train", "fsrcnn", "--photos", ".", "--run", "r", "--scale", "5"], "scale 5 is not supported"),
         (["train", "edsr", "--photos", ".", "--run", "r"], "no recipe for 'edsr'"),
         (["train", "fsrcnn", "--photos", "nowhere", "--run", "r"], "nowhere does not exist"),
+        (["restore", "{photo}", "{photo}", "--model", "{weights}", "-o", "x.png"], "several photos go to a folder"),
+        (["restore", ".", "--model", "{weights}", "-o", "x.png"], "several photos go to a folder"),
         (["fetch", "Set6", "--target", "t"], "unknown set 'Set6'"),
+        (["fetch", "T91"], "name a folder (--target)"),
+        (["rehearse", "paper", "--only", "nafnt"], "no training has 'nafnt' in its name"),
         (["fetch", "official/"], "no official weights are called 'official/'"),
         (["fetch", "official/a.pth"], "no official weights are called 'official/a.pth'"),
         (["evaluate", "--model", "{weights}", "--reference", "nowhere"], "nowhere does not exist"),
@@ -381,6 +386,32 @@ def test_a_dry_run_tells_and_does_nothing(rv, done, weights, folder, tmp_path):
     status, _, said = rv(*words, "--dry-run")
     assert status == 1
     assert said.splitlines()[-1] == "error: 1 of 4 photos would fail"
+
+
+def test_a_dry_run_names_what_cannot_be_read(rv, weights, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "walk", lambda path, recursive=False: ([path / "a.png"], ["deep may not be read"]))
+    status, _, said = rv("restore", folder, "--model", weights, "-o", tmp_path / "out", "--recursive", "--dry-run")
+    assert status == 1 and "error: deep may not be read" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "seed", "start"),
+    [([], 1, "swinir-small-x4"), (["--seed", 3], 3, "swinir-small-x4"), (["--start", ""], 1, None)],
+)
+def test_training_takes_seed_and_start_of_the_profile_unless_told_otherwise(
+    rv, folder, tmp_path, monkeypatch, words, seed, start
+):
+    given = {}
+
+    def train(*_, **options):
+        given.update(options)
+        raise rvlib.UserError("enough")
+
+    monkeypatch.setattr(recipes, "train", train)
+    monkeypatch.setattr(profiles, "settings", lambda *_: {"seed": 1, "start": "swinir-small-x4", "steps": 5})
+    status, _, said = rv("train", "swinir", "--photos", folder, "--run", tmp_path / "run", *words)
+    assert status == 1 and said.endswith("error: enough")
+    assert (given["seed"], given["start"], given["steps"]) == (seed, start, 5)
 
 
 @pytest.mark.parametrize("words", [["--dry-run"], [], ["--jobs", 2]])

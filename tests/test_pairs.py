@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import rvlib
-from rvlib import photos
+from rvlib import photos, recipes
 from rvlib.degrade import Bicubic, Degradation, MotionBlur
 from rvlib.pairs import Ahead, Patches, photo_pairs, set_pairs, to_unit
 
@@ -177,3 +177,8 @@ def test_photos_are_kept_once(references):
         patches.batch(number, 8)
     for index, (name, _) in enumerate(patches.references):
         assert np.shares_memory(patches.pair(index)[1], references[name])
+
+
+def test_no_photos_are_no_pairs_to_train_on(tmp_path):
+    with pytest.raises(rvlib.UserError, match="no photos to train on"):
+        recipes.train("fsrcnn", {}, degraded={}, run=tmp_path)

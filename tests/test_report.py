@@ -597,6 +597,22 @@ def test_core_hours_count_cores_processes_and_what_came_before():
         assert provenance.learned_from({"identity": {"data": data}}) == "738 photos"
 
 
+def test_a_training_that_was_given_more_photos_says_which_part_saw_which(monkeypatch):
+    first = {"identity": {"method": "swinir", "data": "490 photos, crc 0"}, "sets": ["T91"], "log": [{"step": 40_000}]}
+    last = {
+        "identity": {"method": "swinir", "data": {"photos": 700}},
+        "log": [{"step": 20_000}],
+        "sets": ["T91", "CID22"],
+    }
+    known = {**last, "before": [first]}
+    monkeypatch.setattr(provenance, "record", lambda name: known)
+    assert provenance.learned_from(known) == "490, then 700 photos"
+    assert provenance.story("swinir-x4") == "40,000 steps on T91 and 20,000 steps on T91, CID22 (–)"
+    known["before"] = [first | {"sets": last["sets"]}]
+    assert provenance.learned_from(known) == "700 photos"
+    assert provenance.story("swinir-x4") == "40,000 and 20,000 steps (–) on T91, CID22"
+
+
 def test_hours_of_a_gpu_and_of_a_cpu_are_not_added():
     log = [{"step": 1, "seconds": 360.0}, {"step": 2, "seconds": 7560.0}]
     history = [

@@ -335,6 +335,8 @@ def test_released_weights_that_were_trained_on_are_finished(photos, tmp_path, mo
             pd.testing.assert_frame_equal(log, same)
             assert checksum(again) == checksum(second)
             assert identity(run) == identity(tmp_path / "second")
+    finished = identity(tmp_path / "second")
+    assert runs.is_complete(tmp_path / "first", finished), "`fit` sets the other run in that folder aside"
     recipes.train("fsrcnn", photos, run=tmp_path / "other settings", steps=5, **facts)
     assert history(tmp_path / "other settings") == ["begun"]
     assert identity(tmp_path / "other settings")["start"] == checksum(second)

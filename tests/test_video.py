@@ -10,6 +10,7 @@ import sys
 import weakref
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -187,6 +188,17 @@ def test_the_end_of_a_part_is_the_number_that_was_said(tmp_path):
     clip = film(tmp_path / "clip.mp4", range(0, 10 * 3000, 3000), sound=False)
     part = video.Clip(clip, end=0.2)
     assert len(list(part.frames())) == part.seconds * 30 == 6
+
+
+@WITH_THE_EXTRA
+@pytest.mark.parametrize("said", ["5000", "00:00:1x", "1:2:3:4", ""])
+def test_a_length_that_cannot_be_read_is_not_said(tmp_path, monkeypatch, said):
+    clip = video.Clip(film(tmp_path / "clip.mp4", range(0, 3 * 3000, 3000), sound=False))
+    stream = SimpleNamespace(duration=None, metadata={"DURATION": said})
+    monkeypatch.setattr(clip, "stream", stream)
+    assert clip.seconds is None
+    stream.metadata = {"DURATION": "00:01:02.500000000"}
+    assert clip.seconds == 62.5 - clip.shift
 
 
 @WITH_THE_EXTRA
@@ -411,7 +423,7 @@ def test_without_the_extra_the_command_says_how_to_get_it(rv, tmp_path):
     (tmp_path / "clip.mp4").touch()
     with mock.patch.object(importlib.util, "find_spec", return_value=None):
         words = ["restore", tmp_path / "clip.mp4", "--model", "fsrcnn-x4", "-o", tmp_path / "out.mp4"]
-        assert "pip install 'rvlib[video]'" in rv(*words)[2]
+        assert "pip install -c constraints.txt -e '.[video]'" in rv(*words)[2]
 
 
 PATH = np.array([[100, 80], [101, 82], [101, 85], [103, 86]])

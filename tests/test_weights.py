@@ -42,6 +42,9 @@ def test_card_describes_the_file(name):
     for part in (*said.split(","), "Failure case"):
         assert f"**{part}**" in card
     assert "core-hours" in card or "GPU-hours" in card
+    before = [part for part in provenance.record(name).get("before", []) if "identity" in part]
+    assert card.count("**Continues**") == bool(before)
+    assert all(f"{part['log'][-1]['step']:,} steps on" in card for part in before)
     pictures = re.findall(r"\]\((\S+failure.png)\)", card)
     assert len(pictures) == (name in cards.PICTURES)
     assert all((WEIGHTS / picture).is_file() for picture in pictures), "the picture is in the repository"

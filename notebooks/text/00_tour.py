@@ -172,7 +172,7 @@ widget.panel()
 # %%
 titles = {name: METHODS.get(name.partition("_")[2]) for name in notebooks.names()}
 rows = [
-    {"notebook": name, "method": method.title, "tasks": ", ".join(method.tasks)}
+    {"notebook": name, "method": method.title, "tasks": ", ".join(method.tasks).replace("jpeg", "JPEG artefacts")}
     for name, method in titles.items()
     if method is not None
 ]

@@ -47,7 +47,7 @@ from rvlib.pairs import photo_pairs, set_pairs
 figures.theme()
 
 # %% [markdown]
-# The parameters of the demo fit a laptop and less than a minute; the pipeline's profiles replace this cell's values.
+# The parameters of the demo fit a laptop and less than a minute; the pipeline's profiles replace the values of the next cell.
 
 # %% tags=["parameters"]
 profile = "demo"  # where data is read and results are written
@@ -371,8 +371,8 @@ known = {"photos": len(checked), "input": baseline}
 if whose != "this run":  # the release has other validation photos
     known = provenance.record(f"fsrcnn-x{scale}")["validation"]
 figure = figures.curves(curve, columns=["loss", column], baseline={column: known["input"]})
-steps = f"{int(curve['step'].iloc[-1]):,}"
-figure.suptitle(study.curve_title(profile, whose, steps), fontsize="small")
+taken = f"{int(curve['step'].iloc[-1]):,}"
+figure.suptitle(study.curve_title(profile, whose, taken), fontsize="small")
 figures.save(figure, output / "training")
 assert history["loss"].iloc[-1] < history["loss"].iloc[0], "the training of this notebook learns"
 print(f"dashed: bicubic on the validation photos of the curve ({known['photos']}), {known['input']:.2f} dB")
@@ -463,7 +463,9 @@ summary = found.groupby("network", sort=False).agg(
     {"parameters": "first", "seed": "count", column: "mean", "loss in dB": ["mean", "min", "max"]}
 )
 summary.columns = ["parameters", "seeds", "mean PSNR in dB", "mean loss in dB", "smallest loss", "largest loss"]
-tables.write(summary.reset_index(), output / "ablation")
+decibels = summary.columns[2:]
+three_digits = {name: summary[name].map("{:.3f}".format) for name in decibels}
+tables.write(summary.assign(**three_digits).reset_index(), output / "ablation")
 run_steps, run_photos, interpolated = found[["steps", "validation photos", "bicubic"]].iloc[0]
 lead = summary["mean PSNR in dB"] - interpolated
 told = []  # for the takeaways too
@@ -525,9 +527,9 @@ assert min(gains.values()) > 0, "a trained FSRCNN must be ahead of bicubic"
 # ### Table 1 of the audited report, with its runtime
 #
 # The audited report gives a PSNR, an SSIM and a runtime for three sets. Set12 is a set of grey photos for denoising.
-# The machine of the runtime is not named, so only the order of magnitude can be compared. Does FSRCNN improve on SRCNN,
-# as the papers say? This study does not train SRCNN and cannot confirm it: later papers' tables print 30.48 dB (SRCNN)
-# and 30.71 dB (FSRCNN) on Set5. `samples` are other photos than those of the sets: do not compare its row with theirs.
+# It names neither the machine of the runtime nor the size of the photos, so the runtime cannot be checked: the column
+# only shows it. Does FSRCNN improve on SRCNN, as the papers say? This study does not train SRCNN and cannot confirm it: later papers' tables print 30.48 dB (SRCNN)
+# and 30.71 dB (FSRCNN) on Set5. A row called `samples` is of other photos: do not compare it with those of the sets.
 # Set12 has no row measured here; the release profile measures it in `09_compare_super_resolution`. `12_report` decides
 # whether a claim is confirmed. In measured rows, `seconds` is the mean for one photo.
 
@@ -560,7 +562,7 @@ figures.save(figure, output / "strip")
 # %% [markdown]
 # ### Where it fails
 #
-# The mean hides the spread. Here are the sample photo on which the network gains least, and the places where its restored
+# The mean hides the spread. The maps show the sample photo on which the network gains least, and where its restored
 # luminance is wrong. If structure is finer than the sampling of the input, it is not blurred there but *absent*, or
 # folded into coarser stripes, and no network of this kind can know better. Red is too bright, blue too dark (restored
 # less reference, in grey levels).
@@ -612,11 +614,11 @@ print(f"on {worst}, where it gains least, the steepest tenth of the pixels has {
 
 # %% [markdown]
 # - SRCNN showed that super-resolution can be learned end to end; FSRCNN that the photo should stay small until the end.
-# - Multiply-adds depend on who counts (0.7 G or 4.6 G for the same network), and seconds are another matter again.
+# - Multiply-adds depend on who counts (0.7 or 4.6 billion for the same network and output), and seconds are another matter again.
 # - Squared error makes the *average* of all likely photos: sharp at edges, smooth in textures.
 #
-# **What can go wrong in practice.** Checkpoints of other projects expect luminance as *they* scale it (0 to 1 for 16
-# to 235 here), and inputs that *their* resize made: with Pillow's or OpenCV's, results fall (`02_degradations`
+# **What can go wrong in practice.** Checkpoints of other projects expect luminance as *they* scale it (here 0 to 1
+# stands for 0 to 255, so black is 16/255 and white 235/255), and inputs that *their* resize made: with Pillow's or OpenCV's, results fall (`02_degradations`
 # measures it). The scale is not in the weights. Without warm-up and clipping of the gradient, Adam at this rate now and
 # then throws the tiny deconvolution off for good (seen in our trainings, not shown here).
 #

@@ -49,8 +49,8 @@ from rvlib.restore import to_tensor
 figures.theme()
 
 # %% [markdown]
-# The demo trains a small generator for seconds, to check that everything runs. Its results and strips are those of the
-# released weights. The profiles of the pipeline replace this cell's values.
+# The demo trains a small generator for seconds, to check that everything runs. The results and
+# pictures that it shows are those of the released weights. The profiles of the pipeline replace the values of the next cell.
 
 # %% tags=["parameters"]
 profile = "demo"  # where data is read and results are written
@@ -199,7 +199,8 @@ print({name: f"{count:,} parameters" for name, count in sizes.items()})
 # $$\min_{\theta_G} \max_{\theta_D} \; \mathbb{E}_{I^{HR}}[\log D(I^{HR})] + \mathbb{E}_{I^{LR}}[\log(1 - D(G(I^{LR})))]
 #   \tag{min-max}$$
 #
-# The discriminator D wants to say 1 for photos and 0 for restorations. The generator G wants its restorations taken for
+# $I^{LR}$ is the small photo, which is called x elsewhere, $I^{HR}$ its reference y, and $G(I^{LR})$ the restored photo
+# $\hat y$. The discriminator D wants to say 1 for photos and 0 for restorations. The generator G wants its restorations taken for
 # photos. For a fixed generator, the best discriminator is $D = p_\mathrm{photo} / (p_\mathrm{photo} + p_G)$: the share
 # of photos among all pictures that look like this one. It can only be 1/2 everywhere if the two distributions are the
 # same.
@@ -301,6 +302,7 @@ compared = pd.DataFrame(
         "LPIPS": {n: metrics.lpips(image, photo) for n, image in disturbed.items()},
     }
 )
+print(f"total variation of the photo itself: {losses.total_variation(reference).item():.3f}")
 compared.style.format(precision=3)
 
 # %% [markdown]
@@ -332,11 +334,10 @@ assert compared.loc["noisy", "total variation"] > compared.loc["blurred", "total
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = study.validation(profile, validation_set)
 run = study.run_folder(profile, "srgan")
-common = {"validation": validation, "seed": seed, "processes": processes, "replace_run": True}
-srresnet, pixel_history = recipes.train("srresnet", train_photos, run=run / "srresnet", **pixel_training, **common)
-gan, game_history = recipes.train(
-    "srgan", train_photos, run=run / "srgan", start=srresnet, **adversarial_training, **common
-)
+common = {"validation": validation, "processes": processes, "replace_run": True}
+pixels_alone, game_alone = {"seed": seed, **pixel_training}, {"seed": seed, **adversarial_training}
+srresnet, pixel_history = recipes.train("srresnet", train_photos, run=run / "srresnet", **pixels_alone, **common)
+gan, game_history = recipes.train("srgan", train_photos, run=run / "srgan", start=srresnet, **game_alone, **common)
 
 # %%
 output = study.output(profile, "methods/srgan")
@@ -351,13 +352,15 @@ figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.2))
 sns.lineplot(pixels, x="step", y="loss", ax=axes[0], marker="o")
 axes[1].plot(game["step"], game["discriminator"], marker="o", label="discriminator")
 axes[1].plot(game["step"], game["adversarial"] / 1e-3, marker="o", label="generator, $l_{Gen}$")
-axes[1].axhline(2 * np.log(2), color="0.5", linestyle="--", label="cannot tell: 2 log 2")
+axes[1].axhline(2 * np.log(2), color="0.5", linestyle="--", label="D cannot tell: 2 log 2")
+axes[1].axhline(np.log(2), color="0.5", linestyle=":", label="then, of the generator: log 2")
 axes[1].legend(fontsize="small", loc="upper right", bbox_to_anchor=(1, 0.93))
 for name, log, start in (("phase 1", pixels, 0), ("phase 2", game, pixels["step"].iloc[-1])):
     shown = log.dropna(subset=[column])
     axes[2].plot(start + shown["step"], shown[column], marker="o", label=name)
 axes[2].legend()
-axes[0].set(title="phase 1: pixels", xlabel="step", ylabel="loss")
+kind = "mean absolute error" if pixel_training.get("loss") == "l1" or whose == "released weights" else "squared error"
+axes[0].set(title="phase 1: pixels", xlabel="step", ylabel=kind)
 axes[1].set(title="phase 2: the game", xlabel="step", ylabel="loss")
 axes[2].set(title="validation photos", xlabel="step", ylabel="PSNR in dB (luminance)")
 for axis in axes:
@@ -448,7 +451,7 @@ distance = abs(psnr["srgan"] - psnr["bicubic"])
 print(f"on this photo SRGAN ({measured}) is {distance:.2f} dB {beyond} bicubic interpolation in PSNR")
 
 # %% [markdown]
-# ### What the game invents, honestly
+# ### What the game invents
 #
 # Texture that was not in the input is a guess. The crop is the place where SRGAN's error exceeds SRResNet's most. The
 # line below it says what part of the pixels the game moved away from the reference, and what part nearer to it.
@@ -492,8 +495,9 @@ print(
 # %%
 def mixture(alpha: float) -> torch.nn.Module:
     """The network between the two."""
-    mixed, (first, second) = copy.deepcopy(models["srgan"]), (models[n].state_dict() for n in ("srresnet", "srgan"))
-    mixed.load_state_dict({key: torch.lerp(a.float(), second[key].float(), alpha).to(a) for key, a in first.items()})
+    mixed = copy.deepcopy(models["srgan"])
+    first, second = models["srresnet"].state_dict(), models["srgan"].state_dict()
+    mixed.load_state_dict({key: torch.lerp(first[key].float(), second[key].float(), alpha) for key in first})
     return mixed
 
 

@@ -61,7 +61,7 @@ test_sets = ["samples"]
 scale = 4
 small = {"embed": 24, "depths": [2, 2], "heads": [2, 2], "drop_path": 0.0}  # official, light: 60, 4 times 6, 4 times 6
 training = {"steps": 250, "batch_size": 8, "patch_size": 64, "validate_every": 50, "arguments": small}
-experiment_steps = 60  # of each run of the experiment
+window_experiment = {"steps": 60, "batch_size": 8, "patch_size": 64, "arguments": small}  # each of its trainings
 experiment_seeds = [0, 1]
 from_interpolation = True  # the start of training; the official code begins at random
 seed = 0
@@ -123,14 +123,12 @@ print("its windows\n", cut(numbers.roll((-1, -1), dims=(0, 1)))[..., 0].int().nu
 # token does not enter the comparison as it is. Three learned matrices, the same for every window, make three vectors of
 # it: a *query* (what it looks for), a *key* (what it is found by) and a *value* (what it hands over):
 #
-# (A number is that of the equation in the audited report, see `12_report`.)
-#
 # $$Q = X P_Q, \quad K = X P_K, \quad V = X P_V, \qquad Q, K, V \in \mathbb{R}^{M^2 \times d} \tag{1}$$
 #
 # $$\mathrm{Attention}(Q, K, V) = \mathrm{SoftMax}\!\left(\frac{Q K^\top}{\sqrt d} + B\right) V \tag{2}$$
 #
-# (The audited report, a course report, see `12_report`, prints (2) without the last $V$, without which it would be the
-# weights alone.) The division by $\sqrt d$ keeps the scores at the same size whatever $d$ is: a dot product of two
+# (The numbers of equations are those of the audited report, a course report, see `12_report`. It prints (2) without the
+# last $V$, and then the result would be the weights alone.) The division by $\sqrt d$ keeps the scores at the same size whatever $d$ is: a dot product of two
 # vectors of $d$ independent numbers with mean 0 and variance 1 has the variance $d$. $B$ is a learned number per *relative* position of two tokens;
 # without it, attention would not know where a token is. *Multi-head* attention does all this $h$ times with its own
 # matrices of $d = C / h$ channels, and joins the results. The library's few lines are this equation:
@@ -182,9 +180,9 @@ assert abs(counted[64] / counted[32] - 4) < 0.01
 photo = photos.sample("chelsea")[40:104, 100:196]
 image = to_tensor(photo)
 flat = image.flatten(2).transpose(1, 2)
-windows = swinir.window_order(image, 8, 0)
-assert torch.equal(flat[:, windows.order].flatten(1, 2)[:, windows.place], flat), "there and back"
-print(f"{tuple(flat.shape)} -> {tuple(flat[:, windows.order].shape)}: (photo, windows, tokens, channels)")
+tokens = swinir.window_order(image, 8, 0)
+assert torch.equal(flat[:, tokens.order].flatten(1, 2)[:, tokens.place], flat), "there and back"
+print(f"{tuple(flat.shape)} -> {tuple(flat[:, tokens.order].shape)}: (photo, windows, tokens, channels)")
 
 # %% [markdown]
 # The photo, cut; the photo rolled by half a window and cut at the same places; and the masks of two of its windows.
@@ -216,8 +214,7 @@ assert (mask[0] == 0).all(), "inside the photo a window sees all of itself"
 # 64 × 64 pairs of tokens looks its number up. The same step always meets the same entry, wherever it starts:
 
 # %%
-attention = model.layers[0].residual_group.blocks[0].attn
-index = attention.relative_position_index.view(64, 64)
+index = model.layers[0].residual_group.blocks[0].attn.relative_position_index.view(64, 64)
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.9))
 for axis, token in zip(axes, (0, 27, 63), strict=True):
     shown = axis.imshow(index[token].view(8, 8), vmin=0, vmax=224)
@@ -228,9 +225,9 @@ for axis, token in zip(axes, (0, 27, 63), strict=True):
 axes[0].set_ylabel("row of the window")
 figure.colorbar(shown, ax=axes.tolist(), label="entry of the table")
 plt.show()
-steps = {(token, token + 1): int(index[token, token + 1]) for token in (0, 9, 18)}
-print("one step to the right, from token to token: entry", steps)
-assert len(set(steps.values())) == 1
+entries = {(token, token + 1): int(index[token, token + 1]) for token in (0, 9, 18)}
+print("one step to the right, from token to token: entry", entries)
+assert len(set(entries.values())) == 1
 
 # %% [markdown]
 # ## Layer, block, network
@@ -319,12 +316,13 @@ figure = diagrams.draw(
 # they do with squared error.
 #
 # No enlarged photo is added at SwinIR's end, so a training from random weights spends its first steps on learning to
-# interpolate. In half a million steps that does not matter; in a short training it can. With `from_interpolation` a
+# interpolate. Of half a million steps these are few; of a short training they are not. With `from_interpolation` a
 # training starts from interpolation instead (`swinir.start_as_interpolation_`): the first channels of $F_0$ are the photo,
-# and the last convolution interpolates it bilinearly; everything else adds nothing yet.
+# and the last convolution interpolates it bilinearly; everything else adds nothing yet. A profile may instead name
+# weights to go on from (`start`, as the release profile does): then the curve shows the last part alone.
 #
-# Training patches are cut at random places; each is mirrored and turned by a quarter with equal chances, which makes
-# eight patches of one and costs nothing. The methods of `04` to `08` are trained with these augmentations;
+# Training patches are cut at random places. Each is turned by no, one, two or three quarters, and mirrored or not, all
+# with equal chances, which makes eight patches of one and costs nothing. The methods of `04` to `08` are trained with these augmentations;
 # `15_self_supervised` shows where turning does harm.
 
 # %% tags=["training"]
@@ -332,24 +330,28 @@ train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
 validation = study.validation(profile, validation_set)
 run = study.run_folder(profile, "swinir")
 common = {"validation": validation, "processes": processes, "replace_run": True}
-torch.manual_seed(seed)
-start = swinir.start_as_interpolation_(rvlib.create("swinir", **training["arguments"])) if from_interpolation else None
-trained, history = recipes.train(
-    "swinir", train_photos, run=run / "swinir", start=start, seed=seed, **training, **common
-)
+settings = {"seed": seed, **training}
+torch.manual_seed(settings["seed"])
+if from_interpolation and "start" not in training:  # a profile may name weights to go on from
+    settings["start"] = swinir.start_as_interpolation_(rvlib.create("swinir", **training["arguments"]))
+trained, history = recipes.train("swinir", train_photos, run=run / "swinir", **settings, **common)
 
 # %%
 output, column = study.output(profile, "methods/swinir"), f"psnr_y_crop{scale}"
 degradation, data = Bicubic(scale), study.data(profile)
 model, label = study.best(profile, f"swinir-small-x{scale}", trained)
 curve, whose = study.learning_curve(profile, f"swinir-small-x{scale}", history)
-if profile == "demo" and whose == "this run" and label != whose:  # an old record: PSNR alone
-    curve, whose = pd.DataFrame(provenance.record(f"swinir-small-x{scale}")["log"]), label
+checked = photo_pairs(validation, degradation)
+baseline = curves.input_psnr(checked, "super-resolution", scale)
 if profile != "demo" or whose == "released weights":  # what the demo trains in seconds is no result
-    figure = figures.curves(curve, columns=[name for name in ("loss", column) if name in curve])
-    steps = f"{int(curve['step'].iloc[-1]):,}"
+    known = provenance.record(f"swinir-small-x{scale}")
+    line = baseline if whose == "this run" else known["validation"]["input"]
+    figure = figures.curves(curve, columns=["loss", column], baseline={column: line})
+    goes_on = "start" in training if whose == "this run" else "before" in known
+    steps = f"{'the last ' if goes_on else ''}{int(curve['step'].iloc[-1]):,}"
     figure.suptitle(study.curve_title(profile, whose, steps), fontsize="small")
     figures.save(figure, output / "training")
+    print(f"dashed: bicubic interpolation of the validation photos, {line:.2f} dB")
 if profile == "demo":
     assert history["loss"].iloc[-1] < history["loss"].iloc[0], "the training of this notebook learns"
 built = model.spec["arguments"]
@@ -380,6 +382,10 @@ for head, axis in enumerate(axes[0]):
 axes[0, 0].set_ylabel("pixels down")
 figure.colorbar(drawn, ax=axes[0].tolist(), label="added to the score")
 plt.show()
+half = side // 2
+near = torch.from_numpy(np.maximum(*np.abs(np.mgrid[-half : half + 1, -half : half + 1])) <= 2)
+nearer = [(part[near].mean() - part[~near].mean()).item() for part in table.T.reshape(-1, side, side)]
+print("mean entry within 2 pixels less that further away, by head:", [f"{value:+.2f}" for value in nearer])
 
 # %% [markdown]
 # ### Where it attends
@@ -393,15 +399,15 @@ plt.show()
 def attention_weights(network, image: torch.Tensor, block: int, layer: int) -> torch.Tensor:
     """Softmax weights of one layer while a photo passes: (windows, heads, 64, 64)."""
     caught = []
-    attention = network.layers[block].residual_group.blocks[layer].attn
-    hook = attention.register_forward_pre_hook(lambda _, inputs: caught.append(inputs))
+    layer_attention = network.layers[block].residual_group.blocks[layer].attn
+    hook = layer_attention.register_forward_pre_hook(lambda _, inputs: caught.append(inputs))
     with torch.no_grad():
         network(image)
         hook.remove()
         tokens, mask = caught[0]
         three = "b w n (three k d) -> three b w k n d"
-        q, k, _ = rearrange(attention.qkv(tokens), three, three=3, k=attention.heads)
-        bias = attention.relative_position_bias_table.T[:, attention.relative_position_index]
+        q, k, _ = rearrange(layer_attention.qkv(tokens), three, three=3, k=layer_attention.heads)
+        bias = layer_attention.relative_position_bias_table.T[:, layer_attention.relative_position_index]
         scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5 + bias + (0 if mask is None else mask)
     return scores.softmax(dim=-1)[0]
 
@@ -415,15 +421,15 @@ heads = weights.shape[1]
 figure, axes = plt.subplots(2, heads + 1, figsize=(2.1 * heads + 2.6, 4.4), squeeze=False)
 grid = low_photo.astype(float).mean(axis=2).reshape(12, 8, 18, 8).transpose(0, 2, 1, 3).reshape(-1, 64)
 steepest = grid.std(axis=1).argsort()  # windows by their contrast
-for row, place in enumerate((steepest[-1], steepest[-len(steepest) // 8])):
+for row, place in enumerate((steepest[-1], steepest[-len(steepest) // 8])):  # the first, and at seven eighths
     (down, across), token = divmod(int(place), 18), 27
     crop = low_photo[8 * down : 8 * down + 8, 8 * across : 8 * across + 8]
     shown = [crop, *weights[place, :, token].view(heads, 8, 8)]
-    for column_of, (axis, picture) in enumerate(zip(axes[row], shown, strict=True)):
-        drawn = axis.imshow(picture, **({} if column_of == 0 else {"cmap": "magma", "vmin": 0, "vmax": 0.1}))
+    for panel, (axis, picture) in enumerate(zip(axes[row], shown, strict=True)):
+        drawn = axis.imshow(picture, **({} if panel == 0 else {"cmap": "magma", "vmin": 0, "vmax": 0.1}))
         axis.plot(token % 8, token // 8, "x", color="cyan", markersize=9, markeredgewidth=2)
-        axis.set(xticks=[], yticks=[], title="window" if column_of == 0 else f"head {column_of}")
-label_of_weights = "weight (1/64 = 0.016 is an average)"
+        axis.set(xticks=[], yticks=[], title="window" if panel == 0 else f"head {panel}")
+label_of_weights = "weight (the mean of a window is 1/64 = 0.016)"
 figure.colorbar(drawn, ax=axes.ravel().tolist(), label=label_of_weights, shrink=0.8, extend="max")
 figure.suptitle(f"attention in block {last + 1}, layer 1 ({label})", fontsize="small")
 figures.save(figure, output / "attention")
@@ -441,9 +447,10 @@ assert ((spread >= 1) & (spread <= 64)).all()
 # ## Results
 #
 # PSNR and SSIM on luminance with the border cropped, LPIPS on RGB, NIQE on luminance without a reference (`03_metrics`
-# explains them). Higher PSNR and SSIM are better, lower LPIPS and NIQE. One training, one seed; ± and ≈ are those of
-# `04_fsrcnn`. The audited report also says that SwinIR, with fewer parameters, is better than convolutional networks:
-# `09_compare_super_resolution` measures both on the same photos, and says how long each was trained.
+# explains them). Higher PSNR and SSIM are better, lower LPIPS and NIQE. Each network was trained once, so ± says
+# nothing about other trainings; ± and ≈ are those of `04_fsrcnn`. The audited report also says that SwinIR, with fewer
+# parameters, is better than convolutional networks: the released SRResNet (`05_srgan`), a chain of convolutions, stands
+# beside it. `09_compare_super_resolution` says how long each was trained.
 
 # %%
 chosen = measures.for_task("super-resolution", scale, perceptual=True)
@@ -451,10 +458,15 @@ restorers = evaluate.baseline("super-resolution", scale)
 restorers["swinir", label] = evaluate.with_model(model)
 measured = label if profile == "demo" else study.own(profile)  # the demo trains for seconds: that is checked, not shown
 restorers["swinir", measured] = evaluate.with_model(model if measured == label else trained)
-rows = evaluate.sets(restorers, data, test_sets, degradation, chosen)
-means = tables.means(rows)
+other, other_label = rvlib.create("srgan", scale=scale), "untrained"
+if f"srresnet-x{scale}" in rvlib.released():  # another notebook trains it
+    other, other_label = rvlib.load(f"srresnet-x{scale}"), "released weights"
+    restorers[f"srresnet-x{scale}", other_label] = evaluate.with_model(other)
 own = {f"swinir-small-x{scale}": "swinir/swinir"}
-tables.write_rows(provenance.stamp(rows, profile, trained=own, degradation=degradation), output / "rows")
+rows = evaluate.sets(restorers, data, test_sets, degradation, chosen)
+rows = provenance.stamp(rows, profile, trained=own, degradation=degradation)
+means = tables.means(rows)
+tables.write_rows(rows, output / "rows")
 tables.write(means, output / "means", tables.rank(means))
 Markdown(tables.markdown(*tables.readable(means)))
 
@@ -462,6 +474,11 @@ Markdown(tables.markdown(*tables.readable(means)))
 gain = differences(rows, column, ("swinir", measured), ("bicubic", "bicubic input"))
 for name, difference in gain.items():
     print(f"{name}: SwinIR ({measured}) less bicubic {difference.text(2, 'dB')}")
+beside = {}
+if other_label != "untrained":
+    beside = differences(rows, column, ("swinir", measured), ("srresnet", other_label))
+for name, difference in beside.items():
+    print(f"{name}: SwinIR ({measured}) less SRResNet ({other_label}) {difference.text(2, 'dB')}")
 
 # %%
 degraded, reference = photo_pairs({"coffee": photos.sample("coffee")}, degradation)["coffee"]
@@ -475,12 +492,9 @@ figures.save(figure, output / "strip")
 #
 # The audited report says that the shifted windows let SwinIR "model long-range dependencies". The gradient of one
 # output pixel with respect to the input is a way to look: where it is large, a change of the input changes the output.
-# The cyan square holds 99 % of it. The other network is SRResNet (`05_srgan`), a chain of convolutions.
+# The cyan square holds 99 % of it. The other network is SRResNet again.
 
 # %%
-other, other_label = rvlib.create("srgan", scale=scale), "untrained"
-if f"srresnet-x{scale}" in rvlib.released():  # another notebook trains it
-    other, other_label = rvlib.load(f"srresnet-x{scale}"), "released weights"
 low = to_tensor(degraded[:72, 40:112])
 distance = np.maximum(*np.abs(np.mgrid[:72, :72] - 36)).ravel()
 reach, strong = {}, {}
@@ -503,15 +517,16 @@ figure.colorbar(drawn, ax=axes.tolist(), label="log₁₀ of the relative gradie
 figures.save(figure, output / "reach")
 for name in reach:
     which = other_label if name == "SRResNet" else label
-    windows = (2 * reach[name] + 1) / 8
+    windows_wide = (2 * reach[name] + 1) / 8
     print(
-        f"{name} ({which}): 99 % of the gradient lies within {reach[name]} pixels, a square of {windows:.1f} windows;"
+        f"{name} ({which}): 99 % of the gradient lies within {reach[name]} pixels, "
+        f"a square whose side is {windows_wide:.1f} windows;"
     )
     print(f"    {strong[name]:.1f} % of the input counts at least a thousandth of the strongest pixel")
 
 # %% [markdown]
 # How far a network *can* look follows from its layers. How far it *does* look, the squares show: compare them with the
-# 72 × 72 pixels of the input; the lines above say how many windows that is. This is one pixel of one photo, and the two
+# 72 × 72 pixels of the input; the lines above give its side in windows. This is one pixel of one photo, and the two
 # networks differ in size and training, so it says little on attention as such. On larger networks, Chen et al. 2023
 # (HAT) find by attribution maps that SwinIR uses no wider a region than the convolutional RCAN, and is still better: what
 # attention adds is weights that depend on the content.
@@ -576,15 +591,13 @@ for name in ("SwinIR", "SRResNet"):
 experiment = {}
 for window in (4, 8):
     for number in experiment_seeds:
-        settings = {**training, "steps": experiment_steps, "validate_every": experiment_steps, "seed": number}
-        settings["arguments"] = {**training["arguments"], "window": window}
+        tried = {**window_experiment, "validate_every": window_experiment["steps"], "seed": number}
+        tried["arguments"] = {**window_experiment["arguments"], "window": window}
         name = f"window-{window}-seed-{number}"
-        experiment[window, number] = recipes.train("swinir", train_photos, run=run / name, **settings, **common)
+        experiment[window, number] = recipes.train("swinir", train_photos, run=run / name, **tried, **common)
 
 # %%
-checked = photo_pairs(validation, degradation)
-baseline = curves.input_psnr(checked, "super-resolution", scale)
-facts = {"steps": experiment_steps, "validation photos": len(checked), "bicubic": baseline}
+facts = {"steps": window_experiment["steps"], "validation photos": len(checked), "bicubic": baseline}
 found = pd.DataFrame(
     [
         {"window": window, "seed": number, column: log[column].iloc[-1]}
@@ -598,7 +611,8 @@ found = found if (stored := study.experiment(profile, "methods/swinir/window-row
 tells = profile != "demo" or stored is not None  # what the demo trains in seconds is no result
 summary = found.groupby("window").agg({"seed": "count", column: ["mean", "min", "max"], "multiply-adds": "first"})
 summary.columns = ["seeds", "mean PSNR in dB", "lowest", "highest", "multiply-adds for 72 × 72 pixels"]
-tables.write(summary.reset_index(), output / "window")
+three_digits = {name: summary[name].map("{:.3f}".format) for name in ("mean PSNR in dB", "lowest", "highest")}
+tables.write(summary.assign(**three_digits).reset_index(), output / "window")
 summary.index = [f"{window} × {window}" for window in summary.index]
 shown = summary.rename_axis("window") if tells else summary.rename_axis("window").iloc[:, -1:]
 shown.style.format(precision=3).format("{:,.0f}", subset="multiply-adds for 72 × 72 pixels")
@@ -644,7 +658,12 @@ pd.DataFrame({"one look: PSNR in dB": once, "eight looks: PSNR in dB": eight}).s
 facts = {"gain_db": {name: each.mean for name, each in gain.items()}, "window_db": window_db}
 tables.write_json({**facts, "ensemble_db": ensemble.mean, "reach_pixels": reach}, output / "summary.json")
 for name, difference in gain.items():
-    print(f"{name}: SwinIR ({measured}, one seed) is {difference.text(2, 'dB')} from bicubic")
+    print(f"{name}: SwinIR ({measured}, trained once) is {difference.text(2, 'dB')} from bicubic")
+for name, difference in beside.items():
+    print(f"{name}: SwinIR is {difference.text(2, 'dB')} from the {other_label} SRResNet")
+for name, network in (("SwinIR", model), ("SRResNet", other)):
+    work = complexity.multiply_adds(network, low) / 1e9
+    print(f"{name}: {complexity.parameters(network):,} parameters, {work:.1f} G multiply-adds for 72 × 72 pixels")
 print(
     f"99 % of an output pixel's gradient lies within {reach['SwinIR']} input pixels ({other_label} SRResNet: {reach['SRResNet']})"
 )
@@ -652,12 +671,12 @@ print(f"the self-ensemble adds {ensemble.text(2, 'dB')} for eight times the work
 
 # %% [markdown]
 # - Attention computes the weights of a mean from the content. Windows make that affordable, shifts let it travel, and
-#   the mask keeps strangers apart that rolling has brought together.
+#   the mask keeps tokens apart that rolling has brought together though they are not neighbours.
 # - Without the table $B$, attention would see its 64 tokens as a set without order.
 # - How far a network *can* look and how far it *does* look are two questions; the second one has to be measured.
 #
 # **What can go wrong in practice.** A photo whose sides are not multiples of 8 is padded by reflection and cropped.
-# Frames of a video flicker with the grid. Checkpoints hold masks and indices for the size of the training patch; a
+# Restored frame by frame, a video can flicker with the grid (`14_video`). Checkpoints hold masks and indices for the size of the training patch; a
 # loader has to leave them out and compute its own (`rvlib.load` does). And published numbers come in four kinds (DIV2K
 # or DF2K, with or without self-ensemble): compare like with like.
 #

@@ -401,7 +401,8 @@ validation = study.validation(profile, validation_set)
 blurred_photos = photos.load_sets(study.data(profile), train_sets, split="train", role="degraded")  # GoPro has them
 common = {"validation": validation, "degraded": blurred_photos or None, "processes": processes, "replace_run": True}
 run = study.run_folder(profile, "nafnet")
-trained, history = recipes.train("nafnet", train_photos, run=run / "nafnet", seed=seed, **training, **common)
+settings = {"seed": seed, **training}
+trained, history = recipes.train("nafnet", train_photos, run=run / "nafnet", **settings, **common)
 
 # %%
 output, data = study.output(profile, "methods/nafnet"), study.data(profile)

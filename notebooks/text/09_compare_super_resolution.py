@@ -22,7 +22,7 @@
 # - real photos that nobody degraded, and a measure that needs no reference,
 # - what is lost when the input was made in another way.
 #
-# Needs: the notebooks of the methods (`04` to `08`). Time: about two minutes with the demo's sample photos.
+# Read before: `04` to `08`; the demo needs nothing of theirs. Time: about two minutes with its sample photos.
 
 # %%
 from itertools import pairwise
@@ -33,6 +33,7 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown
 from PIL import Image, ImageDraw, ImageFont
+from scipy.stats import t as student
 
 import rvlib
 from rvlib import evaluate, measures, metrics, naturalness, photos, recipes, study
@@ -75,8 +76,9 @@ tables.write(seen, study.output(profile, "compare_super_resolution") / "budget")
 seen.style.format(precision=2, thousands=",", na_rep="–").hide(axis="index")
 
 # %% [markdown]
-# The last column is the budget: steps × batch size × patch². SRGAN continues from SRResNet, and stage 2 of DiffIR
-# from its stage 1; the pixels of what they continue from come on top. The budgets are **not equal**, so the order
+# The last column is the budget: steps × batch size × patch². Where weights continue others (SRGAN from SRResNet, stage 2
+# of DiffIR from its stage 1, some from an earlier release of themselves: the cards say which), the pixels of what they
+# continue from come on top. The budgets are **not equal**, so the order
 # below is one of methods *and* budgets. Each network was trained once: what another seed would change is not known.
 #
 # One method needs no training at all: *iterative back-projection* (Irani and Peleg 1991). It enlarges the photo,
@@ -143,7 +145,8 @@ means = means.drop(columns="order")
 # ## The table
 #
 # The report's table 3, with more columns and rows that say where they come from, from the lowest PSNR to the highest.
-# Among the rows measured here, the input and back-projection too, the best value is bold and the second underlined.
+# Among the rows measured here, the input and back-projection too, the best value is bold, and the second is underlined where it is
+# told apart from the best.
 # Claims and published values are shown for sets that they name, and not ranked: their protocols differ. ≈: cannot be
 # told apart from the best of its set (95 % interval of the paired difference); ▼: a worse mean than the input's. **The
 # published rows of SRGAN and DiffIR are those of GAN models**, which aim at LPIPS; DiffIR here was trained by pixels
@@ -170,7 +173,7 @@ for measure in chosen:
     print(f"best by {measure.title} {measure.arrow}:", named_best)
 for claim in claims[["method", "label", "protocol"]].drop_duplicates().itertuples():
     print(f"{claim.label}, {tables.NAMES.get(claim.method, claim.method)}: protocol {claim.protocol}")
-assert "bicubic" not in best[psnr_column].values(), "no trained method may lose against bicubic"
+assert "bicubic" not in best[psnr_column].values(), "bicubic must not be the best of a set"
 
 # %% [markdown]
 # ## Do we measure as the papers do?
@@ -247,7 +250,8 @@ figures.save(figure, output / "psnr")
 # %% [markdown]
 # ## The same crops, every method
 #
-# Sample photos are degraded here, whatever the profile's test sets are: benchmark photos are measured, but not shown.
+# Sample photos are degraded here, whatever the profile's test sets are: benchmark photos are measured, but not shown. The
+# numbers under the crops are of the whole photo.
 
 # %%
 crops = {"chelsea": (80, 140, 110, 130), "astronaut": (40, 190, 100, 118)}
@@ -521,16 +525,20 @@ print("conditions in which at least one network does worse than bicubic:", harme
 #
 # <details><summary>Solution</summary>
 #
-# Take the standard deviation s of the difference per photo, and its mean d. The interval is about ±2s/√n wide, so it
-# leaves out zero when n is larger than (2s/d)². Urban100 needs few, Set5 may have too few.
+# Take the standard deviation s of the difference per photo, and its mean d. The interval reaches $t\,s/\sqrt n$ to each
+# side, with Student's t for n - 1 degrees of freedom: the smallest n is asked for with $t\,s/\sqrt n < |d|$. For many
+# photos t is 2, and n is $(2s/d)^2$. Urban100 needs few, Set5 may have too few.
 # </details>
 
 # %%
 assert set(rows["set"]) == set(test_sets)
 first, second = order[-1], order[-2]
-spread = (per_photo[first] - per_photo[second]).std()
-needed = (2 * spread / (per_photo[first] - per_photo[second]).mean()) ** 2
-print(f"to tell {titles[first]} from {titles[second]} on photos like these takes about {np.ceil(needed):.0f} photos")
+ahead = per_photo[first] - per_photo[second]
+numbers = np.arange(2, 100_000)
+reaches = student.ppf(0.975, numbers - 1) * ahead.std() / np.sqrt(numbers)
+needed = numbers[reaches < abs(ahead.mean())]
+enough = f"about {needed[0]:,}" if len(needed) else "100,000 or more"
+print(f"to tell {titles[first]} from {titles[second]} on photos like these takes {enough} photos")
 
 # %% [markdown]
 # ## Further reading

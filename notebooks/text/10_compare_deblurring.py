@@ -20,7 +20,7 @@
 # - quality against the length of the shake, next to the input and to Wiener and Richardson-Lucy,
 # - what comes out where the photo was sharp, or blurred in another way, or by a real camera.
 #
-# Needs: `07_nafnet`, `08_diffir`. Time: about a minute with the demo's sample photos.
+# Read before: `07_nafnet`, `08_diffir`; the demo needs nothing of theirs. Time: about a minute with the demo's sample photos.
 
 # %%
 import zlib
@@ -383,9 +383,10 @@ print("the test sets, from best to worst by PSNR:", ", ".join(titles[m] for m in
 # %% [markdown]
 # ## Other blur, noise and JPEG
 #
-# The networks learned from shake, mostly averaged in light, with little turning, zooming and noise. The maps show the
+# Unless they were trained on GoPro's pairs, the networks learned from shake, mostly averaged in light, with little
+# turning, zooming and noise. The maps show the
 # mean over three photos of 128 × 128 pixels for other inputs: shake that always averages grey levels; shake that turns
-# and zooms more than in training; a lens out of focus (Gaussian, standard deviation 1 and 2 pixels) instead of shake;
+# and zooms more than that of `07_nafnet`; a lens out of focus (Gaussian, standard deviation 1 and 2 pixels) instead of shake;
 # noise after the shake (standard deviation 1, 3, 10 grey levels); JPEG after the shake (quality 95, 75, 30). A negative
 # loss in the upper map means an easier input. The lower map is the one to act on: red is worse than doing nothing.
 
@@ -487,7 +488,8 @@ twice = rvlib.restore(network, once)
 gains = [
     metrics.psnr(image, truth, channel="rgb") - metrics.psnr(blurry, truth, channel="rgb") for image in (once, twice)
 ]
-print(f"once {gains[0]:+.2f} dB, twice {gains[1]:+.2f} dB")
+shaken = f"{titles[next(iter(ours))]}, {worst['photo']}, shake of {max(lengths)} pixels"
+print(f"{shaken}: once {gains[0]:+.2f} dB, twice {gains[1]:+.2f} dB")
 assert np.isfinite(gains).all()
 
 # %% [markdown]

@@ -22,6 +22,7 @@
 # - the page itself, and how the results get into the README.
 #
 # Needs: the notebooks before it have run with the same profile. In the demo, what is missing is left out and named.
+# Time: less than a minute.
 
 # %%
 import json
@@ -618,9 +619,8 @@ section(
 section("Bibliography", "Sources are cited by these keys.", {}, (report.bibliography_html(),))
 section(
     "Limits",
-    "Networks trained on few photos and for hours instead of weeks; degradations that are known and synthetic; test "
-    "sets of a handful to a hundred photos; one seed if no spread is stated. LPIPS is a network's opinion, not an "
-    "eye's.",
+    "The tables and cards name the photos and hours behind each network. Most degradations are known and synthetic; a "
+    "mean over few photos decides little; one seed if no spread is stated. LPIPS is a network's opinion, not an eye's.",
     {},
 )
 

@@ -110,6 +110,7 @@ def restore(
     mine = listed[share.index :: share.number]
     if dry_run:
         _foretell(mine, chain, made_by, size, overwrite, **how)
+        _report([], len(listed), notes=batch.notes, faults=batch.faults)
         return
     how |= written | {"compare": compare, "progress": jobs == 1 and share.index == 0}
 

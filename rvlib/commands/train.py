@@ -25,7 +25,7 @@ def train(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(help="Weights to go on from, whose architecture is taken: a name, a file, the folder of a run."),
+        typer.Option(help="Weights to go on from: a name, a file or a run's folder; '' for fresh ones."),
     ] = None,
     profile: Annotated[
         str | None,
@@ -40,7 +40,7 @@ def train(
     patch_size: Annotated[int | None, typer.Option(help="Side of the reference patch.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The largest of the schedule.")] = None,
     validate_every: Annotated[int | None, typer.Option(help="Steps between two rows of the log.")] = None,
-    seed: Annotated[int, typer.Option(help="Of fresh weights, photos' order, patches and noise.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of fresh weights, photos' order, patches and noise.")] = None,
     choices: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting: --set ema=0.99 --set milestones=[500,800].")
     ] = None,
@@ -63,14 +63,14 @@ def train(
         raise UserError(f"there is no recipe for {method!r}: choose one of {', '.join(recipes.RECIPES)}")
     stated = profiles.settings(profile, method, section)
     given = {"steps": steps, "batch_size": batch_size, "patch_size": patch_size, "learning_rate": learning_rate}
-    given |= {"validate_every": validate_every, "scale": scale}
+    given |= {"validate_every": validate_every, "scale": scale, "seed": seed}
     stated |= {name: value for name, value in given.items() if value is not None}
     chosen = profiles.assignments(choices or [], "--set")
     for name in chosen.keys() - profiles.CHOICES - {"processes"}:
         raise UserError(f"unknown setting {name!r}: choose among {', '.join(sorted(profiles.CHOICES))}")
-    stated |= {"seed": seed} | chosen
+    stated |= chosen
     network = profiles.assignments(argument or [], "--argument")
-    stated["start"] = start or stated.get("start")
+    stated["start"] = (stated.get("start") if start is None else start) or None
     stated["arguments"] = network if stated["start"] else {**(stated.get("arguments") or {}), **network}
     if photos is None and degraded is not None:
         raise UserError("--degraded needs the photos that it belongs to: name their folder (--photos)")

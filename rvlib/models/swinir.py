@@ -420,7 +420,7 @@ SWINIR_METHOD = Method(
             prepare=alone(Pixelwise),
             settings=Settings(steps=1000, learning_rate=1e-3, warmup_steps=200, clip_norm=1.0),
             patch_size=64,
-            sections=("swinir.training",),
+            sections=("swinir.training", "swinir.window_experiment"),
         )
     },
 )

@@ -92,6 +92,7 @@ def card(name: str, folder: Path, reports: Path, method: str) -> str:
         f"- **Data**: {_data(training)}",
         f"- **Photos and their licences**: {licences(found.get('sets', [])) or 'not kept'}",
         f"- **Training**: recipe {training['method']}, {settings}; weights of step {metadata['step']:,}",
+        *_continued(found),
         f"- **Cost**: {provenance.budget(found)}{clock} ({provenance.machine(found)}); {_when(found)}; released with "
         f"torch {used.get('torch', 'of a version that was not kept')}",
         *_otherwise(found),
@@ -214,15 +215,29 @@ def _when(found: dict) -> str:
 
 def _otherwise(found: dict) -> list[str]:
     """The lines on what happened to a training that does not happen to every one, from its history."""
-    entries = [each for part in (found, *found.get("before", [])) for each in part.get("history", [])]
+    entries = [("", each) for each in found.get("history", [])]
+    for part in found.get("before", []):
+        entries += [("in a part before: ", each) for each in part.get("history", [])]
     told = {False: [], True: []}
-    for each in entries:
+    for part, each in entries:
         if not each["event"].startswith(PLAIN):
             at = "" if each["event"].startswith(BEFORE_RECORDS) else f"step {each['step']:,}, "
             where = f"{at}commit {each['commit'][:12]}, {each['date']}"
-            told[each["event"].startswith(BEFORE_RECORDS)].append(f"{each['event']} ({where})")
+            told[each["event"].startswith(BEFORE_RECORDS)].append(f"{part}{each['event']} ({where})")
     names = {True: "By an earlier state of the profile", False: "Not in one go"}
     return [f"- **{names[is_old]}**: {'; '.join(events)}" for is_old, events in told.items() if events]
+
+
+def _continued(found: dict) -> list[str]:
+    """The line on the trainings before the last one, in their order: recipe, steps, photos and size of patches."""
+    told = []
+    for part in found.get("before", []):
+        if "identity" in part and part.get("log"):
+            seen = _data(part["identity"])
+            photos, patches = seen.split(",")[0], seen.rpartition("; ")[2]
+            steps = f"{int(part['log'][-1]['step']):,}"
+            told.append(f"recipe {part['identity']['method']}, {steps} steps on {photos}, {patches}")
+    return [f"- **Continues**: {'; then '.join(told)}"] if told else []
 
 
 def _data(training: dict) -> str:

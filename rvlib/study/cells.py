@@ -44,6 +44,7 @@ def computed(name: str, section: dict) -> dict:
     cells = [cell for cell in notebooks.read_twin(name).cells if wanted & set(cell.metadata.get("tags", []))]
     tree = ast.parse("\n".join(cell.source for cell in cells))
     words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    words |= named(section, "start")  # weights that a training goes on from
     weights = {each: WEIGHTS / f"{each}.safetensors" for each in sorted(words & set(rvlib.released()))}
     words |= {read_metadata(file)["training"]["method"] for file in weights.values()}  # of which one continues
     return {

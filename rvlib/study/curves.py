@@ -131,5 +131,6 @@ def figure(curves: pd.DataFrame) -> Figure:
         style = {"color": figures.COLORS["bicubic"], "linestyle": "--"}
         axis.axhline(part["input"].iloc[0], label="input, not restored", **style)
         axis.set(title=f"{task}: {validation}", xlabel=unit, ylabel="validation PSNR in dB", xlim=(0, None))
+        axis.margins(y=0.1)
         axis.legend(fontsize="small", loc="best")
     return figure

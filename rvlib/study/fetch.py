@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from rvlib.download import CHUNK, Downloads, SourceError, alone, is_right, mirrored
 from rvlib.errors import UserError
-from rvlib.files import write_atomically
+from rvlib.files import SPACE, reason_of, write_text
 
 MANIFEST = Path(__file__).parent / "manifest.csv"
 GITHUB = "https://raw.githubusercontent.com"
@@ -152,7 +152,7 @@ class _Jobs(Downloads):
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise UserError(f"the disk is full ({place}): free some space, then fetch again to go on") from None
-            raise UserError(f"{place} could not be written ({error.strerror or error})") from None
+            raise UserError(f"{place} could not be written {reason_of(error, SPACE)}") from None
 
     def record(self, found: dict, name: str) -> None:
         """Replace what is recorded of a file or archive and of what came out of it."""
@@ -161,7 +161,7 @@ class _Jobs(Downloads):
             self.recorded = dict(sorted((kept | found).items()))
             lines = [f"{file},{','.join(map(str, known))}\n" for file, known in self.recorded.items()]
             text = "".join(["file,size,sha256,archive\n", *lines])
-            write_atomically(self.checksums, lambda path: Path(path).write_text(text))
+            write_text(self.checksums, text)
 
     def unpack(self, archive: Path, folders: dict[str, str], name: str) -> dict[str, tuple[int, str, str]]:
         """Take the files that match a pattern out of an archive: all of them, or none where one is unsafe."""

@@ -171,18 +171,6 @@ def curves(
     return figure
 
 
-def bars(table: pd.DataFrame, *, column: str, label: str) -> Figure:
-    """One group of bars per set, one bar per method, of one measured column."""
-    figure, axis = plt.subplots(figsize=(1.6 + 2.2 * table["set"].nunique(), 3.4))
-    sns.barplot(table, x="set", y=column, hue="method", palette=COLORS, ax=axis)
-    low, high = table[column].min(), table[column].max()
-    axis.set(ylim=(low - 0.35 * (high - low) - 0.2, high + 0.15 * (high - low) + 0.2), ylabel=label, xlabel="")
-    for container in axis.containers:
-        axis.bar_label(container, fmt="%.2f", fontsize="small")
-    axis.legend(title="", loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
-
-
 def luminance(image: np.ndarray) -> np.ndarray:
     """BT.601 luminance of uint8 H x W x 3 as H x W in grey levels, 16 to 235, for showing."""
     planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).double()

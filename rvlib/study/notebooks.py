@@ -16,6 +16,7 @@ import nbformat
 import papermill
 import yaml
 from jupyter_client.kernelspec import NoSuchKernel
+from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
@@ -34,6 +35,7 @@ RULES = {
         lambda value: type(value) in (int, float) and 0 <= value < math.inf,
         "a number of at least 0",
     ),
+    re.compile(r"start"): (lambda value: isinstance(value, str), "a name or a file of weights"),
 }
 
 
@@ -108,6 +110,10 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict, *, folder: P
     except PapermillExecutionError as error:
         raise UserError(
             f"{target.stem} stopped in cell {error.exec_count}, {target} shows where: {error.ename}: {error.evalue}"
+        ) from None
+    except DeadKernelError:
+        raise UserError(
+            f"the kernel of {target.stem} was killed, by a lack of memory perhaps: {target} shows how far it came"
         ) from None
     except NoSuchKernel as error:
         raise UserError(f"the kernel {error.name!r} is not installed: run make setup") from None

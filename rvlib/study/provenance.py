@@ -183,7 +183,7 @@ def run_record(folder: Path) -> dict:
     for file in (*beside, *(WEIGHTS / f"{name}.safetensors" for name in rvlib.released())):
         if checksum(rvlib.load(file)) == begun_from:
             known = record(file.stem) if file.parent == WEIGHTS else runs.record(file.parent)
-            kept = {key: known[key] for key in ("identity", "history", "log") if key in known}
+            kept = {key: known[key] for key in ("identity", "history", "log", "sets") if key in known}
             return {**found, "before": [*known.get("before", []), kept]} if kept else found
     return found
 
@@ -253,9 +253,13 @@ def budget(record: dict) -> str:
 
 
 def learned_from(record: dict) -> str:
-    """How many photos a training saw, for tables: "738 photos"; older records hold a sentence that begins with it."""
-    data = record["identity"]["data"]
-    return f"{data.split()[0] if isinstance(data, str) else data['photos']} photos"
+    """How many photos a training saw, for tables: "738 photos", or "490, then 738 photos" where sets were added."""
+    earlier = [each for each in record.get("before", []) if each.get("sets", record.get("sets")) != record.get("sets")]
+    numbers = []
+    for part in (*earlier, record):
+        data = part["identity"]["data"]
+        numbers.append(str(data.split()[0] if isinstance(data, str) else data["photos"]))  # older records: a sentence
+    return f"{', then '.join(numbers)} photos"
 
 
 def _short(number: float) -> str:
@@ -265,13 +269,17 @@ def _short(number: float) -> str:
 def story(name: str) -> str:
     """How released weights were trained, in words: "110,000 steps (1.9 core-hours) on T91, BSDS500".
 
-    Where they continue from other weights, those come first: "25,000 and 7,600 steps".
+    Where they continue from other weights, those come first: "25,000 and 7,600 steps". Parts that saw other sets of
+    photos say which.
     """
     known = record(name)
-    parts = [part["log"] for part in (*known.get("before", []), known) if part.get("log")]
-    steps = " and ".join(f"{int(log[-1]['step']):,}" for log in parts)
-    sets = ", ".join(known.get("sets", []))
-    return f"{steps or 'an unknown number of'} steps ({budget(known)}) on {sets or 'photos that were not kept'}"
+    parts = [part for part in (*known.get("before", []), known) if part.get("log")]
+    steps = [f"{int(part['log'][-1]['step']):,}" for part in parts] or ["an unknown number of"]
+    sets = [", ".join(part.get("sets", known.get("sets", []))) or "photos that were not kept" for part in parts or [{}]]
+    if len(set(sets)) == 1:
+        return f"{' and '.join(steps)} steps ({budget(known)}) on {sets[0]}"
+    each = " and ".join(f"{number} steps on {names}" for number, names in zip(steps, sets, strict=True))
+    return f"{each} ({budget(known)})"
 
 
 def machine(record: dict) -> str:

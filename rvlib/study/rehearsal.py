@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from rvlib import complexity, photos, recipes
+from rvlib.errors import UserError
 from rvlib.study import profiles
 
 STEPS = 3
@@ -27,6 +28,9 @@ def rehearse(profile: str, *, only: str = "") -> pd.DataFrame:
     photo = {"coffee": photos.sample("coffee")}
     on_gpu, models, rows = torch.cuda.is_available(), {}, []
     wanted = {each for each in trainings() if only in " ".join(each)}
+    if not wanted:
+        known = ", ".join(dict.fromkeys(name for name, _ in trainings()))
+        raise UserError(f"no training has {only!r} in its name: choose among {known}")
     wanted |= {_start(*each) for each in wanted}
     for method, section in trainings():
         if (method, section) not in wanted:

@@ -60,7 +60,8 @@ def rows_beside(profile: str, comparison: str) -> pd.DataFrame:
         rows = tables.measured_rows(rvlib.ROOT / "reports" / other / comparison).assign(profile=other)
         is_theirs = rows["label"].str.startswith(label) | rows["label"].str.endswith("input")
         if other != profile and is_theirs.any():
-            theirs, known = rows[is_theirs], set(zip(*(pd.concat(parts)[key] for key in ("set", "label")), strict=True))
+            theirs, shown = rows[is_theirs], pd.concat(parts)
+            known = set(zip(shown["set"], shown["label"], strict=True))
             parts.append(theirs[[key not in known for key in zip(theirs["set"], theirs["label"], strict=True)]])
     return pd.concat(parts, ignore_index=True)
 

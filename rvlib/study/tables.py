@@ -72,8 +72,8 @@ BEST, SECOND, WORSE, LEVEL, WORSE_AND_LEVEL = 1, 2, 3, 4, 5
 """Places of `rank`: the best and the second of a set, a mean worse than the input's, one level with the best, both."""
 PLUS_MINUS = (
     "± is half of the 95 % interval of the mean over the photos (Student's t), for one training run (one seed). Bold: "
-    "best of its set; underlined: second; ≈: cannot be told apart from the best (95 % interval of the paired "
-    "difference); ▼: a worse mean than the input's. Only rows measured here are ranked."
+    "best of its set; underlined: second, if told apart from the best; ≈: cannot be told apart from the best (95 % "
+    "interval of the paired difference); ▼: a worse mean than the input's. Only rows measured here are ranked."
 )
 """What the marks of all tables mean; said once wherever there are tables."""
 
@@ -198,7 +198,8 @@ def rank(table: pd.DataFrame) -> pd.DataFrame:
     places = pd.DataFrame(0, index=table.index, columns=columns)
     for _, part in table[_is_measured(table)].groupby("set"):
         for column in columns:
-            places.loc[part.index, column] = _places(part, column)
+            if measures.find(column).function:  # the seconds of one machine have no places
+                places.loc[part.index, column] = _places(part, column)
     return places
 
 
