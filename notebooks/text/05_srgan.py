@@ -354,7 +354,8 @@ axes[1].plot(game["step"], game["discriminator"], marker="o", label="discriminat
 axes[1].plot(game["step"], game["adversarial"] / 1e-3, marker="o", label="generator, $l_{Gen}$")
 axes[1].axhline(2 * np.log(2), color="0.5", linestyle="--", label="D cannot tell: 2 log 2")
 axes[1].axhline(np.log(2), color="0.5", linestyle=":", label="then, of the generator: log 2")
-axes[1].legend(fontsize="small", loc="upper right", bbox_to_anchor=(1, 0.93))
+axes[1].set_ylim(0, None)
+axes[1].legend(fontsize="small", loc="lower right")
 for name, log, start in (("phase 1", pixels, 0), ("phase 2", game, pixels["step"].iloc[-1])):
     shown = log.dropna(subset=[column])
     axes[2].plot(start + shown["step"], shown[column], marker="o", label=name)
