@@ -186,7 +186,7 @@ def test_what_cannot_be_exported_says_why(network, options, problem, tmp_path):
 
 def test_without_the_extra_the_command_says_how_to_get_it(tmp_path):
     with mock.patch.object(importlib.util, "find_spec", return_value=None):
-        with pytest.raises(rvlib.UserError, match=r"pip install 'rvlib\[edge\]'"):
+        with pytest.raises(rvlib.UserError, match=r"pip install -c constraints.txt -e '.\[edge\]'"):
             rvlib.export(made("fsrcnn"), tmp_path / "network.onnx")
 
 

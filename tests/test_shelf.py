@@ -1,5 +1,7 @@
 """Shelves: photos that several processes map from one file."""
 
+import errno
+import os
 import pickle
 import threading
 import time
@@ -98,7 +100,12 @@ def test_who_waits_for_a_shelf_that_no_longer_grows_stops(tmp_path, monkeypatch)
         shelf.shared((), tmp_path / "run", "references")
 
 
-def test_a_disk_that_cannot_hold_the_photos_is_named(tmp_path):
+def test_a_disk_that_cannot_hold_the_photos_is_named(tmp_path, monkeypatch):
+    photos = [("a", np.ones((2, 3, 3), np.uint8))]
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="its disk must hold all photos"):
-        shelf.write([("a", np.ones((2, 3, 3), np.uint8))], tmp_path / "file" / "one.u8")
+    with pytest.raises(UserError, match=r"file/one\.u8 could not be written .* a part of that name is a file"):
+        shelf.write(photos, tmp_path / "file" / "one.u8")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(shelf.np, "ascontiguousarray", mock.Mock(side_effect=full))
+    with pytest.raises(UserError, match=r"one\.u8 could not be written .*its disk must hold all photos"):
+        shelf.write(photos, tmp_path / "one.u8")

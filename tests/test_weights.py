@@ -177,7 +177,7 @@ def test_the_card_tells_what_happened_to_a_training_and_what_was_seen(tmp_path, 
     assert f"- **By an earlier state of the profile**: {cards.BEFORE_RECORDS}; {told}\n" in text
     assert "Not in one go" not in text and "(one photo, not those of the other cards)" in text
     ended = {"commit": 40 * "d", "date": "2026-11-26 07:00", "event": "ended: time was over", "step": 3}
-    assert "- **Not in one go**: ended: time was over" in card(
+    assert "- **Not in one go**: in a part before: ended: time was over" in card(
         history=[begun], before=[{"history": [ended], "log": []}]
     )
 
