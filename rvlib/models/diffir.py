@@ -377,6 +377,14 @@ def _schedule(betas: Tensor) -> dict:
     return {"betas": tuple(betas.tolist())}
 
 
+def stage_1(model: DiffIRS1, start: RestorationModel | None, loss: Loss) -> tuple[DiffIRS1, Objective]:
+    """Stage 1 learns alone: from fresh weights, from those of another stage 1, or from the G of a stage 2."""
+    if start is not None and not start.needs_reference:
+        take_over(model.G, start.G)
+        start = None
+    return alone(WithReference)(model, start, loss)
+
+
 def after_stage_1(objective: Callable[[Loss, DiffIRS1, DiffIRS2], Objective]) -> Prepare:
     """Stage 2 takes over stage 1's restoring part G and learns to guess stage 1's IPR."""
 
@@ -427,7 +435,7 @@ DIFFIR_METHOD = Method(
         "diffir-constant": replace(
             _RECIPE, arguments={"stage": 0}, prepare=alone(Pixelwise), sections=("diffir.ablation",)
         ),
-        "diffir-s1": replace(_RECIPE, arguments={"stage": 1}, prepare=alone(WithReference)),
+        "diffir-s1": replace(_RECIPE, arguments={"stage": 1}, prepare=stage_1),
         "diffir-s2": replace(_RECIPE, starts_from="diffir-s1"),
         "diffir-s2-separate": replace(
             _RECIPE,
