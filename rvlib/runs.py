@@ -456,19 +456,25 @@ def find_record(identity: dict) -> tuple[dict, Path] | None:
     return None
 
 
-def begun_from(name: str, identity: dict) -> str | None:
+def begun_from(name: str, identity: dict, folder: str | Path) -> str | None:
     """The checksum of the start of released weights that continue an earlier release of theirs by this identity.
 
-    Whoever trains on from such weights by the settings that made them has nothing to do: their run is over. None for
-    other weights, and for other settings.
+    Whoever trains on from such weights by the settings that made them has nothing to do: their run is over. So is the
+    folder's run, where it was a part on the way to them (DiffIR's stage 1). None for other weights and settings.
     """
-    file = WEIGHTS / f"{name}.json"
     try:
-        known = json.loads(file.read_text())["identity"]
+        known = json.loads((WEIGHTS / f"{name}.json").read_text())
+        made = known["identity"]
     except (ValueError, OSError, KeyError):
         return None
-    begun = known.get("start")
-    return begun if {**json.loads(json.dumps(identity)), "start": begun} == known else None
+    file = Path(folder) / "run.json"
+    found = _read_json(file).get("identity") if file.exists() else None
+    on_the_way = [found] if found in [part.get("identity") for part in known.get("before", [])] else []
+    identity = json.loads(json.dumps(identity))
+    for each in (made, *filter(None, on_the_way)):
+        if {**identity, "start": each.get("start")} == each:
+            return each.get("start")
+    return None
 
 
 def _write_state(state: dict, path: str) -> None:

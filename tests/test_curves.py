@@ -23,12 +23,15 @@ def record(method, score, *, validation="CID22", device="cpu", threads=1, hours=
 def released(monkeypatch):
     y, rgb = "psnr_y_crop4", "psnr_rgb_crop0"
     pixels = record("srresnet", y, threads=2)
+    mixed = record("swinir", y)
+    mixed["history"].append({"event": "resumed", "device": "NVIDIA H100", "seconds": HOUR})
     known = {
         "srresnet-x4": pixels,
         "srgan-x4": record("srgan", y, hours=(0.5, 1), before=[pixels]),
         "swinir-small-x4": record("swinir", y, validation="samples"),
         "fsrcnn-x4": record("fsrcnn", y, validation=None),
         "diffir-x4": record("diffir-s2", y, before=[{"history": [], "log": []}]),
+        "mixed-x4": mixed,
         "nafnet-deblur": record("nafnet", rgb, device="NVIDIA H100", threads=8),
         "diffir-deblur": record("diffir-s2", rgb, device="NVIDIA H100", before=[record("diffir-s1", rgb)]),
         "plain-x4": {"identity": {"method": "fsrcnn"}, "log": [{"step": 1, "loss": 0.5}]},
@@ -55,6 +58,14 @@ def test_a_training_that_continues_its_own_method_has_the_whole_curve():
     assert other["step"].tolist() == [1, 2] and other["hours"].tolist() == [3, 4]
 
 
+def test_hours_of_another_device_are_named_and_not_added():
+    y, gpu = "psnr_y_crop4", {"device": "NVIDIA H100"}
+    first = [record("diffir-s1", y, **gpu), record("diffir-s2", y), record("diffir-s1", y)]
+    known = record("diffir-s2", y, before=first)
+    assert curves.points(known)["hours"].tolist() == [1, 2, 5, 6] and curves.points(known)["step"].tolist() == [1, 2, 3, 4]
+    assert curves.unit(known) == "core-hours" and curves.after(known) == "2 GPU-hours"
+
+
 def test_hours_go_on_after_the_last_validation():
     log = [{"step": 1, "seconds": HOUR, "psnr_y_crop4": 30.0}, {"step": 2, "seconds": 2 * HOUR, "psnr_y_crop4": None}]
     assert curves.points({**record("fsrcnn", "psnr_y_crop4"), "log": log})["hours"].tolist() == [1.0]
@@ -65,7 +76,7 @@ def test_what_cannot_stand_beside_others_is_left_out_with_a_reason(released):
     assert absent.removeprefix("left out: ").split("; ") == [
         "fsrcnn-x4 (released weights, whose records do not name their validation photos)",
         "diffir-x4 (released weights, whose hours were not kept)",
-        "diffir-deblur (released weights, which were trained on a GPU and on a CPU, whose hours cannot be added)",
+        "mixed-x4 (released weights, whose last training was on a GPU and on a CPU, whose hours cannot be added)",
         "plain-x4 (released weights, which have no learning curve)",
     ]
 
@@ -78,8 +89,9 @@ def test_a_panel_has_one_task_one_set_of_photos_and_one_kind_of_device(released)
         ("super-resolution: CID22, 16 photos", "core-hours"),
         ("super-resolution: samples, 16 photos", "core-hours"),
     ]
-    names = [text.get_text() for text in axes[1].get_legend().get_texts()]
-    assert names == ["SRResNet, released weights", "SRGAN, released weights", "input, not restored"]
+    names = [[text.get_text() for text in axis.get_legend().get_texts()] for axis in axes]
+    assert names[1] == ["SRResNet, released weights", "SRGAN, released weights", "input, not restored"]
+    assert "DiffIR, released weights (after 2 core-hours)" in names[0]
 
 
 def test_the_input_is_measured_as_the_runs_are(monkeypatch):

@@ -341,6 +341,15 @@ def test_released_weights_that_were_trained_on_are_finished(photos, tmp_path, mo
     assert history(tmp_path / "other settings") == ["begun"]
     assert identity(tmp_path / "other settings")["start"] == checksum(second)
     assert identity(tmp_path / "second")["start"] == checksum(rvlib.load(tmp_path / "first"))
+    last = runs.record(tmp_path / "other settings")  # "second" becomes a part on the way to the released weights
+    (tmp_path / "mine.json").write_text(json.dumps({**last, "before": [runs.record(tmp_path / "second")]}))
+    shutil.copy(tmp_path / "other settings/last.safetensors", tmp_path / "mine.safetensors")
+    with monkeypatch.context() as patched:
+        patched.setattr(Patches, "cut", lambda *_, **__: pytest.fail("it trained"))
+        again, _ = recipes.train("fsrcnn", photos, run=tmp_path / "second", steps=4, **facts)
+    assert checksum(again) == checksum(second)
+    recipes.train("fsrcnn", photos, run=tmp_path / "no run on the way", steps=4, **facts)
+    assert history(tmp_path / "no run on the way") == ["begun"]
 
 
 def test_the_weights_of_another_run_are_not_taken(photos, tmp_path):

@@ -25,6 +25,7 @@ from rvlib.pairs import Patches, photo_pairs
 from rvlib.photos import sample
 from rvlib.runs import REPLAYED, alone, commit
 from rvlib.settings import KINDS, check
+from rvlib.study import provenance
 from rvlib.train import Settings, fit
 
 TINY = {"patch_size": 32, "batch_size": 4}
@@ -441,3 +442,19 @@ def test_new_settings_leave_older_runs_what_they_were(tmp_path, photos):
     assert settings["milestones"] == []
     with pytest.raises(rvlib.UserError, match=r"different: settings.tf32 \(none -> false\)"):
         recipes.train("fsrcnn", photos, run=tmp_path, steps=2, tf32=False, **TINY)
+
+
+def test_stage_1_takes_over_the_restoring_part_of_a_stage_2_and_records_name_every_part(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(rvlib, "released", list)
+    small = {"patch_size": 32, "batch_size": 1, "steps": 1}
+    arguments = SMALL["diffir-s1"]
+    first, _ = recipes.train("diffir-s1", photos, run=tmp_path / "a1", arguments=arguments, **small)
+    second, _ = recipes.train("diffir-s2", photos, run=tmp_path / "a2", start=first, arguments=arguments, **small)
+    # a rate that moves no weight shows what training begins from
+    still = {"learning_rate": 1e-12, "final_learning_rate": 0.0, "seed": 1}
+    third, _ = recipes.train("diffir-s1", photos, run=tmp_path / "b1", start=second, **still, **small)
+    assert all(torch.allclose(each, second.G.state_dict()[key]) for key, each in third.G.state_dict().items())
+    fourth, _ = recipes.train("diffir-s2", photos, run=tmp_path / "b2", start=third, arguments=arguments, **small)
+    assert not equal(fourth.G.state_dict(), third.G.state_dict())
+    parts = provenance.run_record(tmp_path / "b2")["before"]
+    assert [part["identity"]["method"] for part in parts] == ["diffir-s1", "diffir-s2", "diffir-s1"]

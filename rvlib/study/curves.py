@@ -13,8 +13,8 @@ from rvlib.pairs import Pair, photo_pairs
 from rvlib.recipes import METHOD_OF, degradation
 from rvlib.study import figures, profiles, provenance, tables
 
-COLUMNS = ["task", "validation", "unit", "weights", "label", "method", "step", "hours", "PSNR", "input"]
-"""A point of a curve: hours in the unit, PSNR of the restored validation photos and of their input in dB."""
+COLUMNS = ["task", "validation", "unit", "after", "weights", "label", "method", "step", "hours", "PSNR", "input"]
+"""A point of a curve: hours in the unit, after those on another kind of device, PSNR of validation photos and input."""
 
 
 @cache
@@ -32,18 +32,19 @@ def input_psnr(pairs: dict[str, Pair], task: str, scale: int = 1) -> float:
 
 
 def points(record: dict) -> pd.DataFrame:
-    """The validations in a record of a run: step, hours of training (`provenance.unit`), PSNR in dB; empty without any.
+    """The validations in a record of a run: step, hours of training (`unit`), PSNR in dB; empty without any.
 
-    The hours begin where the training ends from which the run continued; NaN where its hours were not kept,
-    or are of two kinds of device. If that was a training of the same method, its points come first and its steps count.
+    The hours begin where those of the same kind end that the run continued from (`after` tells the others); NaN where
+    they were not kept, or the run alone has two kinds. If it continued a training of the same method, those points come
+    first and its steps count.
     """
-    method = record["identity"]["method"]
-    earlier = [each for each in record.get("before", []) if each.get("identity", {}).get("method") == method]
+    method, before = record["identity"]["method"], record.get("before", [])
     parts, taken = [], 0
-    for part in (*({**each, "before": earlier[:index]} for index, each in enumerate(earlier)), record):
-        curve = _own_points(part)
-        parts.append(curve.assign(step=curve["step"] + taken))
-        taken += int(part["log"][-1]["step"]) if part.get("log") else 0
+    for index, part in enumerate([*before, record]):
+        if part.get("identity", {}).get("method") == method:
+            curve = _own_points({**part, "before": before[:index]})
+            parts.append(curve.assign(step=curve["step"] + taken))
+            taken += int(part["log"][-1]["step"]) if part.get("log") else 0
     return pd.concat(parts, ignore_index=True)
 
 
@@ -53,10 +54,26 @@ def _own_points(record: dict) -> pd.DataFrame:
     score = measures.psnr_column(log)
     if score is None or "seconds" not in log:
         return pd.DataFrame(columns=["step", "hours", "PSNR"])
-    own = provenance.hours({**record, "before": []})
-    begun = provenance.hours(record) - own  # NaN where one was on a GPU and one on a CPU
+    own = provenance.hours(_alone(record))  # NaN where one part of it was on a GPU and one on a CPU
+    begun = provenance.spent(record).get(unit(record), float("nan")) - own
     log = log.assign(hours=begun + log["seconds"] * own / log["seconds"].max()).dropna(subset=[score, "seconds"])
     return pd.DataFrame({"step": log["step"], "hours": log["hours"], "PSNR": log[score]})
+
+
+def _alone(record: dict) -> dict:
+    """A record without what its run continued from."""
+    return {**record, "before": []}
+
+
+def unit(record: dict) -> str:
+    """What the hours of a curve are hours of: the last run's, whatever the runs before it were trained on."""
+    return provenance.unit(_alone(record))
+
+
+def after(record: dict) -> str:
+    """The hours before a curve that were spent on another kind of device, in words: "0.05 GPU-hours", or nothing."""
+    others = {kind: spent for kind, spent in provenance.spent(record).items() if kind not in unit(record)}
+    return " and ".join(f"{spent:.2g} {kind}" for kind, spent in others.items())
 
 
 def collect(profile: str, runs: dict[str, str], *, task: str | None = None) -> tuple[pd.DataFrame, str]:
@@ -84,13 +101,14 @@ def collect(profile: str, runs: dict[str, str], *, task: str | None = None) -> t
         facts = {
             "task": its_task,
             "validation": f"{validation['set']}, {validation['photos']} photo{'s' * (validation['photos'] > 1)}",
-            "unit": provenance.unit(record),
+            "unit": unit(record),
+            "after": after(record),
             "weights": name,
             "label": label,
             "method": METHOD_OF[record["identity"]["method"]].key,
             "input": validation["input"],
         }
-        found.append(curve.assign(**facts)[COLUMNS])
+        found.append(curve.dropna(subset="hours").assign(**facts)[COLUMNS])
     left_out = "; ".join(f"{', '.join(names)} ({why})" for why, names in absent.items())
     return pd.concat(found, ignore_index=True), f"left out: {left_out}" if left_out else "all curves are shown"
 
@@ -109,9 +127,9 @@ def _reason(record: dict, curve: pd.DataFrame) -> str:
         return "which have no learning curve"
     if "validation" not in record:
         return "whose records do not name their validation photos"
-    if len(provenance.spent(record)) > 1:
-        return "which were trained on a GPU and on a CPU, whose hours cannot be added"
-    return "whose hours were not kept" if curve["hours"].isna().any() else ""
+    if len(provenance.spent(_alone(record))) > 1:
+        return "whose last training was on a GPU and on a CPU, whose hours cannot be added"
+    return "whose hours were not kept" if curve["hours"].isna().iloc[-1] else ""
 
 
 def figure(curves: pd.DataFrame) -> Figure:
@@ -127,7 +145,8 @@ def figure(curves: pd.DataFrame) -> Figure:
             style = {"color": figures.COLORS[curve["method"].iloc[0]], "marker": "o", "markersize": 4}
             several = part.loc[part["method"] == curve["method"].iloc[0], "weights"].nunique() > 1
             name = weights if several else tables.NAMES[curve["method"].iloc[0]]
-            axis.plot(curve["hours"], curve["PSNR"], label=f"{name}, {label}", **style)
+            begun = f" (after {curve['after'].iloc[0]})" if curve["after"].iloc[0] else ""
+            axis.plot(curve["hours"], curve["PSNR"], label=f"{name}, {label}{begun}", **style)
         style = {"color": figures.COLORS["bicubic"], "linestyle": "--"}
         axis.axhline(part["input"].iloc[0], label="input, not restored", **style)
         axis.set(title=f"{task}: {validation}", xlabel=unit, ylabel="validation PSNR in dB", xlim=(0, None))

@@ -182,7 +182,7 @@ def run_record(folder: Path) -> dict:
     beside = [each for each in folder.parent.glob("*/last.safetensors") if each.parent != folder]
     for file in (*beside, *(WEIGHTS / f"{name}.safetensors" for name in rvlib.released())):
         if checksum(rvlib.load(file)) == begun_from:
-            known = record(file.stem) if file.parent == WEIGHTS else runs.record(file.parent)
+            known = record(file.stem) if file.parent == WEIGHTS else run_record(file.parent)
             kept = {key: known[key] for key in ("identity", "history", "log", "sets") if key in known}
             return {**found, "before": [*known.get("before", []), kept]} if kept else found
     return found
