@@ -87,7 +87,8 @@ def train(
 
     The model learns to undo the task's degradation, or to make the references from the `degraded` photos of the same
     names. `start` is a model to continue from, or what `load` takes: SRResNet for SRGAN, stage 1 for stage 2 of
-    DiffIR; released weights that these very settings continued are finished. `arguments` go to the model; without them
+    DiffIR, or a stage 2 whose restoring part stage 1 takes over; released weights that these very settings continued
+    are finished. `arguments` go to the model; without them
     it has the architecture of the start, or the recipe's. `loss` (a name of `losses.PIXEL_LOSSES`) and `settings`
     (steps, batch_size, learning_rate, ...) overwrite the recipe's, whose warm-up takes a tenth of the steps at most.
     `augment` flips and turns patches; `False` leaves them as they are, for `degraded` photos with a blur that has the

@@ -468,10 +468,11 @@ def begun_from(name: str, identity: dict, folder: str | Path) -> str | None:
     except (ValueError, OSError, KeyError):
         return None
     file = Path(folder) / "run.json"
-    found = _read_json(file).get("identity") if file.exists() else None
-    on_the_way = [found] if found in [part.get("identity") for part in known.get("before", [])] else []
+    has_run = file.exists() and file.with_name("last.safetensors").exists()  # else it would train from today's weights
+    found = _read_json(file).get("identity") if has_run else None
+    parts = [part["identity"] for part in known.get("before", []) if "identity" in part]
     identity = json.loads(json.dumps(identity))
-    for each in (made, *filter(None, on_the_way)):
+    for each in (made, *([found] if found in parts else [])):
         if {**identity, "start": each.get("start")} == each:
             return each.get("start")
     return None

@@ -62,8 +62,15 @@ def test_hours_of_another_device_are_named_and_not_added():
     y, gpu = "psnr_y_crop4", {"device": "NVIDIA H100"}
     first = [record("diffir-s1", y, **gpu), record("diffir-s2", y), record("diffir-s1", y)]
     known = record("diffir-s2", y, before=first)
-    assert curves.points(known)["hours"].tolist() == [1, 2, 5, 6] and curves.points(known)["step"].tolist() == [1, 2, 3, 4]
-    assert curves.unit(known) == "core-hours" and curves.after(known) == "2 GPU-hours"
+    curve = curves.points(known)
+    assert curve["hours"].tolist() == [1, 2, 5, 6] and curve["step"].tolist() == [1, 2, 3, 4]
+    assert curves.unit(known) == "core-hours" and curves.after(known) == "2.0 GPU-hours"
+    known = record("fsrcnn", y, before=[record("fsrcnn", y, **gpu)])
+    curve = curves.points(known)
+    assert curve["hours"].isna().tolist() == [True, True, False, False] and curve["step"].tolist() == [1, 2, 3, 4]
+    assert curve["hours"].tolist()[2:] == [1, 2]
+    unknown = record("fsrcnn", y, before=[{"history": [], "log": []}], **gpu)
+    assert curves.after(unknown) == "core-hours that were not kept"
 
 
 def test_hours_go_on_after_the_last_validation():
@@ -76,7 +83,7 @@ def test_what_cannot_stand_beside_others_is_left_out_with_a_reason(released):
     assert absent.removeprefix("left out: ").split("; ") == [
         "fsrcnn-x4 (released weights, whose records do not name their validation photos)",
         "diffir-x4 (released weights, whose hours were not kept)",
-        "mixed-x4 (released weights, whose last training was on a GPU and on a CPU, whose hours cannot be added)",
+        "mixed-x4 (released weights, whose last training ran on a GPU and on a CPU: their hours cannot be added)",
         "plain-x4 (released weights, which have no learning curve)",
     ]
 
@@ -91,7 +98,7 @@ def test_a_panel_has_one_task_one_set_of_photos_and_one_kind_of_device(released)
     ]
     names = [[text.get_text() for text in axis.get_legend().get_texts()] for axis in axes]
     assert names[1] == ["SRResNet, released weights", "SRGAN, released weights", "input, not restored"]
-    assert "DiffIR, released weights (after 2 core-hours)" in names[0]
+    assert "DiffIR, released weights (after 2.0 core-hours)" in names[0]
 
 
 def test_the_input_is_measured_as_the_runs_are(monkeypatch):

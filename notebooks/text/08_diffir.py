@@ -58,7 +58,7 @@ tiny = {"dim": 8, "blocks": [1, 1, 1, 1], "refinement": 1, "encoder": 1}  # offi
 short = {"batch_size": 4, "patch_size": 64, "validate_every": 20}
 super_resolution = {"steps": 60, "arguments": tiny, **short}  # of each stage
 deblurring = {"steps": 20, "arguments": {"task": "deblurring", **tiny}, **short, "batch_size": 2}
-first_stages = {}  # by task: settings in which its first stage differs
+first_stages = {}  # by task: settings in which its first stage differs, and weights whose G it takes over (`start`)
 ablation = {"steps": 20, "arguments": tiny, **short}
 ablation_timesteps = [1, 4]
 ablation_seeds = [0]
@@ -176,9 +176,9 @@ print("kept of z₀ after each step, √ᾱ:", [f"{value:.2f}" for value in sche
 assert schedule.posterior_mean_coef2[0] == 0, "the last step returns the guess of z₀ itself"
 
 # %% [markdown]
-# Without a condition and without noise on the way back, all points end in one heap: the mean of everything plausible. For
-# drawing *varied* images that would be a defect. With a condition each point finds its place on the spiral. It starts from
-# pure noise, so all that it finds comes from the condition. Restoring one photo asks for this: an accurate estimate, not a
+# Without a condition and without noise on the way back, all points end in one heap near the middle: an average of
+# what is plausible, and no point of the spiral. For drawing *varied* images that would be a defect. With a condition nearly
+# every point finds its place on the spiral. It starts from pure noise, so all that it finds comes from the condition. Restoring one photo asks for this: an accurate estimate, not a
 # varied one.
 #
 # ## What is diffused: the image prior representation
@@ -413,7 +413,9 @@ if profile != "demo":
     figures.save(figure, output / "training")
 
 # %% [markdown]
-# A profile that trains draws the curves of both stages here. Stage 2 begins with the restoring network of stage 1 and
+# A profile that trains draws the curves of both stages here. Where `first_stages` names a `start`, as in the release
+# profile, stage 1 takes over the restoring network of those weights, and only its CPEN is fresh: such a curve shows no
+# training from scratch. Stage 2 begins with the restoring network of stage 1 and
 # trains it further, so they cannot be compared: stage 1 sees the reference, but its network trained for fewer steps.
 # Stage 1 is **no upper bound** of stage 2. The experiment below makes the comparison at equal steps.
 #
@@ -453,7 +455,7 @@ for task, (network, kind, _) in models.items():
     built = network.spec["arguments"]
     told = f"{TASKS[task]}, {kind}: {built['dim']} channels, blocks {tuple(built['blocks'])}"
     if network is not stages[task][1]:
-        told += f", {provenance.story('diffir-x4' if task == 'x4' else 'diffir-deblur')}"
+        told += f", stages 1 and 2 in turn: {provenance.story('diffir-x4' if task == 'x4' else 'diffir-deblur')}"
     print(told)
 print("The official x4 network has 64 channels, blocks (13, 1, 1, 1) and 1,000,000 steps in each stage.")
 print("What is found here holds for these short trainings. It is no finding on the published networks.")

@@ -74,10 +74,11 @@ seen.style.format(precision=2, thousands=",", na_rep="–").hide(axis="index")
 # %% [markdown]
 # ## What an hour buys
 #
-# PSNR of the validation photos over the hours that the cores, or the GPU, spent on a training. A curve begins where
-# the training ends from which it continued. A curve ends flat where its learning rate ends near zero: that says
+# PSNR of the validation photos over the hours that the cores, or the GPU, spent on a training. The hours
+# that other stages or networks took before count too, so a curve may begin to the right of 0. Hours on another kind of
+# device cannot be added: the legend names them, such as *(after 0.05 GPU-hours)*. A curve ends flat where its learning rate ends near zero: that says
 # nothing about the network. A training that is lengthened takes up a higher rate: its curve can dip, and then gain
-# more. Curves share a panel only if they were measured on the same photos and on the same kind of device.
+# more. Curves share a panel if their photos and the kind of device of their last training are the same.
 
 # %%
 learned, absent = curves.collect(profile, runs, task="deblurring")

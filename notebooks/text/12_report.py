@@ -388,7 +388,7 @@ section(
 )
 
 # %% [markdown]
-# ### What an hour buys: learning curves over core-hours
+# ### What an hour buys: learning curves over hours of training
 #
 # The methods had unequal budgets. The curves put validation PSNR over the hours of training, as the records of the runs
 # hold them; whoever ranks the methods should look here first.
@@ -398,8 +398,8 @@ learned, absent = curves.collect(profile, runs if trains else {})
 if len(learned):
     tables.write_rows(learned, output / "curves")
     figures.save(curves.figure(learned), output / "curves")
-text = "A curve begins where the training ends from which it continued. Panels differ in validation photos or in the "
-text += "kind of device, so their heights and hours cannot be compared. "
+text = "Hours count from the first training on this kind of device; those on another kind stand in the legend. Panels "
+text += "differ in validation photos or in the device of the last training: heights and hours cannot be compared. "
 text += f"{absent[0].upper()}{absent[1:]}."
 caption = "What an hour buys: validation PSNR over the hours of training; dashed: the input."
 section("Learning curves", text, {"report/curves.png": caption} if len(learned) else {})

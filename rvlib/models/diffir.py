@@ -379,7 +379,7 @@ def _schedule(betas: Tensor) -> dict:
 
 def stage_1(model: DiffIRS1, start: RestorationModel | None, loss: Loss) -> tuple[DiffIRS1, Objective]:
     """Stage 1 learns alone: from fresh weights, from those of another stage 1, or from the G of a stage 2."""
-    if start is not None and not start.needs_reference:
+    if isinstance(start, DiffIRS2):
         take_over(model.G, start.G)
         start = None
     return alone(WithReference)(model, start, loss)

@@ -14,7 +14,7 @@ from rvlib.recipes import METHOD_OF, degradation
 from rvlib.study import figures, profiles, provenance, tables
 
 COLUMNS = ["task", "validation", "unit", "after", "weights", "label", "method", "step", "hours", "PSNR", "input"]
-"""A point of a curve: hours in the unit, after those on another kind of device, PSNR of validation photos and input."""
+"""A point of a curve: hours in the unit, those before on another kind of device in words (after), PSNR in dB."""
 
 
 @cache
@@ -34,15 +34,17 @@ def input_psnr(pairs: dict[str, Pair], task: str, scale: int = 1) -> float:
 def points(record: dict) -> pd.DataFrame:
     """The validations in a record of a run: step, hours of training (`unit`), PSNR in dB; empty without any.
 
-    The hours begin where those of the same kind end that the run continued from (`after` tells the others); NaN where
-    they were not kept, or the run alone has two kinds. If it continued a training of the same method, those points come
-    first and its steps count.
+    Hours of the same kind that the trainings before took count too. They are NaN where they were not kept or are of
+    another kind (`after` tells those). If the run continued a training of the same method, those points come first and
+    its steps count.
     """
     method, before = record["identity"]["method"], record.get("before", [])
     parts, taken = [], 0
     for index, part in enumerate([*before, record]):
         if part.get("identity", {}).get("method") == method:
             curve = _own_points({**part, "before": before[:index]})
+            if unit(part) != unit(record):
+                curve = curve.assign(hours=float("nan"))
             parts.append(curve.assign(step=curve["step"] + taken))
             taken += int(part["log"][-1]["step"]) if part.get("log") else 0
     return pd.concat(parts, ignore_index=True)
@@ -73,15 +75,18 @@ def unit(record: dict) -> str:
 def after(record: dict) -> str:
     """The hours before a curve that were spent on another kind of device, in words: "0.05 GPU-hours", or nothing."""
     others = {kind: spent for kind, spent in provenance.spent(record).items() if kind not in unit(record)}
-    return " and ".join(f"{spent:.2g} {kind}" for kind, spent in others.items())
+    return " and ".join(
+        f"{kind} that were not kept" if pd.isna(spent) else f"{provenance.short(spent)} {kind}"
+        for kind, spent in sorted(others.items())
+    )
 
 
 def collect(profile: str, runs: dict[str, str], *, task: str | None = None) -> tuple[pd.DataFrame, str]:
     """The learning curves (`COLUMNS`) of a profile's runs and of the released weights, and what was left out and why.
 
     runs: folder of the run in this profile by name of the weights; those that are not there are left to the released
-    ones. A curve begins where the training ends from which its run continued. Left out is what cannot stand beside
-    others: a run whose validation photos or whose hours were not kept.
+    ones. Left out is what cannot stand beside others: a run whose validation photos were not kept, or whose last
+    training's hours were not kept or are of two kinds.
     """
     made = {name: run for name, run in runs.items() if (study.run_folder(profile, run) / "last.safetensors").exists()}
     given = {(name, study.own(profile)): _own(profile, run) for name, run in made.items()}
@@ -128,7 +133,7 @@ def _reason(record: dict, curve: pd.DataFrame) -> str:
     if "validation" not in record:
         return "whose records do not name their validation photos"
     if len(provenance.spent(_alone(record))) > 1:
-        return "whose last training was on a GPU and on a CPU, whose hours cannot be added"
+        return "whose last training ran on a GPU and on a CPU: their hours cannot be added"
     return "whose hours were not kept" if curve["hours"].isna().iloc[-1] else ""
 
 

@@ -172,7 +172,7 @@ def record(name: str) -> dict:
 def run_record(folder: Path) -> dict:
     """The record of a run's folder, and in "before" that of what it continued from: a run beside it, or a release."""
     found = runs.record(folder)
-    begun_from = found["identity"].get("start")
+    begun_from = found.get("identity", {}).get("start")
     if begun_from in (None, checksum(None)):  # fresh weights: nothing need be loaded to compare
         return found
     for name in rvlib.released():
@@ -248,8 +248,8 @@ def budget(record: dict) -> str:
     found = spent(record)
     if any(map(pd.isna, found.values())):
         own = hours({**record, "before": []})
-        return "–" if pd.isna(own) else f"at least {_short(own)} {unit({**record, 'before': []})}"
-    return " and ".join(f"{_short(each)} {kind}" for kind, each in sorted(found.items()))
+        return "–" if pd.isna(own) else f"at least {short(own)} {unit({**record, 'before': []})}"
+    return " and ".join(f"{short(each)} {kind}" for kind, each in sorted(found.items()))
 
 
 def learned_from(record: dict) -> str:
@@ -262,7 +262,8 @@ def learned_from(record: dict) -> str:
     return f"{', then '.join(numbers)} photos"
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
+    """Hours in two or more digits."""
     return f"{number:.1f}" if number >= 1 else f"{number:.2g}"
 
 
