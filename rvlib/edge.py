@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from rvlib import complexity, fast, photos
 from rvlib.color import rgb_to_ycbcr, ycbcr_to_rgb
 from rvlib.degrade import cubic, imresize
-from rvlib.errors import UserError
+from rvlib.errors import UserError, in_short
 from rvlib.files import make_ready, write_atomically
 from rvlib.models.base import RestorationModel, unwrapped
 from rvlib.restore import to_tensor
@@ -210,7 +210,7 @@ def _traced(network: RestorationModel):
                 verbose=False,
             )
         except Exception as error:
-            raise UserError(f"torch cannot export this network: {_in_short(error.__cause__ or error)}") from None
+            raise UserError(f"torch cannot export this network: {in_short(error.__cause__ or error)}") from None
         finally:
             for each, level in zip(quiet, levels, strict=True):
                 each.setLevel(level)
@@ -276,12 +276,7 @@ def _session(content: str | bytes):
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common class of their own
         named = "the exported network" if isinstance(content, bytes) else content
-        raise UserError(f"onnxruntime cannot read {named} ({_in_short(error)}): export it again") from None
-
-
-def _in_short(error: BaseException) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UserError(f"onnxruntime cannot read {named} ({in_short(error)}): export it again") from None
 
 
 def _described(path: str | Path) -> dict:

@@ -11,7 +11,7 @@ import typer
 
 import rvlib
 from rvlib.commands import Device, Scale, Share, load_chain, say
-from rvlib.errors import UserError
+from rvlib.errors import UserError, in_short
 
 REAL = "Photos as they come (noise, JPEG, unknown blur) need weights trained on such: official/swinir-real-m-x4."
 STATUS = (
@@ -209,14 +209,8 @@ def _compiling(compiled: bool) -> Iterator[None]:
         yield
     except Exception as error:
         if compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise UserError(f"--compile failed ({_in_short(error)}): leave it out") from None
+            raise UserError(f"--compile failed ({in_short(error)}): leave it out") from None
         raise
-
-
-def _in_short(error: Exception) -> str:
-    """The beginning of an error that says much, as a part of one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return " ".join(lines[:2])[:200]
 
 
 def _restore_clip(chain: list, clip: Path, output: Path, overwrite: bool, *, made_by: str, **how) -> None:
