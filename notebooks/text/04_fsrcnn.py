@@ -188,9 +188,11 @@ assert torch.isclose((forward * as_torch).sum(), (a * enlarged_by_torch).sum()),
 # smaller kernels. A network is named by three numbers, FSRCNN(d, s, m). With Conv(f, n, c) for n kernels of f × f that
 # read c channels:
 #
-# $$\mathrm{Conv}(5, d, 1) \to \mathrm{PReLU} \to \mathrm{Conv}(1, s, d) \to \mathrm{PReLU} \to
-#   m \times [\mathrm{Conv}(3, s, s) \to \mathrm{PReLU}] \to \mathrm{Conv}(1, d, s) \to \mathrm{PReLU} \to
-#   \mathrm{DeConv}(9, 1, d) \tag{structure}$$
+# $$\begin{aligned}
+#   & \mathrm{Conv}(5, d, 1) \to \mathrm{PReLU} \to \mathrm{Conv}(1, s, d) \to \mathrm{PReLU} \to
+#   m \times [\mathrm{Conv}(3, s, s) \to \mathrm{PReLU}] \\
+#   & \to \mathrm{Conv}(1, d, s) \to \mathrm{PReLU} \to \mathrm{DeConv}(9, 1, d)
+# \end{aligned} \tag{structure}$$
 #
 # (The audited report's chain leaves out the expanding layer and two PReLUs, which its text describes.) Biases are left
 # out of the equations:
