@@ -88,9 +88,9 @@ def train(
     The model learns to undo the task's degradation, or to make the references from the `degraded` photos of the same
     names. `start` is a model to continue from, or what `load` takes: SRResNet for SRGAN, stage 1 for stage 2 of
     DiffIR, or a stage 2 whose restoring part stage 1 takes over; released weights that these very settings continued
-    are finished. `arguments` go to the model; without them
-    it has the architecture of the start, or the recipe's. `loss` (a name of `losses.PIXEL_LOSSES`) and `settings`
-    (steps, batch_size, learning_rate, ...) overwrite the recipe's, whose warm-up takes a tenth of the steps at most.
+    are finished. `arguments` go to the model; without them it has the architecture of the start, or the recipe's.
+    `loss` (a name of `losses.PIXEL_LOSSES`) and `settings` (steps, batch_size, learning_rate, ...) overwrite the
+    recipe's, whose warm-up takes a tenth of the steps at most.
     `augment` flips and turns patches; `False` leaves them as they are, for `degraded` photos with a blur that has the
     same direction in all of them. `validation` photos, or pairs (degraded, reference), are restored now and then, and
     their mean PSNR chooses the best weights (`mean_psnr`). With `replace_run`, another run in the folder is set aside.

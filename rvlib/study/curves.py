@@ -56,29 +56,21 @@ def _own_points(record: dict) -> pd.DataFrame:
     score = measures.psnr_column(log)
     if score is None or "seconds" not in log:
         return pd.DataFrame(columns=["step", "hours", "PSNR"])
-    own = provenance.hours(_alone(record))  # NaN where one part of it was on a GPU and one on a CPU
+    own = provenance.hours(provenance.alone(record))  # NaN where one part of it was on a GPU and one on a CPU
     begun = provenance.spent(record).get(unit(record), float("nan")) - own
     log = log.assign(hours=begun + log["seconds"] * own / log["seconds"].max()).dropna(subset=[score, "seconds"])
     return pd.DataFrame({"step": log["step"], "hours": log["hours"], "PSNR": log[score]})
 
 
-def _alone(record: dict) -> dict:
-    """A record without what its run continued from."""
-    return {**record, "before": []}
-
-
 def unit(record: dict) -> str:
     """What the hours of a curve are hours of: the last run's, whatever the runs before it were trained on."""
-    return provenance.unit(_alone(record))
+    return provenance.unit(provenance.alone(record))
 
 
 def after(record: dict) -> str:
     """The hours before a curve that were spent on another kind of device, in words: "0.05 GPU-hours", or nothing."""
-    others = {kind: spent for kind, spent in provenance.spent(record).items() if kind not in unit(record)}
-    return " and ".join(
-        f"{kind} that were not kept" if pd.isna(spent) else f"{provenance.short(spent)} {kind}"
-        for kind, spent in sorted(others.items())
-    )
+    own = provenance.spent(provenance.alone(record))
+    return provenance.in_words({kind: hours for kind, hours in provenance.spent(record).items() if kind not in own})
 
 
 def collect(profile: str, runs: dict[str, str], *, task: str | None = None) -> tuple[pd.DataFrame, str]:
@@ -132,7 +124,7 @@ def _reason(record: dict, curve: pd.DataFrame) -> str:
         return "which have no learning curve"
     if "validation" not in record:
         return "whose records do not name their validation photos"
-    if len(provenance.spent(_alone(record))) > 1:
+    if len(provenance.spent(provenance.alone(record))) > 1:
         return "whose last training ran on a GPU and on a CPU: their hours cannot be added"
     return "whose hours were not kept" if curve["hours"].isna().iloc[-1] else ""
 

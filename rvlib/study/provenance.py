@@ -221,6 +221,11 @@ def spent(record: dict) -> dict[str, float]:
     return found
 
 
+def alone(record: dict) -> dict:
+    """A record without what its run continued from."""
+    return {**record, "before": []}
+
+
 def by_the_clock(record: dict) -> bool:
     """Whether core-hours of a training are, in part at least, the clock's time multiplied by the threads (`WORKED`)."""
     noted = [each for part in (record, *record.get("before", [])) for each in _machines(part)]
@@ -247,9 +252,9 @@ def budget(record: dict) -> str:
     """What a training took, for tables: "3.0 core-hours"; a dash where nothing is known."""
     found = spent(record)
     if any(map(pd.isna, found.values())):
-        own = hours({**record, "before": []})
-        return "–" if pd.isna(own) else f"at least {short(own)} {unit({**record, 'before': []})}"
-    return " and ".join(f"{short(each)} {kind}" for kind, each in sorted(found.items()))
+        own = alone(record)
+        return "–" if pd.isna(hours(own)) else f"at least {in_words(spent(own))}"
+    return in_words(found)
 
 
 def learned_from(record: dict) -> str:
@@ -262,8 +267,15 @@ def learned_from(record: dict) -> str:
     return f"{', then '.join(numbers)} photos"
 
 
-def short(number: float) -> str:
-    """Hours in two or more digits."""
+def in_words(found: dict[str, float]) -> str:
+    """Hours by what they are hours of (`spent`): "0.05 GPU-hours and 2.1 core-hours"; those not kept are named."""
+    return " and ".join(
+        f"{kind} that were not kept" if pd.isna(each) else f"{_short(each)} {kind}"
+        for kind, each in sorted(found.items())
+    )
+
+
+def _short(number: float) -> str:
     return f"{number:.1f}" if number >= 1 else f"{number:.2g}"
 
 
