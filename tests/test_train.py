@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import math
 import os
 import signal
@@ -456,5 +457,17 @@ def test_stage_1_takes_over_the_restoring_part_of_a_stage_2_and_records_name_eve
     assert all(torch.allclose(each, second.G.state_dict()[key]) for key, each in third.G.state_dict().items())
     fourth, _ = recipes.train("diffir-s2", photos, run=tmp_path / "b2", start=third, arguments=arguments, **small)
     assert not equal(fourth.G.state_dict(), third.G.state_dict())
-    parts = provenance.run_record(tmp_path / "b2")["before"]
-    assert [part["identity"]["method"] for part in parts] == ["diffir-s1", "diffir-s2", "diffir-s1"]
+    methods = ["diffir-s1", "diffir-s2", "diffir-s1"]
+    record = provenance.run_record(tmp_path / "b2")
+    assert [part["identity"]["method"] for part in record["before"]] == methods
+    # released and then lengthened, where the first two runs are gone
+    (tmp_path / "mine.json").write_text(json.dumps(record))
+    monkeypatch.setattr(rvlib, "released", lambda: ["mine"])
+    monkeypatch.setattr(provenance, "WEIGHTS", tmp_path)
+    for gone in ("a1", "a2"):
+        shutil.rmtree(tmp_path / gone)
+    settings = small | {"steps": 2}
+    recipes.train("diffir-s2", photos, run=tmp_path / "b2", start=third, arguments=arguments, **settings)
+    record = provenance.run_record(tmp_path / "b2")
+    assert [part["identity"]["method"] for part in record["before"]] == methods
+    assert record["identity"]["settings"]["steps"] == 2

@@ -175,10 +175,12 @@ def run_record(folder: Path) -> dict:
     begun_from = found.get("identity", {}).get("start")
     if begun_from in (None, checksum(None)):  # fresh weights: nothing need be loaded to compare
         return found
-    for name in rvlib.released():
+    for name in rvlib.released():  # what came before may be gone since, and is in the record
         known = record(name)
-        if known.get("identity") == found["identity"] and "before" in known:
-            return {**found, "before": known["before"]}
+        parts = [*known.get("before", []), known]
+        made = [part.get("identity") for part in parts]
+        if found["identity"] in made[1:]:
+            return {**found, "before": parts[: made.index(found["identity"])]}
     beside = [each for each in folder.parent.glob("*/last.safetensors") if each.parent != folder]
     for file in (*beside, *(WEIGHTS / f"{name}.safetensors" for name in rvlib.released())):
         if checksum(rvlib.load(file)) == begun_from:
