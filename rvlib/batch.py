@@ -37,6 +37,9 @@ class Batch:
     ):
         if "/" in suffix or "\0" in suffix:
             raise UserError(f"suffix {suffix!r} must not hold a slash: it becomes a part of the file's name")
+        if str(output) == "-":
+            raise UserError("results are not written to the standard output: name a file or a folder")
+        kind = kind.lower()
         self.faults: list[str] = []
         self.notes: list[str] = []
         is_one = len(sources) == 1 and not os.path.isdir(sources[0])

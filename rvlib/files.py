@@ -6,7 +6,8 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -53,6 +54,33 @@ def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(folder: Path, refusal: str) -> Iterator[None]:
+    """Let one process at a time work in a folder; raises UserError with the `refusal` where another one does.
+
+    The lock lies beside the folder, which may be set aside meanwhile, and is removed: it would be kept with the folder.
+    """
+    lock = folder.parent / f".{folder.name}.lock"
+    with ExitStack() as held:
+        try:
+            import fcntl  # which some systems do not have
+
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(lock.open("a"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(file.fileno()).st_nlink:  # removed by another process that ended just now
+                raise BlockingIOError
+        except BlockingIOError:
+            raise UserError(refusal) from None
+        except (OSError, ImportError):  # nothing can be locked there
+            pass
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
 
 
 def _failure(named: Path, error: Exception) -> Exception:

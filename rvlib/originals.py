@@ -28,6 +28,9 @@ from rvlib.metadata import Metadata
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 """The formats that photos are written in."""
 
+UNREAD = {".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".psd", ".exr"}
+"""Photos that other programs read: they are named, not passed over in silence."""
+
 # restored photos are looked at closely: what a format loses by default (JPEG quality 75) would hide what was gained
 SAVE_OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}}
 LARGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "PNG": 2**31 - 1, "BMP": 2**31 - 1, "TIFF": 2**31 - 1}  # pixels
@@ -155,7 +158,7 @@ def read(path: str | Path, *, exactly: bool = True) -> Original:
     except UserError:
         raise
     except Image.DecompressionBombError:
-        raise UserError(f"{path} has too many pixels to be read safely: make it smaller first") from None
+        raise UserError(_too_large(path)) from None
     except MemoryError:
         raise UserError(f"{path} does not fit into memory: make it smaller first") from None
     except UnidentifiedImageError:
@@ -245,12 +248,17 @@ def _no_file(path: Path) -> str:
     return f"is a {'folder' if path.is_dir() else 'pipe or device'}, not a photo: check the name of the photo"
 
 
+def _too_large(path: Path) -> str:
+    most = 2 * Image.MAX_IMAGE_PIXELS / 1e6  # where Pillow stops, so that a small file cannot fill the memory
+    return f"{path} has too many pixels to be read safely, more than {most:.0f} million: make it smaller first"
+
+
 def _unknown(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(12)
     if head[4:8] == b"ftyp" and head[8:] in ELSEWHERE:
         return "HEIC, which is not read here"
-    return "unknown"
+    return f"{path.suffix}, which is not read here" if path.suffix.lower() in UNREAD else "unknown"
 
 
 # 8 bits, and 16 bits of grey: Pillow ----------------------------------------------------------------------------------
@@ -389,8 +397,8 @@ def _page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool) -> 
     """The photo in a page of a TIFF; None where it is damaged or Pillow reads it, too."""
     if exactly and pages > 1:
         raise UserError(f"{path} has {pages} frames or pages: save the one to restore as a photo")
-    if Image.MAX_IMAGE_PIXELS is not None and page.size > 4 * Image.MAX_IMAGE_PIXELS:
-        raise UserError(f"{path} has too many pixels to be read safely: make it smaller first")
+    if Image.MAX_IMAGE_PIXELS is not None and page.imagelength * page.imagewidth > 2 * Image.MAX_IMAGE_PIXELS:
+        raise UserError(_too_large(path))
     kind, colours = page.dtype.kind, COLOURS.get(int(page.photometric))
     is_known = kind == "f" or (kind == "u" and page.dtype.itemsize <= 2)
     if colours is None or page.axes not in ("YX", "YXS", "SYX") or not is_known:
@@ -421,6 +429,8 @@ def _page(path: Path, page: tifffile.TiffPage, pages: int, *, exactly: bool) -> 
     image = turned(np.repeat(colour, 3, axis=2) if colours == 1 else colour, turn)
     original = Original(image, colours == 1, None if alpha is None else turned(alpha, turn))
     original.metadata = metadata.of_page(path, page)
+    if kind == "f" and np.isnan(pixels).any():
+        original.notes.append("what is no number became black")
     if extras and alpha is None:
         original.notes.append("a fourth channel of unknown meaning is left out")
     return original

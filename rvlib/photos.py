@@ -11,13 +11,10 @@ import rvlib
 from rvlib import originals
 from rvlib.errors import UserError
 from rvlib.files import reason_of
-from rvlib.originals import SUFFIXES, Original
+from rvlib.originals import SUFFIXES, UNREAD, Original
 
 READ = SUFFIXES | {".avif", ".gif", ".jfif", ".jpe", ".jp2", ".ppm", ".pgm", ".qoi", ".tga"}
 """What a folder's photos end in; `SUFFIXES` are those that are written."""
-
-UNREAD = {".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".psd", ".exr"}
-"""Photos that other programs read: a folder's are named, not passed over in silence."""
 
 SAMPLES = {
     "astronaut": "skimage/data/astronaut.png",
@@ -105,13 +102,19 @@ def no_photos(path: Path, *, recursive: bool = False) -> str:
 
 
 def passed_over(path: Path, *, recursive: bool = False) -> str:
-    """In words how many photos of a folder are of formats that nothing here reads; empty where there are none."""
+    """In words how many files of a folder are photos that nothing here reads, or clips; empty where there are none."""
+    from rvlib import video  # which reads photos itself
+
     kinds: Counter[str] = Counter()
     for _, folders, names in os.walk(path):
         folders[:] = [name for name in folders if recursive and _is_seen(name)]
         kinds.update(Path(name).suffix.lower() for name in names if _is_seen(name))
     unread = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind in UNREAD)
-    return f"{unread} in {path} cannot be read here: export them as PNG, TIFF or JPEG" if unread else ""
+    told = [f"{unread} in {path} cannot be read here: export them as PNG, TIFF or JPEG"] if unread else []
+    clips = sum(count for kind, count in kinds.items() if kind in video.READ)
+    if clips:
+        told.append(f"clips in {path} ({clips}) are left out: `rvlib restore` takes one at a time, by its name")
+    return "; ".join(told)
 
 
 def _is_seen(name: str) -> bool:
@@ -120,8 +123,9 @@ def _is_seen(name: str) -> bool:
 
 def by_name(files: list[Path]) -> dict[str, Path]:
     """Photo files by their name without suffix; where two share it (a.png, a.jpg), by the whole name."""
-    stems = Counter(file.stem for file in files)
-    return {file.stem if stems[file.stem] == 1 else file.name: file for file in files}
+    stems, whole = Counter(file.stem for file in files), {file.name for file in files}
+    # the stem of a.png.tif is another's whole name
+    return {file.name if stems[file.stem] > 1 or file.stem in whole else file.stem: file for file in files}
 
 
 def pair_folder(degraded: str | Path, reference: str | Path) -> list[tuple[Path, Path]]:
@@ -141,7 +145,8 @@ def pair_folder(degraded: str | Path, reference: str | Path) -> list[tuple[Path,
         single = sorted(mine.keys() - others.keys())
         if single:
             more = f" (and {len(single) - 1} more photos)" if len(single) > 1 else ""
-            raise UserError(f"{mine[single[0]]}{more} has no partner in {place}: pairs need the same names")
+            told = "pairs need the same names, without an ending such as x4"
+            raise UserError(f"{mine[single[0]]}{more} has no partner in {place}: {told}")
     return [(sides[0][name], sides[1][name]) for name in sides[0]]
 
 

@@ -117,10 +117,10 @@ def train(
         chosen = replace(chosen, warmup_steps=min(chosen.warmup_steps, chosen.steps // 10))
     named = start if isinstance(start, str) else ""
     start = load(start) if isinstance(start, str | Path) else start
-    if start is not None and not arguments:
-        arguments = _architecture(start, METHOD_OF[method].network)
-    torch.manual_seed(chosen.seed)  # the fresh weights
     sized = {} if scale is None else {"scale": scale}
+    if start is not None and not arguments:
+        arguments = _architecture(start, METHOD_OF[method].network) | sized
+    torch.manual_seed(chosen.seed)  # the fresh weights
     model = create(METHOD_OF[method].network, **{**recipe.arguments, **sized, **(arguments or {})})
     if model.channels not in (1, 3):
         raise UserError(f"photos have 1 channel (luminance) or 3 (RGB), not {model.channels}: choose other arguments")

@@ -20,8 +20,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ import torch
 from tqdm import tqdm
 
 import rvlib
+from rvlib import files
 from rvlib.checkpoint import WEIGHTS, check_archive, read_metadata, read_saved, save
 from rvlib.errors import UserError
 from rvlib.files import write_atomically, write_text
@@ -131,6 +131,8 @@ class Run:
         self.identity = identity
         found = self._read()
         was_trained = any((self.folder / file).exists() for file in ("state.pt", "last.safetensors"))
+        if found is None and was_trained:  # nothing says of which run these weights are
+            self._set_aside({"identity": None})
         if found is None or not was_trained:  # a start that failed before its first state blocks nothing
             self._begin(identity)
             return
@@ -244,7 +246,8 @@ class Run:
 
     def _set_aside(self, found: dict) -> None:
         """Rename the folder after what it holds: how many steps, and a digest of its identity."""
-        self.step, self.rows, self.sums, self.scores, self.seconds = 0, [], {}, {}, 0.0
+        self.step = self.saved_step = 0
+        self.rows, self.sums, self.scores, self.seconds = [], {}, {}, 0.0
         if not self.is_main:
             return
         step = 0
@@ -372,32 +375,10 @@ class _OtherArchitectureError(UserError):
     """A state whose tensors do not fit the model: it is damaged, unless the network's code changed."""
 
 
-@contextmanager
-def alone(folder: str | Path) -> Iterator[None]:
-    """Keep other trainings out of a run's folder; raises UserError where one is at work in it.
-
-    The lock lies beside the folder, which may be set aside meanwhile, and is removed: it would be kept with the runs.
-    """
+def alone(folder: str | Path) -> AbstractContextManager:
+    """Keep other trainings out of a run's folder; raises UserError where one is at work in it."""
     folder = Path(folder).resolve()
-    lock = folder.parent / f".{folder.name}.lock"
-    with ExitStack() as held:
-        try:
-            import fcntl  # which some systems do not have
-
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            file = held.enter_context(lock.open("a"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.fstat(file.fileno()).st_nlink:  # removed by a training that ended just now
-                raise BlockingIOError
-        except BlockingIOError:
-            raise UserError(f"{folder} is being trained in: wait for that training, or choose another folder") from None
-        except (OSError, ImportError):  # nothing can be locked there
-            pass
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                lock.unlink()
+    return files.alone(folder, f"{folder} is being trained in: wait for that training, or choose another folder")
 
 
 def end(folder: str | Path, reason: str) -> None:

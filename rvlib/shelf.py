@@ -45,6 +45,7 @@ def write(photos: Iterable[tuple[str, np.ndarray]], file: Path) -> Shelf:
     places, position = {}, 0
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)  # a training that has it mapped keeps its photos
         with open(file, "wb") as shelf:
             for name, photo in photos:
                 places[name] = (position, photo.shape)

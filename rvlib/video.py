@@ -25,7 +25,7 @@ import rvlib
 from rvlib import metadata
 from rvlib.degrade import resized_side
 from rvlib.errors import UserError
-from rvlib.files import make_ready, reason_of, sha256, write_atomically, write_text
+from rvlib.files import alone, make_ready, reason_of, sha256, write_atomically, write_text
 from rvlib.memory import within_memory
 from rvlib.restore import Size, restore, scale_of
 
@@ -353,7 +353,7 @@ def restore_clip(
         raise UserError(f"unknown codec {codec!r}: choose one of {', '.join(CODECS)}")
     if quality is not None and CODECS[codec][1] is None:
         raise UserError(f"{codec} loses nothing: leave the quality out")
-    with Clip(path, start, end) as clip:
+    with Clip(path, start, end) as clip, ExitStack() as held:
         if os.path.realpath(path) == os.path.realpath(target):
             raise UserError(f"{path} would be overwritten by its restored version: choose another output")
         _check_container(kind, [codec, *(each.codec_context.name for each in clip.tracks)], target)
@@ -376,6 +376,7 @@ def restore_clip(
         factor = (size or Size()).of(*sides, scale_of(models))
         result = Result(clip, first, factor, codec, quality)
         folder = target.with_name(f".{target.name}.segments")
+        held.enter_context(alone(folder, f"{target} is being restored: wait for that, or choose another name"))
         segments = _finished(folder, made_of)
         done = len(segments) * SEGMENT
         left = islice(chain([first], frames), done, None)

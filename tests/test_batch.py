@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -242,7 +243,7 @@ def test_folders_keep_their_shape(tmp_path):
     deep = Batch([tmp_path / "in"], tmp_path / "out", recursive=True, suffix="_x4")
     names = ["out/a_x4.png", "out/deep/b_x4.jpg", "out/deep/deeper/c_x4.tif"]
     assert [target.relative_to(tmp_path).as_posix() for _, target in deep.jobs] == names
-    asked = Batch([tmp_path / "in"], tmp_path / "out", recursive=True, kind="webp")
+    asked = Batch([tmp_path / "in"], tmp_path / "out", recursive=True, kind="WebP")
     assert {target.suffix for _, target in asked.jobs} == {".webp"}
 
 
@@ -256,6 +257,8 @@ def test_formats_that_cannot_be_are_refused(tmp_path):
             Batch([tmp_path / "in"], tmp_path / "out", kind=kind)
     with pytest.raises(rvlib.UserError, match="--format png is for a folder"):
         Batch([tmp_path / "in/a.jpg"], tmp_path / "out.jpg", kind="png")
+    with pytest.raises(rvlib.UserError, match="name a file or a folder"):
+        Batch([tmp_path / "in/a.jpg"], Path("-"))
 
 
 def test_two_photos_never_share_a_target(tmp_path):

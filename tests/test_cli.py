@@ -57,7 +57,7 @@ def test_goes_on_after_a_bad_photo_and_says_so(rv, weights, photo, tmp_path):
     status, _, said = rv("restore", tmp_path / "bad.png", photo, "--model", weights, "-o", tmp_path / "out")
     assert status == 1
     assert "bad.png is no readable photo" in said
-    assert "1 of 2 photos failed" in said
+    assert "1 of 2 photos failed, 1 were restored" in said
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.png"]
 
 
@@ -339,7 +339,36 @@ def test_what_another_model_made_is_not_there_already(done, weights, folder, tmp
     (tmp_path / "out/a.png").unlink()
     photos.write(tmp_path / "out/a.png", photos.sample("coffee")[:5, :5])
     _, said = done(*common, "--model", weights)
-    assert "1 of 3 were there already" in said, "a file that says nothing of its maker is left alone"
+    assert "1 of 3 were there already and do not say what made them" in said, "it is left alone"
+
+
+def test_a_result_is_that_of_the_photo_and_of_the_options_given_last(done, weights, tmp_path):
+    image, first, second = photos.sample("coffee"), tmp_path / "first.png", tmp_path / "second.png"
+    photos.write(first, image[:12, :16])
+    photos.write(second, image[100:112, :16])
+    target, common = tmp_path / "out.jpg", ["--model", weights, "-o", tmp_path / "out.jpg"]
+    done("restore", first, *common)
+    of_first = target.read_bytes()
+    _, said = done("restore", second, *common)
+    assert "of another photo, or of an earlier state of this one, is replaced" in said
+    assert target.read_bytes() != of_first
+    done("restore", first, *common)
+    assert target.read_bytes() == of_first
+    done("restore", first, *common, "--quality", 30)
+    assert target.read_bytes() != of_first
+    out, _ = done("restore", first, *common, "--quality", 30, "--compare", "--dry-run")
+    assert "is there already" not in out
+    _, said = done("restore", first, *common, "--quality", 30, "--compare")
+    assert "were there already" not in said
+    assert (tmp_path / "out.compare.png").is_file()
+    _, said = done("restore", first, *common, "--quality", 30, "--compare")
+    assert "1 of 1 were there already" in said
+    (tmp_path / "out.compare.png").unlink()
+    photos.write(target, image[:5, :5])
+    mine = target.read_bytes()
+    _, said = done("restore", first, *common, "--compare")
+    assert "do not say what made them" in said
+    assert target.read_bytes() == mine
 
 
 @pytest.mark.parametrize(

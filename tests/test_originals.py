@@ -227,6 +227,24 @@ def test_a_tiffs_own_tags_are_not_handed_on(tmp_path):
             assert image.size == (10, 4)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_no_resolution_is_made_up(tmp_path, mode):
+    Image.fromarray(RGB).convert(mode).save(tmp_path / "in.tif")
+    with Image.open(tmp_path / "in.tif") as image:
+        assert 0x011A not in image.tag_v2
+    original = originals.read(tmp_path / "in.tif")
+    original.write(tmp_path / "out.png", original.image)
+    with Image.open(tmp_path / "out.png") as image:
+        assert "dpi" not in image.info
+
+
+def test_what_is_no_number_is_said_to_be_black(tmp_path):
+    tifffile.imwrite(tmp_path / "in.tif", np.array([[np.nan, 0.5], [1.0, 0.0]], np.float32))
+    original = originals.read(tmp_path / "in.tif")
+    assert original.image[..., 0].tolist() == [[0, 32768], [65535, 0]]
+    assert original.notes == ["what is no number became black"]
+
+
 def test_smaller_copies_and_previews_are_no_pages(tmp_path):
     for dtype in (np.uint8, np.uint16):
         with tifffile.TiffWriter(tmp_path / "thumbnail.tif") as file:

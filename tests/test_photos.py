@@ -1,5 +1,7 @@
 """Photos: every kind of image file becomes 8-bit RGB, and what is none is named."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -74,6 +76,20 @@ def test_folders(colours, tmp_path):
         photos.write(tmp_path / name, colours)
     (tmp_path / "notes.txt").write_text("x")
     assert [path.name for path in photos.folder(tmp_path)] == ["a.jpg", "b.png"]
+    assert photos.passed_over(tmp_path) == ""
+    for name in ("c.CR2", "d.MP4"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [path.name for path in photos.folder(tmp_path)] == ["a.jpg", "b.png"]
+    told = photos.passed_over(tmp_path)
+    assert "1 .cr2 in" in told
+    assert f"clips in {tmp_path} (1) are left out" in told
+    with pytest.raises(rvlib.UserError, match=r"its format is .CR2, which is not read here"):
+        photos.read(tmp_path / "c.CR2")
+
+
+def test_no_photo_hides_another_of_its_name():
+    files = [Path(name) for name in ("a.jpg", "a.png", "a.png.tif", "b.png")]
+    assert photos.by_name(files) == {"a.jpg": files[0], "a.png": files[1], "a.png.tif": files[2], "b": files[3]}
 
 
 def test_unknown_suffix_and_sample(colours, tmp_path):

@@ -237,6 +237,17 @@ def test_a_replaced_run_is_set_aside(photos, tmp_path):
     assert sorted(rates) == [1e-3, 1e-3, 2e-3, 2e-3]
 
 
+def test_weights_that_nothing_tells_of_are_set_aside(photos, tmp_path):
+    run = tmp_path / "run"
+    recipes.train("fsrcnn", photos, run=run, steps=2, **TINY)
+    content = (run / "last.safetensors").read_bytes()
+    (run / "run.json").unlink()
+    recipes.train("fsrcnn", photos, run=run, steps=2, learning_rate=1e-3, **TINY)
+    (aside,) = tmp_path.glob("run.step-2-*")
+    assert (aside / "last.safetensors").read_bytes() == content
+    assert identity(run)["settings"]["learning_rate"] == 1e-3
+
+
 def test_a_run_with_damaged_weights_is_set_aside_too(photos, tmp_path):
     run = tmp_path / "run"
     recipes.train("fsrcnn", photos, run=run, steps=2, **TINY)

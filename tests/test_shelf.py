@@ -32,6 +32,14 @@ def test_photos_come_back_as_they_were_and_travel_as_a_path(tmp_path):
     assert (tmp_path / "shelf.u8").stat().st_size == sum(photo.size for photo in photos.values())
 
 
+def test_a_second_writer_changes_nothing_that_is_mapped(tmp_path):
+    first = shelf.write([("one", np.full((20, 30, 3), 7, np.uint8))], tmp_path / "shelf.u8")
+    for shape in ((20, 30, 3), (1, 1, 3)):
+        second = shelf.write([("one", np.full(shape, 99, np.uint8))], tmp_path / "shelf.u8")
+        assert (second["one"] == 99).all()
+        assert (first["one"] == 7).all()
+
+
 def test_a_run_has_its_own_place_and_leaves_nothing(tmp_path):
     file = shelf.place(tmp_path / "run") / "references.u8"
     made = shelf.write([("one", np.ones((2, 3, 3), np.uint8))], file)

@@ -2,9 +2,9 @@
 
 import errno
 import json
-import shutil
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -443,6 +443,12 @@ def test_new_settings_leave_older_runs_what_they_were(tmp_path, photos):
     assert settings["milestones"] == []
     with pytest.raises(rvlib.UserError, match=r"different: settings.tf32 \(none -> false\)"):
         recipes.train("fsrcnn", photos, run=tmp_path, steps=2, tf32=False, **TINY)
+
+
+def test_a_scale_beside_a_start_is_the_scale(tmp_path, photos):
+    facts = {"patch_size": 32, "batch_size": 1, "steps": 1}
+    trained, _ = recipes.train("fsrcnn", photos, run=tmp_path, start="fsrcnn-x4", scale=2, **facts)
+    assert trained.scale == 2
 
 
 def test_stage_1_takes_over_the_restoring_part_of_a_stage_2_and_records_name_every_part(tmp_path, photos, monkeypatch):

@@ -3,6 +3,7 @@
 Without the extra `video` only the refusal and the measure are tested.
 """
 
+import hashlib
 import importlib.util
 import signal
 import subprocess
@@ -229,6 +230,20 @@ def test_what_stopped_goes_on_and_loses_a_segment_at_most(network, tmp_path):
 
 
 @WITH_THE_EXTRA
+def test_one_process_at_a_time_restores_into_a_file(network, tmp_path):
+    clip, target = film(tmp_path / "clip.mp4", UNEVEN[:3]), tmp_path / "out.mp4"
+
+    def again(*arguments, **named):
+        with pytest.raises(rvlib.UserError, match="out.mp4 is being restored: wait"):
+            video.restore_clip(network, clip, target, made_by="x")
+        return rvlib.restore(*arguments, **named)
+
+    with mock.patch.object(video, "restore", side_effect=again):
+        video.restore_clip(network, clip, target, made_by="x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "out.mp4"]
+
+
+@WITH_THE_EXTRA
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [2, 9, *(pytest.param(n, marks=pytest.mark.drill) for n in (0, 4, 5, 8))])
 def test_a_kill_loses_a_segment_at_most(after, network, tmp_path):
@@ -343,7 +358,7 @@ def test_a_damaged_clip_is_named_again_and_a_whole_one_replaces_it(rv, tmp_path)
     clip.write_bytes(whole)
     assert rv(*wishes)[0] == 0
     assert len(looked_at(target)[0]) == 40
-    assert video.maker(target) == "fsrcnn-x4"
+    assert video.maker(target).partition(", of ")[0] == "fsrcnn-x4"
 
 
 @WITH_THE_EXTRA
@@ -402,9 +417,12 @@ def test_the_command_restores_skips_and_refuses(rv, tmp_path):
     options = ["--model", "fsrcnn-x4", "-o", target.parent]
     wishes = ["restore", clip, *options]
     assert rv(*wishes, "--then", "nafnet-deblur", "--factor", "2", "--quality", "40")[0] == 0
-    assert (looked_at(target)[0][0].width, video.maker(target)) == (128, "fsrcnn-x4 + nafnet-deblur, factor 2")
+    assert looked_at(target)[0][0].width == 128
+    made_by, _, digest = video.maker(target).partition(", of ")
+    assert made_by == "fsrcnn-x4 + nafnet-deblur, factor 2, quality 40"
+    assert digest == hashlib.sha256(clip.read_bytes()).hexdigest()[:8]
     written = target.stat().st_mtime_ns
-    status, _, said = rv(*wishes, "--then", "nafnet-deblur", "--factor", "2")
+    status, _, said = rv(*wishes, "--then", "nafnet-deblur", "--factor", "2", "--quality", "40")
     assert status == 0
     assert target.stat().st_mtime_ns == written
     assert "is there already" in said

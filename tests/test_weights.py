@@ -281,6 +281,11 @@ def test_the_limit_holds_for_the_folder_that_git_keeps_alone(tmp_path, monkeypat
     parameters.write_text(yaml.safe_dump(content | {"weights": "reports/toy/weights"}))
     release.release(parameters)
     assert (tmp_path / "reports/toy/weights/toy-x4.safetensors").is_file()
+    other = tmp_path / "reports/toy/weights/other.safetensors"
+    other.write_bytes(b"somebody's")
+    with pytest.raises(rvlib.UserError, match=r"does not release \(other\): move them"):
+        release.release(parameters)
+    assert other.read_bytes() == b"somebody's"
 
 
 @pytest.mark.parametrize("name", NAMES)

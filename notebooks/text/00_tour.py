@@ -198,6 +198,9 @@ pd.DataFrame(rows).style.hide(axis="index")
 # | $\sigma$ | a standard deviation; in gates an activation function | `03_metrics`, `07_nafnet` |
 # | $z$, $\hat z$, $z_T$ | the vector that guides DiffIR (image prior representation, IPR), its estimate, and noise in its place | `08_diffir` |
 # | $\beta_t$, $\alpha_t = 1 - \beta_t$, $\bar\alpha_t$ | noise added in step $t$ of a diffusion, what is kept in it, and in all steps up to it | `08_diffir` |
+# | $\ell$, $F$, $D$ elsewhere | the logit of a discriminator; the flicker of a clip; NIQE's distance | `05_srgan`, `14_video`, `03_metrics` |
+# | $s$, $z$ of a number in 8 bits | its step and its zero point | `13_edge` |
+# | $\rho$, $\mathcal J$ | correlation of the errors of neighbouring frames; groups of hidden pixels | `14_video`, `15_self_supervised` |
 # | multiply-adds, MACs | one multiplication and one addition, counted as one | `11_cost` |
 #
 # ## Takeaways
@@ -247,7 +250,7 @@ for model in weights.values():
 
 # %% [markdown]
 # **Further reading.** Wang et al. 2021, *Deep Learning for Image Super-Resolution: A Survey*,
-# [doi:10.1109/TPAMI.2020.2982166](https://doi.org/10.1109/TPAMI.2020.2982166); Zhang et al. 2022, *Deep Image Deblurring: A Survey*,
-# [doi:10.1007/s11263-022-01633-5](https://doi.org/10.1007/s11263-022-01633-5).
+# [doi:10.1109/TPAMI.2020.2982166](https://doi.org/10.1109/TPAMI.2020.2982166); Zhang et al. 2022, *Deep Image
+# Deblurring: A Survey*, [doi:10.1007/s11263-022-01633-5](https://doi.org/10.1007/s11263-022-01633-5).
 #
 # Next: `01_data`.

@@ -208,8 +208,8 @@ summary = pd.DataFrame(
 summary.style.format(precision=2).hide(axis="index")
 
 # %% [markdown]
-# Do the flat patches matter? Bicubic interpolation, which learns nothing, answers for the sample photos that are trained
-# on: here is the share of its squared error that lies in them.
+# Do the flat patches matter? Bicubic interpolation, which learns nothing, answers for the sample photos that are
+# trained on: here is the share of its squared error that lies in them.
 
 # %%
 contrasts, errors = [], []
@@ -321,9 +321,13 @@ assert len(found) <= 1
 # %% [markdown]
 # **Further reading**
 #
-# - Agustsson and Timofte 2017, *NTIRE 2017 Challenge* (DIV2K), [doi:10.1109/CVPRW.2017.150](https://doi.org/10.1109/CVPRW.2017.150)
-# - Huang et al. 2015, *Single Image Super-Resolution from Transformed Self-Exemplars* (Urban100), [doi:10.1109/CVPR.2015.7299156](https://doi.org/10.1109/CVPR.2015.7299156)
-# - Nah et al. 2017, *Deep Multi-Scale Convolutional Neural Network for Dynamic Scene Deblurring* (GoPro), [doi:10.1109/CVPR.2017.35](https://doi.org/10.1109/CVPR.2017.35)
-# - Arbeláez et al. 2011, *Contour Detection and Hierarchical Image Segmentation* (BSDS500), [doi:10.1109/TPAMI.2010.161](https://doi.org/10.1109/TPAMI.2010.161)
+# - Agustsson and Timofte 2017, *NTIRE 2017 Challenge* (DIV2K),
+#   [doi:10.1109/CVPRW.2017.150](https://doi.org/10.1109/CVPRW.2017.150)
+# - Huang et al. 2015, *Single Image Super-Resolution from Transformed Self-Exemplars* (Urban100),
+#   [doi:10.1109/CVPR.2015.7299156](https://doi.org/10.1109/CVPR.2015.7299156)
+# - Nah et al. 2017, *Deep Multi-Scale Convolutional Neural Network for Dynamic Scene Deblurring* (GoPro),
+#   [doi:10.1109/CVPR.2017.35](https://doi.org/10.1109/CVPR.2017.35)
+# - Arbeláez et al. 2011, *Contour Detection and Hierarchical Image Segmentation* (BSDS500),
+#   [doi:10.1109/TPAMI.2010.161](https://doi.org/10.1109/TPAMI.2010.161)
 #
 # Next: `02_degradations`, how a reference photo becomes a degraded one.

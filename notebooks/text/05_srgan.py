@@ -49,8 +49,8 @@ from rvlib.restore import to_tensor
 figures.theme()
 
 # %% [markdown]
-# The demo trains a small generator for seconds, to check that everything runs. The results and
-# pictures that it shows are those of the released weights. The profiles of the pipeline replace the values of the next cell.
+# The demo trains a small generator for seconds, to check that everything runs. The results and pictures that it shows
+# are those of the released weights. The profiles of the pipeline replace the values of the next cell.
 
 # %% tags=["parameters"]
 profile = "demo"  # where data is read and results are written
@@ -200,10 +200,10 @@ print({name: f"{count:,} parameters" for name, count in sizes.items()})
 #   \tag{min-max}$$
 #
 # $I^{LR}$ is the small photo, which is called x elsewhere, $I^{HR}$ its reference y, and $G(I^{LR})$ the restored photo
-# $\hat y$. The discriminator D wants to say 1 for photos and 0 for restorations. The generator G wants its restorations taken for
-# photos. For a fixed generator, the best discriminator is $D = p_\mathrm{photo} / (p_\mathrm{photo} + p_G)$: the share
-# of photos among all pictures that look like this one. It can only be 1/2 everywhere if the two distributions are the
-# same.
+# $\hat y$. The discriminator D wants to say 1 for photos and 0 for restorations. The generator G wants its restorations
+# taken for photos. For a fixed generator, the best discriminator is $D = p_\mathrm{photo} / (p_\mathrm{photo} + p_G)$:
+# the share of photos among all pictures that look like this one. It can only be 1/2 everywhere if the two distributions
+# are the same.
 #
 # One detail decides whether G learns at all. D is the sigmoid of a number, its *logit*: $D = \sigma(\ell) = 1 / (1 +
 # e^{-\ell})$. Early on, D sees through everything, and the logit of $D(G(x))$ is far on the negative side. There
@@ -422,12 +422,15 @@ pair = ("srgan", measured), ("srresnet", measured)
 cost, gain, natural = (differences(rows, each, *pair) for each in (column, "lpips_alex_rgb_crop0", "niqe_y_crop0"))
 print(f"SRGAN less SRResNet, {measured}:")
 for name in cost:
-    print(f"{name}: the game changed PSNR by {cost[name].text(2, 'dB')}")
+    print(f"{name}: phase 2 changed PSNR by {cost[name].text(2, 'dB')}")
     print(f"{' ' * len(name)}  and LPIPS by {gain[name].text(4)}")
     if name in natural:  # photos can be too small for NIQE, or its model cannot be had
         print(f"{' ' * len(name)}  and NIQE by {natural[name].text(2)}")
 
 # %% [markdown]
+# Phase 2 is more than the game: the loss on VGG's features and more steps belong to it, and in the release profile
+# squared error in place of absolute. A training with the content loss alone would tell them apart; none was made.
+#
 # ### The same crop
 #
 # Look at the fur around the eye, in SRResNet's picture and in SRGAN's: is it smooth, or has it contrast again? Check
@@ -455,7 +458,7 @@ print(f"on this photo SRGAN ({measured}) is {distance:.2f} dB {beyond} bicubic i
 # ### What the game invents
 #
 # Texture that was not in the input is a guess. The crop is the place where SRGAN's error exceeds SRResNet's most. The
-# line below it says what part of the pixels the game moved away from the reference, and what part nearer to it.
+# line below it says what part of the pixels phase 2 moved away from the reference, and what part nearer to it.
 # Compare directions first: is hair still hair, or grain? Other faults to look for: lines where the reference has none,
 # bright seams along strong edges, and a regular pattern with a period of four pixels, which two pixel shuffles can
 # leave (Odena et al. 2016).
@@ -471,7 +474,7 @@ crop = (min(top, worse.shape[0] - 64), min(left, worse.shape[1] - 64), 64, 64)
 figure = figures.zoom_strip({**titled, "reference": reference}, box=crop, context=reference)
 figures.save(figure, output / "failure")
 print(
-    f"the game made {100 * (worse > 0).mean():.0f} % of this photo's pixels worse, {100 * (worse < 0).mean():.0f} % better"
+    f"phase 2 made {100 * (worse > 0).mean():.0f} % of this photo's pixels worse, {100 * (worse < 0).mean():.0f} % better"
 )
 
 # %% [markdown]
@@ -557,8 +560,9 @@ verdicts = {
     "weights": "mixing the weights is better on these photos, for this one pair of networks, as ESRGAN has it",
     "cannot be told apart": "the two cannot be told apart on these photos",
 }
-share = abs(mixing.mean) / abs(np.mean([each.mean for each in gain.values()]))
-verdict = f"{verdicts[answer]}; the difference is {100 * share:.0f} % of what the game changes in LPIPS"
+whole = np.average([each.mean for each in gain.values()], weights=[each.photos for each in gain.values()])
+share = abs(mixing.mean / whole)
+verdict = f"{verdicts[answer]}; the difference is {100 * share:.0f} % of what phase 2 changes in LPIPS"
 print(f"LPIPS at equal PSNR, weights less pictures: {mixing.text(4)}: {verdict}")
 
 # %%
@@ -571,7 +575,7 @@ tables.write_json({"game": changed, "mixing_lpips_at_equal_psnr": mixing.mean}, 
 # %%
 for name in cost:
     change = f"PSNR by {cost[name].mean:+.2f} dB, LPIPS by {gain[name].mean:+.4f}"
-    print(f"{name}: the game changed {change} ({measured}, one seed)")
+    print(f"{name}: phase 2 changed {change} ({measured}, one seed)")
 print(f"mixing weights or pictures: {verdict}")
 print(f"the discriminator has {sizes['discriminator'] / sizes['generator']:.1f} times the generator's parameters")
 
@@ -622,11 +626,14 @@ print("found" if your_alpha == best_alpha else "not yet: another mixture looks m
 # **Further reading**
 #
 # - Ledig et al. 2017, *SRGAN*, [doi:10.1109/CVPR.2017.19](https://doi.org/10.1109/CVPR.2017.19)
-# - Goodfellow et al. 2014, *Generative Adversarial Nets*, [doi:10.48550/arXiv.1406.2661](https://doi.org/10.48550/arXiv.1406.2661)
-# - Blau and Michaeli 2018, *The Perception-Distortion Tradeoff*, [doi:10.1109/CVPR.2018.00652](https://doi.org/10.1109/CVPR.2018.00652)
+# - Goodfellow et al. 2014, *Generative Adversarial Nets*,
+#   [doi:10.48550/arXiv.1406.2661](https://doi.org/10.48550/arXiv.1406.2661)
+# - Blau and Michaeli 2018, *The Perception-Distortion Tradeoff*,
+#   [doi:10.1109/CVPR.2018.00652](https://doi.org/10.1109/CVPR.2018.00652)
 # - Lim et al. 2017, *EDSR*, [doi:10.1109/CVPRW.2017.151](https://doi.org/10.1109/CVPRW.2017.151)
 # - Wang et al. 2018, *ESRGAN*, [doi:10.1007/978-3-030-11021-5_5](https://doi.org/10.1007/978-3-030-11021-5_5)
-# - Odena et al. 2016, *Deconvolution and Checkerboard Artifacts*, [doi:10.23915/distill.00003](https://doi.org/10.23915/distill.00003)
+# - Odena et al. 2016, *Deconvolution and Checkerboard Artifacts*,
+#   [doi:10.23915/distill.00003](https://doi.org/10.23915/distill.00003)
 #
 # %% [markdown]
 # Next: `06_swinir`, which changes the network instead of the loss.

@@ -128,10 +128,11 @@ print("its windows\n", cut(numbers.roll((-1, -1), dims=(0, 1)))[..., 0].int().nu
 # $$\mathrm{Attention}(Q, K, V) = \mathrm{SoftMax}\!\left(\frac{Q K^\top}{\sqrt d} + B\right) V \tag{2}$$
 #
 # (The numbers of equations are those of the audited report, a course report, see `12_report`. It prints (2) without the
-# last $V$, and then the result would be the weights alone.) The division by $\sqrt d$ keeps the scores at the same size whatever $d$ is: a dot product of two
-# vectors of $d$ independent numbers with mean 0 and variance 1 has the variance $d$. $B$ is a learned number per *relative* position of two tokens;
-# without it, attention would not know where a token is. *Multi-head* attention does all this $h$ times with its own
-# matrices of $d = C / h$ channels, and joins the results. The library's few lines are this equation:
+# last $V$, and then the result would be the weights alone.) The division by $\sqrt d$ keeps the scores at the same size
+# whatever $d$ is: a dot product of two vectors of $d$ independent numbers with mean 0 and variance 1 has the variance
+# $d$. $B$ is a learned number per *relative* position of two tokens; without it, attention would not know where a token
+# is. *Multi-head* attention does all this $h$ times with its own matrices of $d = C / h$ channels, and joins the
+# results. The library's few lines are this equation:
 
 # %%
 figures.show_source(swinir.attention)
@@ -204,9 +205,9 @@ plt.show()
 assert (mask[0] == 0).all(), "inside the photo a window sees all of itself"
 
 # %% [markdown]
-# White: allowed. All other scores get -∞, hence weight 0. (`docs/performance.md` says what the official -100 costs.) Inside the
-# photo the whole mask is white. At the right border a window consists of two regions that are not neighbours, at the
-# corner of four.
+# White: allowed. All other scores get -∞, hence weight 0. (`docs/performance.md` says what the official -100 costs.)
+# Inside the photo the whole mask is white. At the right border a window consists of two regions that are not
+# neighbours, at the corner of four.
 #
 # ### Position
 #
@@ -317,13 +318,13 @@ figure = diagrams.draw(
 #
 # No enlarged photo is added at SwinIR's end, so a training from random weights spends its first steps on learning to
 # interpolate. Of half a million steps these are few; of a short training they are not. With `from_interpolation` a
-# training starts from interpolation instead (`swinir.start_as_interpolation_`): the first channels of $F_0$ are the photo,
-# and the last convolution interpolates it bilinearly; everything else adds nothing yet. A profile may instead name
-# weights to go on from (`start`, as the release profile does): then the curve shows the last part alone.
+# training starts from interpolation instead (`swinir.start_as_interpolation_`): the first channels of $F_0$ are the
+# photo, and the last convolution interpolates it bilinearly; everything else adds nothing yet. A profile may instead
+# name weights to go on from (`start`, as the release profile does): then the curve shows the last part alone.
 #
 # Training patches are cut at random places. Each is turned by no, one, two or three quarters, and mirrored or not, all
-# with equal chances, which makes eight patches of one and costs nothing. The methods of `04` to `08` are trained with these augmentations;
-# `15_self_supervised` shows where turning does harm.
+# with equal chances, which makes eight patches of one and costs nothing. The methods of `04` to `08` are trained with
+# these augmentations; `15_self_supervised` shows where turning does harm.
 
 # %% tags=["training"]
 train_photos = photos.load_sets(study.data(profile), train_sets, split="train")
@@ -435,8 +436,8 @@ figure.suptitle(f"attention in block {last + 1}, layer 1 ({label})", fontsize="s
 figures.save(figure, output / "attention")
 
 # %% [markdown]
-# How selective is it? The *perplexity* of a row of weights, $\exp(-\sum_i w_i \ln w_i)$, says over how many tokens it is
-# spread: 64 if all count the same, 1 if only one counts.
+# How selective is it? The *perplexity* of a row of weights, $\exp(-\sum_i w_i \ln w_i)$, says over how many tokens it
+# is spread: 64 if all count the same, 1 if only one counts.
 
 # %%
 spread = torch.exp(-torch.special.xlogy(weights, weights).sum(dim=-1)).mean(dim=(0, 2))
@@ -528,8 +529,8 @@ for name in reach:
 # How far a network *can* look follows from its layers. How far it *does* look, the squares show: compare them with the
 # 72 × 72 pixels of the input; the lines above give its side in windows. This is one pixel of one photo, and the two
 # networks differ in size and training, so it says little on attention as such. On larger networks, Chen et al. 2023
-# (HAT) find by attribution maps that SwinIR uses no wider a region than the convolutional RCAN, and is still better: what
-# attention adds is weights that depend on the content.
+# (HAT) find by attribution maps that SwinIR uses no wider a region than the convolutional RCAN, and is still better:
+# what attention adds is weights that depend on the content.
 #
 # ## What the paper does not show: windows have a grid
 #
@@ -634,8 +635,8 @@ if tells:
 #
 # A network is not quite symmetric: restoring the mirrored photo and mirroring the result back gives a slightly
 # different picture. The mean of all eight versions (four turns, each mirrored or not) removes what is arbitrary about
-# each of them. The trick is of Timofte et al. 2016, and EDSR made it common; "SwinIR+" in the paper is SwinIR with it. It
-# costs eight restorations and no training.
+# each of them. The trick is of Timofte et al. 2016, and EDSR made it common; "SwinIR+" in the paper is SwinIR with it.
+# It costs eight restorations and no training.
 
 # %%
 names = ("astronaut", "chelsea", "coffee", "flower")
@@ -676,9 +677,9 @@ print(f"the self-ensemble adds {ensemble.text(2, 'dB')} for eight times the work
 # - How far a network *can* look and how far it *does* look are two questions; the second one has to be measured.
 #
 # **What can go wrong in practice.** A photo whose sides are not multiples of 8 is padded by reflection and cropped.
-# Restored frame by frame, a video can flicker with the grid (`14_video`). Checkpoints hold masks and indices for the size of the training patch; a
-# loader has to leave them out and compute its own (`rvlib.load` does). And published numbers come in four kinds (DIV2K
-# or DF2K, with or without self-ensemble): compare like with like.
+# Restored frame by frame, a video can flicker with the grid (`14_video`). Checkpoints hold masks and indices for the
+# size of the training patch; a loader has to leave them out and compute its own (`rvlib.load` does). And published
+# numbers come in four kinds (DIV2K or DF2K, with or without self-ensemble): compare like with like.
 #
 # ## Try it
 #
@@ -696,8 +697,8 @@ print(f"the self-ensemble adds {ensemble.text(2, 'dB')} for eight times the work
 # metrics.psnr(rvlib.restore(blind, degraded), reference, crop=4)
 # ```
 #
-# Subtract the result from SwinIR's value under the strip above. The network was trained with the tables, so this measures
-# how much it relies on them, not how good a network without them could become.
+# Subtract the result from SwinIR's value under the strip above. The network was trained with the tables, so this
+# measures how much it relies on them, not how good a network without them could become.
 #
 # </details>
 #
@@ -708,8 +709,8 @@ print(f"the self-ensemble adds {ensemble.text(2, 'dB')} for eight times the work
 #
 # Its *squared error* is never larger than the mean of the two squared errors (the square is convex), so its PSNR is at
 # least that of the mean error, up to the rounding to grey levels. It can still be worse than the better one of the two.
-# It need not reach the mean of the two PSNRs, either: errors of 2 and 1 grey levels at the same places give a squared error
-# of 2.25, and the mean of the two PSNRs belongs to 2. The next cell checks it.
+# It need not reach the mean of the two PSNRs, either: errors of 2 and 1 grey levels at the same places give a squared
+# error of 2.25, and the mean of the two PSNRs belongs to 2. The next cell checks it.
 #
 # </details>
 
@@ -726,8 +727,10 @@ assert metrics.psnr(both, truth, crop=scale) > of_the_mean_error - 0.01, "an ave
 # **Further reading**
 #
 # - Liang et al. 2021, *SwinIR*, [doi:10.1109/ICCVW54120.2021.00210](https://doi.org/10.1109/ICCVW54120.2021.00210)
-# - Liu et al. 2021, *Swin Transformer*, [doi:10.1109/ICCV48922.2021.00986](https://doi.org/10.1109/ICCV48922.2021.00986)
-# - Vaswani et al. 2017, *Attention Is All You Need*, [doi:10.48550/arXiv.1706.03762](https://doi.org/10.48550/arXiv.1706.03762)
+# - Liu et al. 2021, *Swin Transformer*,
+#   [doi:10.1109/ICCV48922.2021.00986](https://doi.org/10.1109/ICCV48922.2021.00986)
+# - Vaswani et al. 2017, *Attention Is All You Need*,
+#   [doi:10.48550/arXiv.1706.03762](https://doi.org/10.48550/arXiv.1706.03762)
 # - Chen et al. 2023, *Activating More Pixels in Image Super-Resolution Transformer* (HAT),
 #   [doi:10.1109/CVPR52729.2023.02142](https://doi.org/10.1109/CVPR52729.2023.02142)
 # - Timofte et al. 2016, *Seven Ways to Improve Example-Based Single Image Super Resolution*,

@@ -19,8 +19,8 @@
 # - channel attention that loses half of its steps and keeps about as many weights,
 # - why a network that was trained on patches sees something else in a whole photo, and what is done about it.
 #
-# Paper: Chen et al. 2022, *Simple Baselines for Image Restoration*. Needs: `02_degradations` (camera shake). Time: about a
-# minute with the demo parameters on two CPU cores.
+# Paper: Chen et al. 2022, *Simple Baselines for Image Restoration*. Needs: `02_degradations` (camera shake). Time:
+# about a minute with the demo parameters on two CPU cores.
 
 # %% tags=["training"]
 import rvlib
@@ -64,8 +64,8 @@ processes = 1  # that share the training: one for each GPU of this machine
 # %% [markdown]
 # ## The task
 #
-# While the shutter is open, the camera shakes, and the sensor adds up the light of many slightly moved pictures. The blur
-# is a convolution of the light (not of the grey levels), and it weakens everything finer than its path.
+# While the shutter is open, the camera shakes, and the sensor adds up the light of many slightly moved pictures. The
+# blur is a convolution of the light (not of the grey levels), and it weakens everything finer than its path.
 
 # %%
 sharp = photos.sample("coffee")
@@ -79,8 +79,8 @@ print(f"the blurred photo: {metrics.psnr(blurred, sharp, channel='rgb'):.2f} dB 
 #
 # Before NAFNet, deblurring networks grew in two directions. *Between* blocks: several U-Nets one after the other
 # (multi-stage, such as MPRNet and HINet), or features of all resolutions mixed with each other (multi-scale, such as
-# MIMO-UNet). *Inside* blocks: window attention, transposed attention, gates, several branches. The paper's bet is that the
-# first kind is not needed at all: one U-Net is enough.
+# MIMO-UNet). *Inside* blocks: window attention, transposed attention, gates, several branches. The paper's bet is that
+# the first kind is not needed at all: one U-Net is enough.
 
 # %%
 stage = ["down|{0}", "middle|{0}", "up|{0}"]
@@ -115,9 +115,9 @@ figure = diagrams.draw([single], skips=skips, notes=notes, shaded=["x", "+"])
 print(title)
 
 # %% [markdown]
-# The paper's has 1, 1, 1 and 28 blocks on the way down, 1 in the middle and 1 per level on the way up, 36 together. Each
-# level halves the image and doubles the channels, and the features of the way down are added on the way up. The longest
-# arc says what kind of network this is: it predicts what is *missing* from the blurred photo, and adds it.
+# The paper's has 1, 1, 1 and 28 blocks on the way down, 1 in the middle and 1 per level on the way up, 36 together.
+# Each level halves the image and doubles the channels, and the features of the way down are added on the way up. The
+# longest arc says what kind of network this is: it predicts what is *missing* from the blurred photo, and adds it.
 
 # %%
 figures.show_source(nafnet.UNet.forward)
@@ -164,7 +164,8 @@ figure = diagrams.draw(lanes, skips=skips, shaded=shaded, arrows=gaps, titles=li
 # %% [markdown]
 # ## Step 0: the plain block
 #
-# No official code of the plain block exists. Here it is the Baseline's block without normalisation and attention, with ReLU.
+# No official code of the plain block exists. Here it is the Baseline's block without normalisation and attention, with
+# ReLU.
 
 # %%
 figures.show_source(nafnet.PlainBlock.mix_space)
@@ -176,11 +177,11 @@ figures.show_source(nafnet.PlainBlock.mix_space)
 #
 # $$\mathrm{LN}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \odot w + b, \tag{LN}$$
 #
-# where μ and σ² are mean and variance over the channels of one pixel, w and b are learned per channel, and ε = 10⁻⁶. So the
-# statistics of a small batch of small patches play no part. In batch normalisation they do, and it is unstable with
-# small batches. Instance normalisation has its own trouble: it removes the mean of each feature map, and needs tuning. The
-# paper reports that LayerNorm lets the learning rate grow tenfold, and that both together raise 28.51 dB to 31.90 dB on
-# GoPro.
+# where μ and σ² are mean and variance over the channels of one pixel, w and b are learned per channel, and ε = 10⁻⁶. So
+# the statistics of a small batch of small patches play no part. In batch normalisation they do, and it is unstable with
+# small batches. Instance normalisation has its own trouble: it removes the mean of each feature map, and needs tuning.
+# The paper reports that LayerNorm lets the learning rate grow tenfold, and that both together raise 28.51 dB to 31.90
+# dB on GoPro.
 
 # %%
 torch.manual_seed(seed)
@@ -194,8 +195,8 @@ assert torch.allclose(normalised.var(dim=1, unbiased=False), torch.ones(2, 5, 7)
 # %% [markdown]
 # ## Step 2: GELU is a gate
 #
-# The baseline takes GELU instead of ReLU. GELU multiplies its input by a smooth switch between 0 and 1. (The audited report
-# prints these formulas without numbers, and refers to them by the paper's: those are shown.)
+# The baseline takes GELU instead of ReLU. GELU multiplies its input by a smooth switch between 0 and 1. (The audited
+# report prints these formulas without numbers, and refers to them by the paper's: those are shown.)
 #
 # $$\mathrm{GELU}(x) = x\,\Phi(x) \approx \tfrac{1}{2} x \left(1 + \tanh\!\left(\sqrt{2/\pi}\,(x + 0.044715\,x^3)\right)\right) \tag{NAFNet 2, 3}$$
 #
@@ -227,8 +228,8 @@ plt.show()
 # %% [markdown]
 # ## Step 3: the switch is not needed either
 #
-# First by hand. One pixel has the two channels u and v. A linear layer can only add them. A gate multiplies them, and so it
-# can do what no linear layer can: let v decide what happens to u.
+# First by hand. One pixel has the two channels u and v. A linear layer can only add them. A gate multiplies them, and
+# so it can do what no linear layer can: let v decide what happens to u.
 
 # %%
 u, gate = torch.tensor([1.0, 1.0, 1.0, -2.0]), torch.tensor([0.0, 0.5, -1.0, -1.0])
@@ -240,7 +241,8 @@ assert torch.equal(nafnet.simple_gate(pixel)[0, 0, 0], u * gate)
 assert not torch.allclose(nafnet.simple_gate(2 * pixel), 2 * nafnet.simple_gate(pixel)), "not linear"
 
 # %% [markdown]
-# So even without σ, $f(X) \odot g(X)$ is not linear. *SimpleGate* keeps only that. It takes the two halves of the channels:
+# So even without σ, $f(X) \odot g(X)$ is not linear. *SimpleGate* keeps only that. It takes the two halves of the
+# channels:
 #
 # $$\mathrm{SimpleGate}(u \Vert v) = u \odot v \tag{NAFNet 4}$$
 
@@ -248,9 +250,10 @@ assert not torch.allclose(nafnet.simple_gate(2 * pixel), 2 * nafnet.simple_gate(
 figures.show_source(nafnet.simple_gate)
 
 # %% [markdown]
-# **Can products bend as an activation does?** One layer cannot: a product of two linear functions of $v$ is a parabola, and a
-# *sum* of parabolas is a parabola, however many one adds. *Depth* helps: a product of two parabolas has degree 4, a product of
-# those degree 8. So d gated layers reach polynomials of degree $2^d$. The figure shows a least-squares fit of each degree.
+# **Can products bend as an activation does?** One layer cannot: a product of two linear functions of $v$ is a parabola,
+# and a *sum* of parabolas is a parabola, however many one adds. *Depth* helps: a product of two parabolas has degree 4,
+# a product of those degree 8. So d gated layers reach polynomials of degree $2^d$. The figure shows a least-squares fit
+# of each degree.
 
 # %%
 inside = v[(v > -2.5) & (v < 2.5)].double()
@@ -263,9 +266,10 @@ for depth in (1, 2, 3):
     reached = fit(inside.numpy())
     worst[depth] = float(np.abs(reached - target.numpy()).max())
     axes[0].plot(inside, reached, "--", label=f"{depth} gated layer{'s' if depth > 1 else ''}, degree {2**depth}")
-axes[1].bar([str(depth) for depth in worst], worst.values(), color=figures.PALETTE[0])
+axes[1].plot(list(worst), list(worst.values()), "o", color=figures.PALETTE[0])
 axes[0].set(xlabel="input v", ylabel="output")
 axes[1].set(xlabel="gated layers one after the other", ylabel="largest distance from GELU", yscale="log")
+axes[1].set(xticks=list(worst), xlim=(0.5, 3.5))
 axes[0].legend(fontsize="small")
 plt.show()
 print("largest distance from GELU by depth:", {depth: f"{value:.1e}" for depth, value in worst.items()})
@@ -279,7 +283,8 @@ assert np.linalg.matrix_rank(np.hstack([few, many])) == 3, "more products in one
 #
 # $$\mathrm{CA}(X) = X \odot \sigma\big(W_2 \max(0, W_1\,\mathrm{pool}(X))\big) = X \odot \Psi(X) \tag{NAFNet 5, 6}$$
 #
-# Again a gate: the features times a function of the features. What remains of it is the mean, one linear map and the product:
+# Again a gate: the features times a function of the features. What remains of it is the mean, one linear map and the
+# product:
 #
 # $$\mathrm{SCA}(X) = X \odot W\,\mathrm{pool}(X) \tag{NAFNet 7}$$
 
@@ -311,8 +316,8 @@ pd.Series({"channel attention": complexity.parameters(full), "simplified": compl
 )
 
 # %% [markdown]
-# Half of the steps are gone (one linear map instead of two, no ReLU, no sigmoid). Weights and multiply-adds are about the
-# same, since the inner layer of channel attention has half of the channels.
+# Half of the steps are gone (one linear map instead of two, no ReLU, no sigmoid). Weights and multiply-adds are about
+# the same, since the inner layer of channel attention has half of the channels.
 #
 # ## The block
 #
@@ -325,7 +330,8 @@ figures.show_source(nafnet.NAFBlock.mix_space)
 # ### A new block is the identity
 #
 # The two halves are added with factors β and γ per channel that start at zero. So any number of fresh blocks passes its
-# features through, and every block begins to contribute as far as that lowers the loss. The paper's network has 36 blocks.
+# features through, and every block begins to contribute as far as that lowers the loss. The paper's network has 36
+# blocks.
 
 # %%
 block, features = nafnet.NAFBlock(8), torch.randn(1, 8, 12, 12)
@@ -360,8 +366,9 @@ for width in (32, 64):
 figures.show_source(losses.negative_psnr)
 
 # %% [markdown]
-# Why not squared error itself? The gradient of the logarithm is the gradient of the error *divided by the error*. So a patch
-# of sky with hardly any blur counts as much as a patch of leaves. The picture shows five patches whose errors were chosen for it.
+# Why not squared error itself? The gradient of the logarithm is the gradient of the error *divided by the error*. So a
+# patch of sky with hardly any blur counts as much as a patch of leaves. The picture shows five patches whose errors
+# were chosen for it.
 
 # %%
 errors = torch.tensor([1e-4, 3e-4, 1e-3, 3e-3, 1e-2], requires_grad=True)
@@ -376,10 +383,10 @@ plt.show()
 # %% [markdown]
 # ### A loss that stops counting
 #
-# The study trains on shakes from 0 to 40 pixels: one patch in twenty is not shaken at all, and others hardly. NAFNet's loss
-# rewards them for each decibel up to nearly 80, and one patch that goes from 50 to 80 dB outweighs two that gain 10 dB
-# from a blur. `losses.bounded_psnr` replaces $10^{-8}$ by $10^{-4.5}$: beyond about 45 dB a patch hardly counts for
-# more. The paper profile keeps the official loss, since every pair of GoPro is blurred.
+# The study trains on shakes from 0 to 40 pixels: one patch in twenty is not shaken at all, and others hardly. NAFNet's
+# loss rewards them for each decibel up to nearly 80, and one patch that goes from 50 to 80 dB outweighs two that gain
+# 10 dB from a blur. `losses.bounded_psnr` replaces $10^{-8}$ by $10^{-4.5}$: beyond about 45 dB a patch hardly counts
+# for more. The paper profile keeps the official loss, since every pair of GoPro is blurred.
 
 # %%
 figures.show_source(losses.bounded_psnr)
@@ -427,8 +434,8 @@ if profile != "demo" or whose != "this run":  # what the demo trains in seconds 
 # the same order appear in the trainings of this study? The line below the figure says how long they are.
 #
 # The published step of LayerNorm is also a step of the learning rate: the paper trains the plain network at a tenth of
-# the rate of all others. Here all six train at 10⁻³, and all blocks, the plain one too, start as the identity (β = γ = 0,
-# see above). So our first step is not the paper's.
+# the rate of all others. Here all six train at 10⁻³, and all blocks, the plain one too, start as the identity (β = γ =
+# 0, see above). So our first step is not the paper's.
 
 # %% tags=["training"]
 steps_of_the_paper = {
@@ -498,15 +505,16 @@ else:
         )
 
 # %% [markdown]
-# The interval is Student's, over seeds. Equal signs alone prove nothing: even pure chance gives three seeds the same sign
-# in one case of four, and five steps are listed. The paper trains for 200,000 steps. A shorter training can only
+# The interval is Student's, over seeds. Equal signs alone prove nothing: even pure chance gives three seeds the same
+# sign in one case of four, and five steps are listed. The paper trains for 200,000 steps. A shorter training can only
 # contradict that the order shows *early*.
 #
 # ## Results
 #
-# RGB, nothing cropped, 3-D SSIM: NAFNet's protocol. Sharp photos are blurred here. A set such as GoPro brings its own pairs:
-# averages of 7 to 13 frames of a video with 240 frames per second, so they are made, too, but from real motion. In the table
-# ± is half of the 95 % interval over photos, and ≈ marks what the photos cannot tell from the best of its set.
+# RGB, nothing cropped, 3-D SSIM: NAFNet's protocol. Sharp photos are blurred here. A set such as GoPro brings its own
+# pairs: averages of 7 to 13 frames of a video with 240 frames per second, so they are made, too, but from real motion.
+# In the table ± is half of the 95 % interval over photos, and ≈ marks what the photos cannot tell from the best of its
+# set.
 
 # %%
 model, label = study.best(profile, "nafnet-deblur", trained)
@@ -563,13 +571,13 @@ print(f"the steepest tenth of the pixels has {100 * share:.0f} % of the product"
 # %% [markdown]
 # ## Patches in training, whole photos in use
 #
-# Simplified channel attention takes the mean over *whatever it is given*: a patch in training, a whole photo afterwards.
-# A photo's mean is the mean of many patches, so it varies less than theirs. The *test-time local converter* (TLC, Chu et al.
-# 2022) gives each pixel the mean of a window around it whose side is 1.5 times that of a training patch, without any
-# training.
+# Simplified channel attention takes the mean over *whatever it is given*: a patch in training, a whole photo
+# afterwards. A photo's mean is the mean of many patches, so it varies less than theirs. The *test-time local converter*
+# (TLC, Chu et al. 2022) gives each pixel the mean of a window around it whose side is 1.5 times that of a training
+# patch, without any training.
 #
-# **The published GoPro numbers are those with the converter**: 33.69 dB (width 64) and 32.87 dB (width 32) come from the
-# official options with `NAFNetLocal`. A comparison with them must use `local=True`.
+# **The published GoPro numbers are those with the converter**: 33.69 dB (width 64) and 32.87 dB (width 32) come from
+# the official options with `NAFNetLocal`. A comparison with them must use `local=True`.
 
 # %%
 figures.show_source(nafnet.Pool.forward)
@@ -581,7 +589,7 @@ local = rvlib.create(**{"name": "nafnet", **model.spec["arguments"], "local": Tr
 local.load_state_dict(model.state_dict())
 local.eval()
 compared = []
-sides = (patch, 2 * patch, 512)
+sides = sorted({patch, 2 * patch, 512})
 for side in sides:
     for name in ("astronaut", "chelsea", "coffee", "flower"):
         truth = photos.sample(name)[:side, :side]
@@ -595,7 +603,8 @@ tables.write(compared, output / "local")
 figure, axis = plt.subplots(figsize=(5.5, 2.8))
 sns.lineplot(compared, x="side in pixels", y="local less global in dB", hue="photo", marker="o", errorbar=None, ax=axis)
 axis.axhline(0, color="0.4", linestyle="--")
-axis.set(xlabel="side of the photo in pixels", ylabel="local less global mean in dB", xticks=sorted(set(sides)))
+axis.set(ylabel="local less global mean in dB", xticks=sides)
+axis.set_xlabel("largest side of the crop in pixels (512: as much of the photo as there is)")
 axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "local")
 for length, part in compared[compared["side in pixels"] > patch].groupby("side in pixels"):
@@ -610,9 +619,10 @@ assert smallest.abs().max() < 1e-6, "at the size of a training patch both are th
 #
 # ## What the paper does not show: the dark
 #
-# A network without activation functions is made of products and normalisation. How does it take a photo at a quarter of the brightness?
-# LayerNorm forgets the scale of the features, but what is added at the end must shrink with the photo. A dark photo in 8 bits
-# also has fewer grey levels. The control separates the two: the same dark photo is made bright again *before* the network.
+# A network without activation functions is made of products and normalisation. How does it take a photo at a quarter of
+# the brightness? LayerNorm forgets the scale of the features, but what is added at the end must shrink with the photo.
+# A dark photo in 8 bits also has fewer grey levels. The control separates the two: the same dark photo is made bright
+# again *before* the network.
 
 # %%
 points = []
@@ -679,10 +689,10 @@ print(
 )
 
 # %% [markdown]
-# Two kinds of error must be told apart. Frequencies that the path wipes out cannot come back, and leave a pale copy of the
-# blurred map. A correction that is too strong or in the wrong place makes edges of the other sign: over-sharpening. The lines
-# above say how much error is left at the 16 pixels of the border, where the network must guess what lies outside, and inside.
-# `10_compare_deblurring` varies the length of the shake.
+# Two kinds of error must be told apart. Frequencies that the path wipes out cannot come back, and leave a pale copy of
+# the blurred map. A correction that is too strong or in the wrong place makes edges of the other sign: over-sharpening.
+# The lines above say how much error is left at the 16 pixels of the border, where the network must guess what lies
+# outside, and inside. `10_compare_deblurring` varies the length of the shake.
 #
 # ## Takeaways
 
@@ -710,7 +720,8 @@ assert not any(isinstance(m, (torch.nn.ReLU, torch.nn.GELU, torch.nn.Sigmoid)) f
 # %% [markdown]
 # - The paper's claim: one U-Net is enough, and its blocks need only a norm, convolutions, a mean and products.
 # - GELU, gated units and channel attention have one form: features times a function of the features.
-# - One gate makes a parabola. d gates one after the other reach degree $2^d$, which comes close to an activation function.
+# - One gate makes a parabola. d gates one after the other reach degree $2^d$, which comes close to an activation
+#   function.
 # - Minus PSNR as a loss makes easy patches count as much as hard ones.
 #
 # **What can go wrong in practice**
@@ -720,14 +731,16 @@ assert not any(isinstance(m, (torch.nn.ReLU, torch.nn.GELU, torch.nn.Sigmoid)) f
 #
 # ## Try it
 #
-# **1.** How many multiply-adds does SimpleGate save in the 1 × 1 convolution after it, compared with GELU on all 2c channels?
+# **1.** How many multiply-adds does SimpleGate save in the 1 × 1 convolution after it, compared with GELU on all 2c
+# channels?
 #
 # <details><summary>Solution</summary>
 #
 # Half. With GELU, 2c channels go in and c come out: $2c^2$ multiply-adds per pixel. SimpleGate hands over c channels: $c^2$.
 # </details>
 #
-# **2.** Start β and γ at 1 instead of 0 (`parameter.data.fill_(1)`), and look at the output of a fresh network of 36 blocks.
+# **2.** Start β and γ at 1 instead of 0 (`parameter.data.fill_(1)`), and look at the output of a fresh network of 36
+# blocks.
 #
 # <details><summary>Solution</summary>
 #

@@ -9,9 +9,10 @@
 # %% [markdown]
 # # 08 · DiffIR: diffusion where it is cheap
 #
-# **What does diffusion contribute to restoration?** Diffusion models draw whole images in hundreds of steps. DiffIR asks
-# them for 256 numbers that describe the photo, in four steps. A second network restores the pixels, and those numbers
-# steer it. What those numbers are worth is measured here against a constant in their place; the takeaways print it.
+# **What does diffusion contribute to restoration?** Diffusion models draw whole images in hundreds of steps. DiffIR
+# asks them for 256 numbers that describe the photo, in four steps. A second network restores the pixels, and those
+# numbers steer it. What those numbers are worth is measured here against a constant in their place; the takeaways print
+# it.
 #
 # **You will see**
 # - diffusion by hand on two numbers, then on points in a plane,
@@ -68,8 +69,8 @@ processes = 1  # that share the training: one for each GPU of this machine
 # %% [markdown]
 # ## One reverse step by hand
 #
-# Take two numbers, $z_0 = (1, -0.5)$, and DiffIR's schedule of four steps. The forward process mixes them with noise. The
-# reverse step goes one step back. It needs a guess of $z_0$; here we give it the truth.
+# Take two numbers, $z_0 = (1, -0.5)$, and DiffIR's schedule of four steps. The forward process mixes them with noise.
+# The reverse step goes one step back. It needs a guess of $z_0$; here we give it the truth.
 
 # %%
 schedule = diffir.DDPM(diffir.linear_betas(4, 0.1, 0.99))
@@ -98,9 +99,9 @@ assert torch.allclose(from_z0, from_noise)
 #
 # $$q(z_t \mid z_{t-1}) = \mathcal N\big(z_t;\ \sqrt{1 - \beta_t}\, z_{t-1},\ \beta_t I\big) \tag{12}$$
 #
-# Sums of Gaussians are Gaussian. With $\alpha_t = 1 - \beta_t$ and $\bar\alpha_t = \prod_{i \le t} \alpha_i$, the factors
-# multiply to $\sqrt{\bar\alpha_t}$, and the variances add up to $1 - \bar\alpha_t$ (check: $\alpha_t (1 -
-# \bar\alpha_{t-1}) + \beta_t = 1 - \bar\alpha_t$). So any $z_t$ is drawn in one go:
+# Sums of Gaussians are Gaussian. With $\alpha_t = 1 - \beta_t$ and $\bar\alpha_t = \prod_{i \le t} \alpha_i$, the
+# factors multiply to $\sqrt{\bar\alpha_t}$, and the variances add up to $1 - \bar\alpha_t$ (check:
+# $\alpha_t (1 - \bar\alpha_{t-1}) + \beta_t = 1 - \bar\alpha_t$). So any $z_t$ is drawn in one go:
 #
 # $$q(z_t \mid z_0) = \mathcal N\big(z_t;\ \sqrt{\bar\alpha_t}\, z_0,\ (1 - \bar\alpha_t) I\big), \qquad
 #   z_t = \sqrt{\bar\alpha_t}\, z_0 + \sqrt{1 - \bar\alpha_t}\ \epsilon \tag{13}$$
@@ -116,8 +117,8 @@ assert torch.allclose(from_z0, from_noise)
 #         + \frac{\sqrt{\alpha_t}\,(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\, z_t
 #       = \frac{1}{\sqrt{\alpha_t}} \Big(z_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \epsilon\Big)$$
 #
-# The second form follows from the first: put $z_0 = (z_t - \sqrt{1 - \bar\alpha_t}\,\epsilon) / \sqrt{\bar\alpha_t}$ into it. The
-# cell above checked it with numbers.
+# The second form follows from the first: put $z_0 = (z_t - \sqrt{1 - \bar\alpha_t}\,\epsilon) / \sqrt{\bar\alpha_t}$
+# into it. The cell above checked it with numbers.
 #
 # **Training.** A usual diffusion model learns to tell the noise, at one random $t$:
 #
@@ -139,8 +140,9 @@ figures.show_source(diffir.DDPM.reverse)
 # ### Points in a plane
 #
 # On points in a plane the process can be watched. A spiral is diffused in four steps; a point keeps the colour of its
-# place on the spiral. Then the reverse steps run with a "denoiser" that knows the spiral by heart: it guesses the mean of the spiral points that could have led to $z_t$. In the
-# last row it also gets a *condition*, a rough idea of where the point was. A degraded photo gives such an idea.
+# place on the spiral. Then the reverse steps run with a "denoiser" that knows the spiral by heart: it guesses the mean
+# of the spiral points that could have led to $z_t$. In the last row it also gets a *condition*, a rough idea of where
+# the point was. A degraded photo gives such an idea.
 
 # %%
 angle = torch.linspace(1, 12, 400)
@@ -176,16 +178,16 @@ print("kept of z₀ after each step, √ᾱ:", [f"{value:.2f}" for value in sche
 assert schedule.posterior_mean_coef2[0] == 0, "the last step returns the guess of z₀ itself"
 
 # %% [markdown]
-# Without a condition and without noise on the way back, all points end in one heap near the middle: an average of
-# what is plausible, and no point of the spiral. For drawing *varied* images that would be a defect. With a condition nearly
-# every point finds its place on the spiral. It starts from pure noise, so all that it finds comes from the condition. Restoring one photo asks for this: an accurate estimate, not a
-# varied one.
+# Without a condition and without noise on the way back, all points end in one heap near the middle: an average of what
+# is plausible, and no point of the spiral. For drawing *varied* images that would be a defect. With a condition nearly
+# every point finds its place on the spiral. It starts from pure noise, so all that it finds comes from the condition.
+# Restoring one photo asks for this: an accurate estimate, not a varied one.
 #
 # ## What is diffused: the image prior representation
 #
-# A photo needs millions of numbers, so diffusion on photos is slow. But in restoration most of the photo is given. DiffIR
-# compresses what is missing into 256 numbers, the *image prior representation* (IPR, $z$). The *compact IPR extraction
-# network* (CPEN) is a small convolutional network with a mean over the image at its end.
+# A photo needs millions of numbers, so diffusion on photos is slow. But in restoration most of the photo is given.
+# DiffIR compresses what is missing into 256 numbers, the *image prior representation* (IPR, $z$). The *compact IPR
+# extraction network* (CPEN) is a small convolutional network with a mean over the image at its end.
 
 # %%
 figures.show_source(diffir.CPEN.describe)
@@ -193,8 +195,8 @@ figures.show_source(diffir.CPEN.describe)
 # %% [markdown]
 # There are two stages.
 #
-# - **Stage 1** sees the degraded photo $x$ *and the reference* $y$. It cannot copy the answer through 256 numbers, so it can
-#   only learn which 256 numbers help most:
+# - **Stage 1** sees the degraded photo $x$ *and the reference* $y$. It cannot copy the answer through 256 numbers, so
+#   it can only learn which 256 numbers help most:
 #
 # $$z = \mathrm{CPEN}_1\big(\mathrm{PixelUnshuffle}(\mathrm{Concat}(y, x))\big) \tag{16}$$
 #
@@ -202,8 +204,8 @@ figures.show_source(diffir.CPEN.describe)
 #
 # PixelUnshuffle moves each 4 × 4 block of a channel into 16 channels, so CPEN works at a quarter of the size. For
 # deblurring, $x$ and $y$ give 48 + 48 = 96 channels. For x4 only $y$ is unshuffled, to 48 channels: $x$ has that size
-# already and keeps its 3. Together they are 51. The audited report says that CPEN of stage 2 has 48 input channels, "half
-# of that" of stage 1: this holds for deblurring, for x4 it has 3.
+# already and keeps its 3. Together they are 51. The audited report says that CPEN of stage 2 has 48 input channels,
+# "half of that" of stage 1: this holds for deblurring, for x4 it has 3.
 
 # %%
 lanes = [["x, y", "unshuffle,\nconcat", "CPEN 1", "z"], ["", "", "x", "DIRformer", r"$\hat{y}$"]]
@@ -233,10 +235,10 @@ figure = diagrams.draw(
 )
 
 # %% [markdown]
-# The noise comes from nowhere: it is drawn. CPEN 2 only makes the condition $c$ that the denoiser sees at every step. CPEN
-# is a row of 3 × 3 convolutions and residual blocks, a mean over the image and two linear layers. The denoiser is a few
-# linear layers with LeakyReLU, which see $c$, $t$ and $\hat z_t$. (For x4, CPEN 2 sees the photo as it is; `encoder`
-# counts its residual blocks.)
+# The noise comes from nowhere: it is drawn. CPEN 2 only makes the condition $c$ that the denoiser sees at every step.
+# CPEN is a row of 3 × 3 convolutions and residual blocks, a mean over the image and two linear layers. The denoiser is
+# a few linear layers with LeakyReLU, which see $c$, $t$ and $\hat z_t$. (For x4, CPEN 2 sees the photo as it is;
+# `encoder` counts its residual blocks.)
 #
 # ## What the IPR steers: DIRformer
 #
@@ -246,8 +248,8 @@ figure = diagrams.draw(
 # level 1, which keeps 2C). `refinement` blocks follow at level 1. For x4, two convolutions, each with a PixelShuffle by
 # 2, enlarge the result. Last, the photo is added, for x4 enlarged by nearest neighbours.
 #
-# Each block is an attention (DMTA), then a feed-forward part (DGFN), both explained below. Every block gets the IPR twice. *Dynamic modulation* scales and shifts the
-# normalised features, channel by channel:
+# Each block is an attention (DMTA), then a feed-forward part (DGFN), both explained below. Every block gets the IPR
+# twice. *Dynamic modulation* scales and shifts the normalised features, channel by channel:
 #
 # $$F' = W_1^l z \odot \mathrm{Norm}(F) + W_2^l z \tag{17}$$
 #
@@ -257,16 +259,17 @@ figure = diagrams.draw(
 figures.show_source(dirformer.Modulation.forward)
 
 # %% [markdown]
-# There is no bias. Two things follow, and both matter below. With $z = 0$ every block gets zeros and adds nothing: $z = 0$
-# is no "network without IPR", it is a network that is switched off. And with any *constant* $z \neq 0$, $W_1 z$ and $W_2 z$
-# are free learned vectors: then (17) is an ordinary LayerNorm with learned scale and shift. A constant is the right control.
+# There is no bias. Two things follow, and both matter below. With $z = 0$ every block gets zeros and adds nothing:
+# $z = 0$ is no "network without IPR", it is a network that is switched off. And with any *constant* $z \neq 0$, $W_1 z$
+# and $W_2 z$ are free learned vectors: then (17) is an ordinary LayerNorm with learned scale and shift. A constant is
+# the right control.
 #
 # ### DMTA: attention between channels
 #
 # Attention over $n = \hat H \hat W$ pixels costs $n^2$. *Dynamic multi-head transposed attention* compares the $\hat C$
-# channels of a head instead. With $\hat Q \in \mathbb R^{n \times \hat C}$, $\hat K \in \mathbb R^{\hat C \times n}$ and $\hat V
-# \in \mathbb R^{n \times \hat C}$, made from $F'$ by 1 × 1 and depthwise 3 × 3 convolutions, the attention map has only
-# $\hat C \times \hat C$ entries, whatever the photo's size:
+# channels of a head instead. With $\hat Q \in \mathbb R^{n \times \hat C}$, $\hat K \in \mathbb R^{\hat C \times n}$
+# and $\hat V \in \mathbb R^{n \times \hat C}$, made from $F'$ by 1 × 1 and depthwise 3 × 3 convolutions, the attention
+# map has only $\hat C \times \hat C$ entries, whatever the photo's size:
 #
 # $$\hat F = W_c \hat V \cdot \mathrm{Softmax}\big(\hat K \hat Q / \gamma\big) + F$$
 #
@@ -352,7 +355,8 @@ figure = diagrams.draw(lanes, arrows=arrows, skips=[("F", "+")], shaded=["modula
 #
 # The paper writes (21) with the noise. The official code predicts $\hat z_0$ and uses the other form of (14). Both are
 # the same step. T is small, so *all* steps are in the graph, and the errors of the last one and of the photo train
-# everything at once (official deblurring trains CPEN 2 and the denoiser alone for its first 100,000 steps). $z$ has $4C' = 256$ numbers:
+# everything at once (official deblurring trains CPEN 2 and the denoiser alone for its first 100,000 steps). $z$ has
+# $4C' = 256$ numbers:
 #
 # $$\mathcal L_\mathrm{diff} = \frac{1}{4C'} \sum_{i=1}^{4C'} \big\lvert \hat z^{(i)} - z^{(i)} \big\rvert, \qquad
 #   \mathcal L_\mathrm{all} = \mathcal L_\mathrm{rec} + \mathcal L_\mathrm{diff} \tag{23}$$
@@ -421,8 +425,8 @@ if profile != "demo":
 #
 # ## Does the IPR carry anything?
 #
-# If the IPR holds what a photo needs, somebody else's IPR should do harm. Each photo is restored with its own IPR, with those
-# of the other photos, and with a *constant*: the mean IPR of patches from three photos that are not among these.
+# If the IPR holds what a photo needs, somebody else's IPR should do harm. Each photo is restored with its own IPR, with
+# those of the other photos, and with a *constant*: the mean IPR of patches from three photos that are not among these.
 
 
 # %%
@@ -551,8 +555,8 @@ print(f"{len(origin)} patches of {len(names)} photos; the same photo by chance: 
 facts.style.format(precision=0, subset=facts.columns[1:]).hide(axis="index")
 
 # %% [markdown]
-# "The nearest patch is of the same photo" is no proof that a vector knows the *kind* of photo. The controls are an untrained
-# CPEN and the mean colour, three numbers without any training:
+# "The nearest patch is of the same photo" is no proof that a vector knows the *kind* of photo. The controls are an
+# untrained CPEN and the mean colour, three numbers without any training:
 
 # %%
 shares = facts.set_index("vector")
@@ -614,9 +618,10 @@ assert left < 1, "the reverse steps must forget noise"
 #
 # ### Does the spread over noises predict the error?
 #
-# Diffusion models are sold with a promise: draw several samples, and where they differ, the result is uncertain. So restore
-# one photo from eight noises, and compare the spread with the true error, pixel by pixel. Calibrated samples would have a
-# spread of about the size of the error, and the truth within two standard deviations for 95 % of the pixels.
+# Diffusion models are sold with a promise: draw several samples, and where they differ, the result is uncertain. So
+# restore one photo from eight noises, and compare the spread with the true error, pixel by pixel. Calibrated samples
+# would have a spread of about the size of the error, and the truth within two standard deviations for 95 % of the
+# pixels.
 
 # %%
 degraded, reference = photo_pairs({"chelsea": photos.sample("chelsea")}, Bicubic(4))["chelsea"]
@@ -715,14 +720,15 @@ if found is not None:
     print("\n".join(said))
 
 # %% [markdown]
-# The interval is Student's, over seeds. Equal signs alone prove nothing: with three seeds, two equal trainings give three
-# equal signs in one case of four, and several differences are listed. And the number of steps can only matter as far as
-# the IPR matters.
+# The interval is Student's, over seeds. Equal signs alone prove nothing: with three seeds, two equal trainings give
+# three equal signs in one case of four, and several differences are listed. And the number of steps can only matter as
+# far as the IPR matters.
 #
 # ## Results
 #
 # Stage 1 is no method, since it needs the reference. The pipeline's profiles list it for comparison; mind that stage 2
-# continues its network and trains it further, so the two are not equally trained (the experiment above makes them equal).
+# continues its network and trains it further, so the two are not equally trained (the experiment above makes them
+# equal).
 
 # %%
 tasks = {
@@ -795,7 +801,8 @@ print(f"with the IPR of the sharp half alone by {lent - together:+.2f} dB (one p
 
 # %% [markdown]
 # Only the first difference can be blamed on the shaken half. The second says how much of it comes through the IPR; the
-# rest comes through attention and the convolutions. What the sharp half loses alone has another cause. `10_compare_deblurring` measures sharp photos for all networks.
+# rest comes through attention and the convolutions. What the sharp half loses alone has another cause.
+# `10_compare_deblurring` measures sharp photos for all networks.
 #
 # ## Takeaways
 
@@ -824,15 +831,16 @@ print(
 # %% [markdown]
 # - Diffuse what is small: four steps on 256 numbers cost next to nothing. The network that looks at the photo for their
 #   condition does cost something, as the shares above say.
-# - Without noise on the way back the result is an estimate, not a sample: nearly the same photo every time. So its spread is
-#   far smaller than its error; the rank correlation above says whether it points to the error's place.
+# - Without noise on the way back the result is an estimate, not a sample: nearly the same photo every time. So its
+#   spread is far smaller than its error; the rank correlation above says whether it points to the error's place.
 # - A vector that steers a network may carry nothing. Replace it by a constant before you explain what it does.
 # - Compare stages at equal training of what they share. Here that is the restoring network.
 # - The audited report's "over 200 iterations" is about diffusion on images. No experiment here, and no source known to
 #   us, says that a diffusion of IPRs would need so many.
 #
 # **What can go wrong in practice**
-# - The IPR of a tile is not the IPR of the photo. `rvlib.restore` computes it over the whole photo, otherwise seams could show.
+# - The IPR of a tile is not the IPR of the photo. `rvlib.restore` computes it over the whole photo, otherwise seams
+#   could show.
 # - A fixed seed makes the result repeatable. It does not make it certain.
 # - A deblurring network changes sharp photos. Decide first whether a photo needs it.
 #
@@ -869,9 +877,10 @@ assert abs(your_answer - schedule.alphas_cumprod[-1].item()) < 1e-4
 # - Xia et al. 2023, *DiffIR*, [doi:10.48550/arXiv.2303.09472](https://doi.org/10.48550/arXiv.2303.09472)
 # - Ho, Jain, Abbeel 2020, *Denoising Diffusion Probabilistic Models*,
 #   [doi:10.48550/arXiv.2006.11239](https://doi.org/10.48550/arXiv.2006.11239): where (12) to (15) come from
-# - Zamir et al. 2022, *Restormer*, [doi:10.48550/arXiv.2111.09881](https://doi.org/10.48550/arXiv.2111.09881): transposed
-#   attention and the gated feed-forward part, without an IPR
+# - Zamir et al. 2022, *Restormer*, [doi:10.48550/arXiv.2111.09881](https://doi.org/10.48550/arXiv.2111.09881):
+#   transposed attention and the gated feed-forward part, without an IPR
 # - Rombach et al. 2022, *High-Resolution Image Synthesis with Latent Diffusion Models*,
-#   [doi:10.48550/arXiv.2112.10752](https://doi.org/10.48550/arXiv.2112.10752): diffusion on something smaller than the image
+#   [doi:10.48550/arXiv.2112.10752](https://doi.org/10.48550/arXiv.2112.10752): diffusion on something smaller than the
+#   image
 #
 # Next: `09_compare_super_resolution`, all methods on the same photos.

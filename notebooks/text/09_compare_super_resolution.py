@@ -76,10 +76,10 @@ tables.write(seen, study.output(profile, "compare_super_resolution") / "budget")
 seen.style.format(precision=2, thousands=",", na_rep="–").hide(axis="index")
 
 # %% [markdown]
-# The last column is the budget: steps × batch size × patch². Where weights continue others (SRGAN from SRResNet, stage 2
-# of DiffIR from its stage 1, some from an earlier release of themselves: the cards say which), the pixels of what they
-# continue from come on top. The budgets are **not equal**, so the order
-# below is one of methods *and* budgets. Each network was trained once: what another seed would change is not known.
+# The last column is the budget: steps × batch size × patch². Where weights continue others (SRGAN from SRResNet, stage
+# 2 of DiffIR from its stage 1, some from an earlier release of themselves: the cards say which), the pixels of what
+# they continue from come on top. The budgets are **not equal**, so the order below is one of methods *and* budgets.
+# Each network was trained once: what another seed would change is not known.
 #
 # One method needs no training at all: *iterative back-projection* (Irani and Peleg 1991). It enlarges the photo,
 # downscales the result, and adds the enlarged error, until the result would give the input:
@@ -99,12 +99,12 @@ def back_projection(degraded: np.ndarray) -> np.ndarray:
 # %% [markdown]
 # ## What an hour buys
 #
-# PSNR of the validation photos over the hours that the cores, or the GPU, spent on a training. The hours
-# that other stages or networks took before count too, so a curve may begin to the right of 0. Hours on another kind of
-# device cannot be added: the legend names them, such as *(after 0.05 GPU-hours)*. A curve ends flat where its learning rate ends near zero: that says
-# nothing about the network. A training that is lengthened takes up a higher rate: its curve can dip, and then gain
-# more. Curves share a panel if their photos and the kind of device of their last training are the same. SRGAN's
-# game does not aim at PSNR: its curve may fall.
+# PSNR of the validation photos over the hours that the cores, or the GPU, spent on a training. The hours that other
+# stages or networks took before count too, so a curve may begin to the right of 0. Hours on another kind of device
+# cannot be added: the legend names them, such as *(after 0.05 GPU-hours)*. A curve ends flat where its learning rate
+# ends near zero: that says nothing about the network. A training that is lengthened takes up a higher rate: its curve
+# can dip, and then gain more. Curves share a panel if their photos and the kind of device of their last training are
+# the same. SRGAN's game does not aim at PSNR: its curve may fall.
 
 # %%
 learned, absent = curves.collect(profile, runs, task="super-resolution")
@@ -147,12 +147,11 @@ means = means.drop(columns="order")
 # ## The table
 #
 # The report's table 3, with more columns and rows that say where they come from, from the lowest PSNR to the highest.
-# Among the rows measured here, the input and back-projection too, the best value is bold, and the second is underlined where it is
-# told apart from the best.
-# Claims and published values are shown for sets that they name, and not ranked: their protocols differ. ≈: cannot be
-# told apart from the best of its set (95 % interval of the paired difference); ▼: a worse mean than the input's. **The
-# published rows of SRGAN and DiffIR are those of GAN models**, which aim at LPIPS; DiffIR here was trained by pixels
-# alone (`08_diffir`).
+# Among the rows measured here, the input and back-projection too, the best value is bold, and the second is underlined
+# where it is told apart from the best. Claims and published values are shown for sets that they name, and not ranked:
+# their protocols differ. ≈: cannot be told apart from the best of its set (95 % interval of the paired difference); ▼:
+# a worse mean than the input's. **The published rows of SRGAN and DiffIR are those of GAN models**, which aim at LPIPS;
+# DiffIR here was trained by pixels alone (`08_diffir`).
 
 # %%
 columns = [measure.key for measure in chosen]
@@ -252,8 +251,8 @@ figures.save(figure, output / "psnr")
 # %% [markdown]
 # ## The same crops, every method
 #
-# Sample photos are degraded here, whatever the profile's test sets are: benchmark photos are measured, but not shown. The
-# numbers under the crops are of the whole photo.
+# Sample photos are degraded here, whatever the profile's test sets are: benchmark photos are measured, but not shown.
+# The numbers under the crops are of the whole photo.
 
 # %%
 crops = {"chelsea": (80, 140, 110, 130), "astronaut": (40, 190, 100, 118)}

@@ -20,7 +20,8 @@
 # - quality against the length of the shake, next to the input and to Wiener and Richardson-Lucy,
 # - what comes out where the photo was sharp, or blurred in another way, or by a real camera.
 #
-# Read before: `07_nafnet`, `08_diffir`; the demo needs nothing of theirs. Time: about a minute with the demo's sample photos.
+# Read before: `07_nafnet`, `08_diffir`; the demo needs nothing of theirs. Time: about a minute with the demo's sample
+# photos.
 
 # %%
 import zlib
@@ -74,11 +75,12 @@ seen.style.format(precision=2, thousands=",", na_rep="–").hide(axis="index")
 # %% [markdown]
 # ## What an hour buys
 #
-# PSNR of the validation photos over the hours that the cores, or the GPU, spent on a training. The hours
-# that other stages or networks took before count too, so a curve may begin to the right of 0. Hours on another kind of
-# device cannot be added: the legend names them, such as *(after 0.05 GPU-hours)*. A curve ends flat where its learning rate ends near zero: that says
-# nothing about the network. A training that is lengthened takes up a higher rate: its curve can dip, and then gain
-# more. Curves share a panel if their photos and the kind of device of their last training are the same.
+# PSNR of the validation photos over the hours that the cores, or the GPU, spent on a training. The hours that other
+# stages or networks took before count too, so a curve may begin to the right of 0. Hours on another kind of device
+# cannot be added: the legend names them, such as *(after 0.05 GPU-hours)*. A curve ends flat where its learning rate
+# ends near zero: that says nothing about the network. A training that is lengthened takes up a higher rate: its curve
+# can dip, and then gain more. Curves share a panel if their photos and the kind of device of their last training are
+# the same.
 
 # %%
 learned, absent = curves.collect(profile, runs, task="deblurring")
@@ -385,11 +387,11 @@ print("the test sets, from best to worst by PSNR:", ", ".join(titles[m] for m in
 # ## Other blur, noise and JPEG
 #
 # Unless they were trained on GoPro's pairs, the networks learned from shake, mostly averaged in light, with little
-# turning, zooming and noise. The maps show the
-# mean over three photos of 128 × 128 pixels for other inputs: shake that always averages grey levels; shake that turns
-# and zooms more than that of `07_nafnet`; a lens out of focus (Gaussian, standard deviation 1 and 2 pixels) instead of shake;
-# noise after the shake (standard deviation 1, 3, 10 grey levels); JPEG after the shake (quality 95, 75, 30). A negative
-# loss in the upper map means an easier input. The lower map is the one to act on: red is worse than doing nothing.
+# turning, zooming and noise. The maps show the mean over three photos of 128 × 128 pixels for other inputs: shake that
+# always averages grey levels; shake that turns and zooms more than that of `07_nafnet`; a lens out of focus (Gaussian,
+# standard deviation 1 and 2 pixels) instead of shake; noise after the shake (standard deviation 1, 3, 10 grey levels);
+# JPEG after the shake (quality 95, 75, 30). A negative loss in the upper map means an easier input. The lower map is
+# the one to act on: red is worse than doing nothing.
 
 # %%
 measure = chosen[0]

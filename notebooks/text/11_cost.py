@@ -9,8 +9,9 @@
 # %% [markdown]
 # # 11 · Cost: what a decibel is paid with
 #
-# **Which network fits your machine?** Parameters say how large the file is, multiply-adds how much work a photo is, peak
-# memory which photo still fits, and the runtime what all of that means on this computer. How far they agree is measured here.
+# **Which network fits your machine?** Parameters say how large the file is, multiply-adds how much work a photo is,
+# peak memory which photo still fits, and the runtime what all of that means on this computer. How far they agree is
+# measured here.
 #
 # **You will see**
 # - the four measures for every method in its official size, taken the same way,
@@ -51,9 +52,9 @@ sides = [16, 24, 32, 48]  # for the growth with the photo
 # %% [markdown]
 # ## The networks, in their official sizes
 #
-# Weights do not matter here, so the networks have fresh ones. Super-resolution is by 4. `create` builds the official size if
-# it is told no other. Two choices: SwinIR is the *light* one, and NAFNet has width 32. PlainNet and Baseline are the two steps
-# before NAFNet.
+# Weights do not matter here, so the networks have fresh ones. Super-resolution is by 4. `create` builds the official
+# size if it is told no other. Two choices: SwinIR is the *light* one, and NAFNet has width 32. PlainNet and Baseline
+# are the two steps before NAFNet.
 
 # %%
 torch.manual_seed(0)
@@ -71,7 +72,8 @@ def photo(model: torch.nn.Module, length: int) -> torch.Tensor:
 #
 # - **Parameters** are counted.
 # - **Multiply-adds** are counted while the network runs, per pixel of the restored photo.
-# - **Peak memory** is the most that a forward holds at a time in addition to its weights, followed tensor by tensor, per pixel.
+# - **Peak memory** is the most that a forward holds at a time in addition to its weights, followed tensor by tensor,
+#   per pixel.
 # - **Runtime** is measured: the median of several runs after one that does not count. It belongs to this machine, and
 #   the line above the table names its number of threads; ratios carry over better than seconds.
 
@@ -115,7 +117,8 @@ shown.style.format({**digits, "parameters": "{:,}"}).hide(axis="index")
 order = cost.sort_values("microseconds per pixel")
 figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.2), sharey=True)
 for axis, column in zip(axes, ["parameters", "multiply-adds per pixel", "microseconds per pixel"], strict=True):
-    sns.barplot(order, x=column, y="method", hue="method", palette=figures.COLORS, ax=axis, legend=False)
+    sns.stripplot(order, x=column, y="method", hue="method", palette=figures.COLORS, s=9, ax=axis, legend=False)
+    axis.grid(axis="y")
     axis.set(xscale="log", ylabel="", xlabel=column + (" of the result" if "pixel" in column else ""))
 axes[0].set_yticks(range(len(order)), labels=[NAMES.get(name, name) for name in order["method"]])
 figures.save(figure, output / "cost")
@@ -137,15 +140,16 @@ rate["for comparison: a product of matrices"] = 1536**3 / seconds(torch.mm, matr
 rate.rename(index=NAMES).round(1).to_frame()
 
 # %% [markdown]
-# They do so only roughly, as the factor says. The product of matrices is no upper limit: convolution routines may need fewer
-# multiplications than are counted, and a busy machine slows some rows and not others. Depthwise convolutions, normalisation, softmax and everything that moves memory
-# multiply little for what they read. "Where the time goes", below, shows it.
+# They do so only roughly, as the factor says. The product of matrices is no upper limit: convolution routines may need
+# fewer multiplications than are counted, and a busy machine slows some rows and not others. Depthwise convolutions,
+# normalisation, softmax and everything that moves memory multiply little for what they read. "Where the time goes",
+# below, shows it.
 #
 # ## What papers count
 #
-# Tables of super-resolution give multiply-adds for a result of 1280 × 720 pixels, tables of deblurring for 256 × 256. Their
-# numbers and those of a counter can differ by a factor, and both be right. FSRCNN is the clearest case. Its formula has 7,928
-# weights that work on the small photo, and a deconvolution with $9^2 \cdot 56 = 4{,}536$ weights.
+# Tables of super-resolution give multiply-adds for a result of 1280 × 720 pixels, tables of deblurring for 256 × 256.
+# Their numbers and those of a counter can differ by a factor, and both be right. FSRCNN is the clearest case. Its
+# formula has 7,928 weights that work on the small photo, and a deconvolution with $9^2 \cdot 56 = 4{,}536$ weights.
 
 # %%
 small, large = 1280 * 720 // 16, 1280 * 720
@@ -221,9 +225,9 @@ for row in known.itertuples():
     axis.annotate(f"{row.network} {row.year}", (row[4], row.gain), textcoords="offset points", fontsize=8, **at)
 if len(ours) and wanted == "Urban100":
     for row in ours.itertuples():
-        label = None if row.Index else "released, measured here"
-        axis.scatter(row[3], row.gain, color=figures.COLORS[row.method], s=55, label=label)
+        axis.scatter(row[3], row.gain, color=figures.COLORS[row.method], s=55)
         axis.annotate(row.network, (row[3], row.gain), (5, -3), textcoords="offset points", fontsize=9)
+    axis.scatter([], [], color="0.35", s=55, label="released, measured here")
 axis.set(xscale="log", xlabel="multiply-adds for 1280 × 720 pixels, billions")
 axis.set(ylabel="gain over bicubic on Urban100 in dB", xlim=(0.5, 1500))
 axis.legend(loc="upper left")
@@ -240,9 +244,12 @@ shown = {"parameters": "{:,.0f}", "year": "{:.0f}", "giga multiply-adds": "{:.1f
 together.style.format(shown | {"dB per billion": "{:.3f}"}, na_rep="–").hide(axis="index")
 
 # %% [markdown]
-# A dash means that no number was found in print. The next lines say, for each of the two groups, whether more work brings more gain.
+# A dash means that no number was found in print. The next lines say, for each of the two groups, whether more work
+# brings more gain. SRGAN is left out, since it was trained for looks. The networks measured here are few, and differ in
+# training as well.
 
 # %%
+together = together[together["network"] != "SRGAN"]
 groups = together["source"].eq("measured here").map({True: "measured here", False: "published"})
 for source, part in together.dropna(subset=["giga multiply-adds", "gain"]).groupby(groups):
     rises = part["giga multiply-adds"].corr(part["gain"], method="spearman")
@@ -252,13 +259,14 @@ for source, part in together.dropna(subset=["giga multiply-adds", "gain"]).group
     print(f"    {small['network']} has {share:.0f} % of {best['network']}'s gain for {work:.1f} % of its multiply-adds")
 
 # %% [markdown]
-# Decibels per multiply-add fall with the size almost by construction, so that ratio chooses no network; the gain that you
-# need does.
+# Decibels per multiply-add fall with the size almost by construction, so that ratio chooses no network; the gain that
+# you need does.
 #
 # ## How it grows with the photo, and with the batch
 #
-# If time is proportional to $\text{pixels}^p$, the exponent $p$ is the slope in the logarithmic plot. Convolutions and windows
-# promise 1, attention over all pixels would give 2. The same pixels come once as one photo, once as a batch of small ones.
+# If time is proportional to $\text{pixels}^p$, the exponent $p$ is the slope in the logarithmic plot. Convolutions and
+# windows promise 1, attention over all pixels would give 2. The same pixels come once as one photo, once as a batch of
+# small ones.
 
 # %%
 growth = []
@@ -304,9 +312,9 @@ for column in exponents:
 assert exponents["megabytes, photo"].max() < 1.2, "no network of the study compares all pixels with all"
 
 # %% [markdown]
-# An exponent below 1 for time means that small photos do not fill the machine: each forward has a fixed part. The exponents
-# of memory are counted, so they do not scatter. SwinIR's can be below 1, since a CPU takes 32 windows at a time and its
-# largest tensors stop growing. The exponents of time scatter on a busy machine: run the cell again there.
+# An exponent below 1 for time means that small photos do not fill the machine: each forward has a fixed part. The
+# exponents of memory are counted, so they do not scatter. SwinIR's can be below 1, since a CPU takes 32 windows at a
+# time and its largest tensors stop growing. The exponents of time scatter on a busy machine: run the cell again there.
 #
 # ## Where the time goes
 #
@@ -358,8 +366,9 @@ rest = 100 * parts.drop(index=["convolution", "matrix product"], errors="ignore"
 print("share of the time without multiply-adds, %:", {NAMES.get(n, n): f"{share:.0f}" for n, share in rest.items()})
 
 # %% [markdown]
-# Operations without multiply-adds still take time: normalisation, activations, and moving memory between the orders that
-# different layers need; *other* is sums, products, views and the calls themselves. What this library does about it, and how it compares with official code, is in `docs/performance.md`.
+# Operations without multiply-adds still take time: normalisation, activations, and moving memory between the orders
+# that different layers need; *other* is sums, products, views and the calls themselves. What this library does about
+# it, and how it compares with official code, is in `docs/performance.md`.
 #
 # ## A photo that does not fit
 #
@@ -388,10 +397,10 @@ print(f"twice the photo takes {grows.min():.2f} to {grows.max():.2f} times that 
 # %% [markdown]
 # ## Quality for time
 #
-# The networks of this profile (in the demo: those of the release profile): seconds per photo of the machine that measured
-# them, and PSNR, on the sets where every network was timed. The rows name commit and date: networks timed on different days
-# compare only roughly. SRResNet and SRGAN are the same network: how far their dots are apart along the axis of time is
-# the error of the timing.
+# The networks of this profile (in the demo: those of the release profile): seconds per photo of the machine that
+# measured them, and PSNR, on the sets where every network was timed. The rows name commit and date: networks timed on
+# different days compare only roughly. SRResNet and SRGAN are the same network: how far their dots are apart along the
+# axis of time is the error of the timing.
 
 # %%
 if rows is not None:
@@ -431,6 +440,7 @@ print(
 print(f"24 frames per second at 1280 × 720 on this machine, {THREADS}:", list(fluent) or "none")
 told = ", ".join(NAMES.get(name, name) for name in measured) or "none"
 print(f"frames measured at that size: {told}; the others, and the minutes, are at the rate of the small photo above")
+print("FSRCNN and SRCNN are timed on the luminance; enlarging the colours comes on top")
 choices.sort_values("minutes for 48 megapixels").style.format(precision=2).hide(axis="index")
 
 # %% [markdown]
@@ -446,7 +456,8 @@ choices.sort_values("minutes for 48 megapixels").style.format(precision=2).hide(
 #
 # ## Try it
 #
-# **1.** Set the number of threads (`torch.set_num_threads`) to 1 and to all. Which network gains least from the second core?
+# **1.** Set the number of threads (`torch.set_num_threads`) to 1 and to all. Which network gains least from the second
+# core?
 #
 # <details><summary>Solution</summary>
 #
@@ -472,9 +483,10 @@ assert 1 < predicted < 100
 # ## Further reading
 #
 # - Williams, Waterman and Patterson 2009, *Roofline*,
-#   [doi:10.1145/1498765.1498785](https://doi.org/10.1145/1498765.1498785): when memory, and when arithmetic limits the speed
-# - Sun et al. 2023, SAFMN, [doi:10.48550/arXiv.2302.13800](https://doi.org/10.48550/arXiv.2302.13800), Wan et al. 2024, SPAN,
-#   [doi:10.48550/arXiv.2311.12770](https://doi.org/10.48550/arXiv.2311.12770), and Lee et al. 2025, ESC,
+#   [doi:10.1145/1498765.1498785](https://doi.org/10.1145/1498765.1498785): when memory, and when arithmetic limits the
+#   speed
+# - Sun et al. 2023, SAFMN, [doi:10.48550/arXiv.2302.13800](https://doi.org/10.48550/arXiv.2302.13800), Wan et al. 2024,
+#   SPAN, [doi:10.48550/arXiv.2311.12770](https://doi.org/10.48550/arXiv.2311.12770), and Lee et al. 2025, ESC,
 #   [doi:10.48550/arXiv.2503.06671](https://doi.org/10.48550/arXiv.2503.06671): efficient networks of today
 # - Dong, Loy and Tang 2016, FSRCNN, [doi:10.48550/arXiv.1608.00367](https://doi.org/10.48550/arXiv.1608.00367)
 #

@@ -128,8 +128,9 @@ exported.assign(network=exported["network"].map(titles)).style.format(
 
 # %% [markdown]
 # Differences are of values from 0 to 1: one of 255 grey levels is 1/255 = 0.0039. In fp32 only the order of the sums
-# differs. Mind the rows of fp16: weights that are released in half precision already lose nothing more, and on a CPU
-# onnxruntime computes with them in fp32. They say little about devices that compute in half precision.
+# differs. Mind the rows of fp16. The released weights are in half precision already, so rounding them again loses
+# nothing. Where a row of fp16 equals that of fp32, onnxruntime computed in fp32; where it is larger, some operations or
+# constants were in half precision. So these rows say little about devices that compute in half precision throughout.
 #
 # ## What a frame costs
 #
@@ -285,8 +286,8 @@ if len(layers):
 # $$\text{frames per second} \le \min\left(\frac{\text{multiply-adds per second}}{\text{multiply-adds per frame}},\;
 # \frac{\text{bytes per second}}{\text{bytes per frame}}\right)$$
 #
-# The bytes are those of input, output and weights in fp32, for the machines that compute in int8 too (exercise 2);
-# features that do not fit into the caches come on top.
+# The bytes are those of input, output and weights, in the machine's own numbers: 4 bytes in fp32, 1 in int8, and 2 for
+# the iPhone, an assumption. Features that do not fit into the caches come on top.
 # Real programs reach a fraction of it: on a CPU a third to a half is usual for convolutions, on accelerators less.
 # (TOPS: 10¹² operations per second, of which a multiply-add is two.)
 #
@@ -297,18 +298,18 @@ if len(layers):
 # | iPhone 15 Pro (Neural Engine; its maker names no number format) | 17.5 T: 35 TOPS | 51 G: LPDDR5-6400, 64 bits | Apple, 2023 |
 
 # %%
-machines = {
-    "Raspberry Pi 5": (77e9, 17e9),
-    "Coral Edge TPU": (2e12, 0.5e9),
-    "iPhone 15 Pro": (17.5e12, 51e9),
+machines = {  # multiply-adds and bytes per second, bytes per number
+    "Raspberry Pi 5": (77e9, 17e9, 4),
+    "Coral Edge TPU": (2e12, 0.5e9, 1),
+    "iPhone 15 Pro": (17.5e12, 51e9, 2),
 }
 estimate = []
 for name, network in networks.items():
     height, width = (360, 640) if network.scale == 1 else (270, 480)  # to 1080p by 4
     probe = torch.rand(1, network.channels, 48, 64)
     work = complexity.multiply_adds(network, probe) / probe[0, 0].numel() * height * width
-    moved = 4 * (network.channels * height * width * (1 + network.scale**2)) + 4 * complexity.parameters(network)
-    bounds = {machine: min(rate / work, memory / moved) for machine, (rate, memory) in machines.items()}
+    moved = network.channels * height * width * (1 + network.scale**2) + complexity.parameters(network)
+    bounds = {m: min(rate / work, memory / (size * moved)) for m, (rate, memory, size) in machines.items()}
     estimate.append({"network": name, "G multiply-adds per frame": work / 1e9, **bounds})
 estimate = pd.DataFrame(estimate)
 tables.write(estimate, output / "estimate")
@@ -324,7 +325,7 @@ for name, part in speed.groupby("network", sort=False):
     best = part.loc[part["median"].idxmin()]
     height, width = frames[name]
     lines.append(
-        f"{titles[name]}, {height} x {width}: {best['engine']} is fastest here, {best['frames per second']:.1f} frames "
+        f"{titles[name]}, {height} x {width}{' of luminance' * (networks[name].channels == 1)}: {best['engine']} is fastest here, {best['frames per second']:.1f} frames "
         f"per second, {best['times faster than torch fp32']:.1f} times torch in fp32."
     )
 for (name, engine), row in lost.iterrows():
@@ -340,8 +341,8 @@ Markdown("\n".join(f"- {line}" for line in lines))
 #   (`multiple_of`); pad the photo by reflection before, crop after. `rvlib restore --model model.onnx` does it.
 # - **Luminance.** FSRCNN's file takes one channel. `rvlib export --rgb` writes the colour conversion into the graph.
 # - **Half precision.** Sums over many pixels overflow 65,504, and small denominators vanish. Compare before you ship.
-#   On a CPU, onnxruntime computes what it has no half-precision kernel for in fp32: the weights take half the space,
-#   but no less time.
+#   On a CPU, onnxruntime computes what it has no half-precision kernel for in fp32: the file is smaller, but the time
+#   need not be.
 # - **Calibration.** Photos that are brighter or noisier than the calibration photos leave the measured range and are
 #   clipped.
 # - **DiffIR.** Its file keeps the noise as an input, so its result can be repeated. The file describes what it is
@@ -352,13 +353,14 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # 1. Calibrate FSRCNN on two nearly black and white photos alone (`calibration=` of `rvlib.export`): `clock_motion` and
 #    `text` of `photos.load_sets(study.data(profile), ["samples"], split="train")`, downscaled by 4 first. What happens
 #    to the PSNR of a photo of nature, and why?
-# 2. How many bytes per frame does the Coral Edge TPU move if input and output are uint8? Which bound counts then?
+# 2. How many frames per second could the Coral Edge TPU get over its USB if input and output were float32? Which bound
+#    counts then?
 #
 # <details><summary>Solutions</summary>
 #
 # 1. The ranges are those of strong edges, so the fine texture of leaves gets few steps. Compare the PSNR with the table
 #    above; the bars of the layers show where it changes.
-# 2. A quarter of the bytes of float32, so the bound of the memory is four times as high. Compare it with the bound of
+# 2. Four times the bytes, so the bound of the bytes is a quarter of the one above. Compare it with the bound of the
 #    multiply-adds, which stays as it is.
 #
 # </details>

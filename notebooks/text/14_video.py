@@ -175,7 +175,8 @@ rows = pd.DataFrame([measured(*key) for key in restored_clips])
 # $$\rho = 1 - \frac{F^2}{2\,\mathrm{MSE}}$$
 #
 # $\rho = 1$ is an error that moves with the scene, such as a texture that is missing in every frame. $\rho = 0$ is an
-# error that is new each time. In between, a share $\rho$ of the squared error stays and a share $1 - \rho$ is new.
+# error that is new each time. In between, if the error is a part that stays plus a part that is independent in each
+# frame, $\rho$ is the share of the first in the squared error, and $1 - \rho$ that of the second.
 
 # %%
 rows["ρ"] = 1 - rows["known motion"] ** 2 / (2 * rows["MSE"])
@@ -261,7 +262,7 @@ figures.save(figure, output / "where")
 # pixels.
 
 # %%
-shifts, moved = [0, 1, 2, 3, 4, 6, 8], []
+shifts, moved = [0, 1, 2, 3, 4, 5, 6, 7, 8], []
 for name in test_photos[:2]:
     photo, start = photos.sample(name), paths[name][0]
     places = [np.minimum(np.add(start, (0, shift)), np.array(photo.shape[:2]) - side) for shift in shifts]
@@ -275,6 +276,7 @@ tables.write(moved, output / "shift")
 figure, axis = plt.subplots(figsize=(7.5, 3.4))
 sns.lineplot(moved, x="shift", y="F", hue="method", palette=colours, marker="o", errorbar=None, ax=axis)
 axis.set(xlabel="shift of the input, in its pixels", ylabel="change of the output in grey levels", ylim=(0, None))
+axis.set_xticks(np.arange(0, 2.1, 0.25))
 axis.legend(title="", fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "shift")
 whole = moved[moved["shift"] == 1].groupby("method")["F"].mean()
@@ -452,7 +454,7 @@ lines = [
     f"{statistics.paired_difference(wide[most], wide['bicubic']).text(2, 'levels')}.",
     f"Networks from best to worst PSNR: {', '.join(ranked.index)}. From least to most flicker: "
     f"{', '.join(order.drop('bicubic').index)}.",
-    f"The share of the squared error that is new in each frame, 1 - ρ: bicubic {new['bicubic'].mean():.0%}, "
+    f"What neighbouring frames do not share of the squared error, 1 - ρ: bicubic {new['bicubic'].mean():.0%}, "
     f"{titles[best]} {new[best].mean():.0%}; the difference in percentage points: "
     f"{statistics.paired_difference(100 * new[best], 100 * new['bicubic']).text(0)}.",
 ]

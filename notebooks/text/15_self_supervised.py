@@ -9,10 +9,10 @@
 # %% [markdown]
 # # 15 · Self-supervised: learning from the degraded photo itself
 #
-# **What can a network learn if there is no clean photo to learn from?** Every other notebook trains on pairs: somebody had
-# the sharp photo and made the poor one from it. Whoever holds an old scan or a noisy picture has no such pair. Two ideas
-# make pairs out of the poor photo alone: *shrink it once more*, or *hide some of its pixels*. This notebook measures what
-# they are worth, against networks that saw clean photos.
+# **What can a network learn if there is no clean photo to learn from?** Every other notebook trains on pairs: somebody
+# had the sharp photo and made the poor one from it. Whoever holds an old scan or a noisy picture has no such pair. Two
+# ideas make pairs out of the poor photo alone: *shrink it once more*, or *hide some of its pixels*. This notebook
+# measures what they are worth, against networks that saw clean photos.
 #
 # **You will see**
 # - zero-shot super-resolution: a small network that is trained on one photo, for that photo,
@@ -20,10 +20,11 @@
 #   not seen, once with the lens told and once not,
 # - whether turned patches, good practice elsewhere, do harm if a lens has a direction,
 # - whether the gain that `rvlib adapt` prints tells anything about the enlarged photo,
-# - why noise that cannot be guessed can be removed without a clean photo: an equation, computed, and a network that uses it.
+# - why noise that cannot be guessed can be removed without a clean photo: an equation, computed, and a network that
+#   uses it.
 #
-# Papers: Shocher, Cohen and Irani 2018, *"Zero-Shot" Super-Resolution using Deep Internal Learning* (ZSSR), and Batson and
-# Royer 2019, *Noise2Self: Blind Denoising by Self-Supervision*. Needs: `02_degradations`, `04_fsrcnn`, `07_nafnet`.
+# Papers: Shocher, Cohen and Irani 2018, *"Zero-Shot" Super-Resolution using Deep Internal Learning* (ZSSR), and Batson
+# and Royer 2019, *Noise2Self: Blind Denoising by Self-Supervision*. Needs: `02_degradations`, `04_fsrcnn`, `07_nafnet`.
 # Time: a minute with the demo parameters on two CPU cores.
 
 # %% tags=["training"]
@@ -75,19 +76,19 @@ noise = 25  # standard deviation in grey levels
 # $$\hat\theta = \arg\min_\theta \sum_i \ell\big(F_\theta(D(x_i)),\, x_i\big), \qquad \hat y = F_{\hat\theta}(x)
 #   \tag{zero-shot}$$
 #
-# with the operator $D$ that made the photo small, the network $F$ with weights $\theta$, the loss per pixel $\ell$ (here
-# that of the network's own recipe), and fathers $x_i$: the photo and versions of it that are 0.85, 0.72 and 0.61 times as
-# large. The network can be tiny, since it has to know one photo. Two operators are compared:
+# with the operator $D$ that made the photo small, the network $F$ with weights $\theta$, the loss per pixel $\ell$
+# (here that of the network's own recipe), and fathers $x_i$: the photo and versions of it that are 0.85, 0.72 and 0.61
+# times as large. The network can be tiny, since it has to know one photo. Two operators are compared:
 #
 # - *MATLAB*: bicubic, with antialiasing, which all released networks that enlarge were trained for.
-# - *lens*: an elongated Gaussian (standard deviations of 3.5 and 1.5 pixels of the large photo), turned by 30°, then every
-#   fourth pixel (`degrade.BlurredSampling`). The study knows this lens; the released network has never seen it.
+# - *lens*: an elongated Gaussian (standard deviations of 3.5 and 1.5 pixels of the large photo), turned by 30°, then
+#   every fourth pixel (`degrade.BlurredSampling`). The study knows this lens; the released network has never seen it.
 #
-# The lens brings a trap. Every training of the study flips and turns its patches into one of the eight symmetries of the
-# square, which makes eight photos of one. It turns sons and fathers together, and so the operator between them. MATLAB's
-# bicubic has no direction that this would change. The lens has one: of the eight, only two have it as it is (the patch
-# itself, and turned by 180°), and the other six teach other lenses. So the pairs of the lens are left as they are
-# (`augment=False`); what turning would have cost is measured below.
+# The lens brings a trap. Every training of the study flips and turns its patches into one of the eight symmetries of
+# the square, which makes eight photos of one. It turns sons and fathers together, and so the operator between them.
+# MATLAB's bicubic has no direction that this would change. The lens has one: of the eight, only two have it as it is
+# (the patch itself, and turned by 180°), and the other six teach other lenses. So the pairs of the lens are left as
+# they are (`augment=False`); what turning would have cost is measured below.
 
 # %% tags=["training"]
 data = study.data(profile)
@@ -159,10 +160,10 @@ learned = {
 }
 
 # %% [markdown]
-# And two controls, with one training each. *Turned or not* repeats the trainings of some photos with the opposite choice:
-# MATLAB's patches as they are, those of the lens turned. *Lens unknown* is the usual case: the photo came through the
-# lens, and nobody knows this lens. The photo's own pairs are then made with MATLAB's bicubic, as the command
-# `rvlib adapt` makes them.
+# And two controls, with one training each. *Turned or not* repeats the trainings of some photos with the opposite
+# choice: MATLAB's patches as they are, those of the lens turned. *Lens unknown* is the usual case: the photo came
+# through the lens, and nobody knows this lens. The photo's own pairs are then made with MATLAB's bicubic, as the
+# command `rvlib adapt` makes them.
 
 # %% tags=["training"]
 otherwise = {
@@ -178,7 +179,8 @@ for photo, (small, _) in pairs["lens"].items():
 # %% [markdown]
 # ### The measurement
 #
-# PSNR on luminance, four pixels cropped, against the large photo, which no method saw. A row is a photo, a method and a seed.
+# PSNR on luminance, four pixels cropped, against the large photo, which no method saw. A row is a photo, a method and a
+# seed.
 
 # %%
 released = rvlib.load("fsrcnn-x4")
@@ -289,9 +291,9 @@ else:
 # ### Whoever turns a patch turns its lens
 #
 # The control *turned or not*: the same photos, networks and steps, once with patches as they are, once with patches in
-# the eight symmetries. Turning does two things. It makes more examples, which a network that has one photo needs. And for
-# the lens, it makes most of them examples of another lens, and the network learns one answer for all. MATLAB's rows show
-# the first alone, those of the lens the sum of both.
+# the eight symmetries. Turning does two things. It makes more examples, which a network that has one photo needs. And
+# for the lens, it makes most of them examples of another lens, and the network learns one answer for all. MATLAB's rows
+# show the first alone, those of the lens the sum of both.
 
 # %%
 turning = []
@@ -414,17 +416,17 @@ kind_table.style.format(precision=2).hide(axis="index")
 #
 # Let $x = y + n$ be the noisy photo, $y$ the clean one, and $n$ noise of mean zero that is independent from pixel to
 # pixel. Divide the photo into groups $J$ of pixels that cover it and do not overlap; $\mathcal J$ is the set of these
-# groups. A function $f$ is called *$\mathcal J$-invariant* if, for each $J$, its output at the pixels $J$ does not depend
-# on its input at the pixels $J$. Then its error against the *noisy* photo tells its error against the clean one (Batson
-# and Royer 2019; $\mathbb E$ is the mean over all noise):
+# groups. A function $f$ is called *$\mathcal J$-invariant* if, for each $J$, its output at the pixels $J$ does not
+# depend on its input at the pixels $J$. Then its error against the *noisy* photo tells its error against the clean one
+# (Batson and Royer 2019; $\mathbb E$ is the mean over all noise):
 #
 # $$\mathbb E\,\lVert f(x) - x \rVert^2 = \mathbb E\,\lVert f(x) - y \rVert^2 + \mathbb E\,\lVert x - y \rVert^2
 #   \tag{Noise2Self}$$
 #
 # The reason is one line: the difference of both sides is $-2\,\mathbb E\,\langle f(x) - y,\; n \rangle$, and each $n_j$
-# is independent of $f(x)_j$ and zero in the mean, so their product is zero in the mean. The last term is the strength of
-# the noise, which no $f$ can change. So of all $\mathcal J$-invariant functions, the one with the smallest left side,
-# which needs no clean photo, has the smallest error against the clean one.
+# is independent of $f(x)_j$ and zero in the mean, so their product is zero in the mean. The last term is the strength
+# of the noise, which no $f$ can change. So of all $\mathcal J$-invariant functions, the one with the smallest left
+# side, which needs no clean photo, has the smallest error against the clean one.
 #
 # ### By hand: how wide should a median filter be?
 #
@@ -473,10 +475,10 @@ print(f"these two curves are {apart.min():.0f} to {apart.max():.0f} apart; the v
 # %% [markdown]
 # ### The same for a network
 #
-# A network sees every pixel. To make it $\mathcal J$-invariant, the pixels of $J$ are replaced by means of their neighbours
-# before it sees the photo, and its result is looked at in $J$ alone. $J$ is one pixel of each 4 × 4, so that no hidden pixel
-# is the neighbour of another; sixteen passes make a whole photo. (The weights of the neighbours are those of the
-# [authors' code](https://github.com/czbiohub-sf/noise2self).)
+# A network sees every pixel. To make it $\mathcal J$-invariant, the pixels of $J$ are replaced by means of their
+# neighbours before it sees the photo, and its result is looked at in $J$ alone. $J$ is one pixel of each 4 × 4, so that
+# no hidden pixel is the neighbour of another; sixteen passes make a whole photo. (The weights of the neighbours are
+# those of the [authors' code](https://github.com/czbiohub-sf/noise2self).)
 
 # %%
 figures.show_source(objectives.hide)
@@ -489,8 +491,8 @@ figures.show_source(BlindSpot.__call__)
 #
 # - *clean*: pairs of noisy and clean photos, as in every other notebook,
 # - *blind*: the same noisy photos alone,
-# - *own photo*: blind, too, on the noisy *test photos*. It never looks at a clean photo, so this is not cheating: whoever
-#   has noisy photos can train on them.
+# - *own photo*: blind, too, on the noisy *test photos*. It never looks at a clean photo, so this is not cheating:
+#   whoever has noisy photos can train on them.
 #
 # The two blind ones learn from less in each step: their loss is over one pixel in sixteen, and its target is noisy.
 
@@ -553,9 +555,9 @@ denoise_rows = denoise_rows if stored is None else stored
 # ### The equation, computed
 #
 # The test photos' pixels, all together, for the blind network of this run: used blind, and used as any other network.
-# The columns are means per pixel, in grey levels². Used blind, the left side of the equation equals its right side up to a
-# few per cent (8 bits cut off noise beyond black and white). Used plainly, the left side is too small: the network sees
-# the pixel that it is asked for and hands on its noise.
+# The columns are means per pixel, in grey levels². Used blind, the left side of the equation equals its right side up
+# to a few per cent (8 bits cut off noise beyond black and white). Used plainly, the left side is too small: the network
+# sees the pixel that it is asked for and hands on its noise.
 
 # %%
 network = denoisers["blind", denoise_seeds[0]][0]
@@ -578,10 +580,10 @@ equation.style.format(precision=1).format("{:.3f}", subset=["left side / right s
 # ### What a clean photo is worth
 #
 # *Clean less blind* is the price of having no clean photos, all of it: the clean network also sees the pixel that it is
-# asked for, which a blind one must not, and its loss is over every pixel. A network with hidden pixels and clean targets
-# would tell these apart; it is not measured here. If each network was trained once, a small difference may come from the
-# seed, whatever the interval over photos says. (The demo's own networks have learned too little for a picture; the laptop
-# profile shows one.)
+# asked for, which a blind one must not, and its loss is over every pixel. A network with hidden pixels and clean
+# targets would tell these apart; it is not measured here. If each network was trained once, a small difference may come
+# from the seed, whatever the interval over photos says. (The demo's own networks have learned too little for a picture;
+# the laptop profile shows one.)
 
 # %%
 against = [
@@ -664,30 +666,30 @@ tables.write_json({"gain_db": summary}, output / "summary.json")
 Markdown("\n".join(f"- {line}" for line in lines))
 
 # %% [markdown]
-# - The photo's own pairs must be made as the photo was. Compare *adapted* with *adapted, lens unknown*: the same photos, the
-#   same network and steps, and only in the first was the lens told (so its patches were left as they are).
+# - The photo's own pairs must be made as the photo was. Compare *adapted* with *adapted, lens unknown*: the same
+#   photos, the same network and steps, and only in the first was the lens told (so its patches were left as they are).
 # - Flips and turns are free examples only where the degradation looks the same from all sides. Where it has a direction
 #   (a lens, the shake of one shot), most of them show another one. `augment=False` of `rvlib.adapt` and `recipes.train`
 #   leaves patches as they are, and so does `rvlib train --set augment=false` for pairs of one's own.
 # - The study told the lens here; the photo did not. For a real photo, ZSSR asks for an estimate of the lens; KernelGAN
 #   makes one from the photo, with a network. The command `rvlib adapt` shrinks as MATLAB does. In Python,
 #   `rvlib.adapt(..., degradation=...)` takes another operator.
-# - An error against noisy photos can be trusted, and minimised, if no pixel is guessed from itself and the noise has mean
-#   zero and is independent from pixel to pixel.
+# - An error against noisy photos can be trusted, and minimised, if no pixel is guessed from itself and the noise has
+#   mean zero and is independent from pixel to pixel.
 #
 # **What it is worth in practice**
 # - *Usual photos that were shrunk as MATLAB does*: take the released network as it is.
 # - *Pictures of one kind*, such as textures or handwriting: it can pay, but need not (see the table above). Take
 #   `rvlib adapt folder/ --model fsrcnn-x4 -o mine.safetensors`, keep a few pictures back, and `rvlib evaluate` on those
 #   before and after. The gain on the pictures that were learned from is not the answer.
-# - *Noisy photos without clean ones* (some microscopes, telescopes): blind spots need nothing but the photos. The noise must
-#   be independent from pixel to pixel. The noise of a JPEG, or of a camera that has interpolated its colours, is not: the
-#   network takes it for a part of the photo.
+# - *Noisy photos without clean ones* (some microscopes, telescopes): blind spots need nothing but the photos. The noise
+#   must be independent from pixel to pixel. The noise of a JPEG, or of a camera that has interpolated its colours, is
+#   not: the network takes it for a part of the photo.
 #
 # ## Try it
 #
-# **1.** Which median radius does the noisy photo choose for noise of 10 and of 50 grey levels? Guess first; the cell below
-# computes it.
+# **1.** Which median radius does the noisy photo choose for noise of 10 and of 50 grey levels? Guess first; the cell
+# below computes it.
 #
 # **2.** Blind spots guess a pixel from its neighbours. What happens to a photo of stars, each of which is one pixel?
 #
@@ -697,12 +699,12 @@ Markdown("\n".join(f"- {line}" for line in lines))
 #
 # **1.** More noise asks for more pixels: the radius grows. The cell checks that it does not shrink, for this photo.
 #
-# **2.** They vanish: a star that no neighbour announces is noise by this definition. What is independent from pixel to pixel
-# is removed, whatever it is.
+# **2.** They vanish: a star that no neighbour announces is noise by this definition. What is independent from pixel to
+# pixel is removed, whatever it is.
 #
-# **3.** The mixed term is zero because it is linear in $n$: that takes the square. The absolute error is minimised by the
-# median of what a pixel may be, given the others. For symmetric noise that is nearly the same; for noise with outliers (dead
-# pixels) it is better.
+# **3.** The mixed term is zero because it is linear in $n$: that takes the square. The absolute error is minimised by
+# the median of what a pixel may be, given the others. For symmetric noise that is nearly the same; for noise with
+# outliers (dead pixels) it is better.
 #
 # </details>
 
@@ -723,7 +725,8 @@ assert radii[0] <= radii[1] < 8, "the best radius is one that was tried"
 # **Further reading**
 #
 # - Shocher et al. 2018, *ZSSR*, [doi:10.1109/CVPR.2018.00329](https://doi.org/10.1109/CVPR.2018.00329)
-# - Glasner, Bagon and Irani 2009, *Super-Resolution from a Single Image*, [doi:10.1109/ICCV.2009.5459271](https://doi.org/10.1109/ICCV.2009.5459271)
+# - Glasner, Bagon and Irani 2009, *Super-Resolution from a Single Image*,
+#   [doi:10.1109/ICCV.2009.5459271](https://doi.org/10.1109/ICCV.2009.5459271)
 # - Bell-Kligler et al. 2019, *KernelGAN*, [doi:10.48550/arXiv.1909.06581](https://doi.org/10.48550/arXiv.1909.06581)
 # - Batson and Royer 2019, *Noise2Self*, [doi:10.48550/arXiv.1901.11365](https://doi.org/10.48550/arXiv.1901.11365)
 # - Krull et al. 2019, *Noise2Void*, [doi:10.1109/CVPR.2019.00223](https://doi.org/10.1109/CVPR.2019.00223)

@@ -12,7 +12,9 @@ import typer
 import rvlib
 from rvlib.commands import Device, Scale, Share, load_chain, say
 from rvlib.errors import UserError, in_short
+from rvlib.files import sha256
 
+OF = ", of "  # between what made a result and what it was made of
 REAL = "Photos as they come (noise, JPEG, unknown blur) need weights trained on such: official/swinir-real-m-x4."
 STATUS = (
     "Exit status: 0 if all is done, or was there already; 1 if a photo failed (the others are done) or nothing could "
@@ -62,12 +64,13 @@ def restore(
 ):
     """Restore photos or a clip with any model; what is restored already is skipped, so a stopped command can go on.
 
-    Each result says in its file which model made it (PNG text, EXIF Software), and one of another model is replaced.
+    Each result says in its file which model made it, how, and of which photo (PNG text, EXIF Software). What another
+    model, or another photo, left there is replaced.
     A clip (the extra `video`) keeps its sound, timing, rotation and colours, and goes on after a stop, too.
     `accelerate launch -m rvlib restore ...` shares the photos among GPUs or machines.
     """
     from rvlib import metadata, video
-    from rvlib.batch import Batch, restore_photo
+    from rvlib.batch import Batch, compared, restore_photo
     from rvlib.restore import Size, check_options
 
     for name, number, most in (("--jobs", jobs, 1_000), ("--quality", quality, 100)):
@@ -92,6 +95,7 @@ def restore(
     if twice:
         chain, made_by = chain * 2, f"{made_by}, twice"
     asked = {"factor": factor, "width": width, "height": height, "longest": longest, "start": start, "end": end}
+    asked["quality"] = quality
     for name, value in asked.items():
         if value is not None:
             made_by += f", {name} {value:g}"
@@ -100,32 +104,34 @@ def restore(
     if precision != "fp32":
         made_by += f", {precision}"
     how = {"tile": tile, "self_ensemble": self_ensemble, "precision": precision}
-    written = {"size": size, "quality": quality, "made_by": made_by}
+    written = {"size": size, "quality": quality}
     if is_clip:
+        written |= {"made_by": made_by, "start": start or 0.0, "end": end, "codec": codec}
         with _compiling(compiled):
-            _restore_clip(
-                chain, photos[0], output, overwrite, start=start or 0.0, end=end, codec=codec, **how, **written
-            )
+            _restore_clip(chain, photos[0], output, overwrite, **how, **written)
         return
     mine = listed[share.index :: share.number]
     if dry_run:
-        _foretell(mine, chain, made_by, size, overwrite, **how)
+        _foretell(mine, chain, made_by, size, overwrite, compare, **how)
         _report([], len(listed), notes=batch.notes, faults=batch.faults)
         return
     how |= written | {"compare": compare, "progress": jobs == 1 and share.index == 0}
 
     def work(job: tuple[Path, Path]) -> tuple[str, list[str]]:
         photo, target = job
-        maker = metadata.maker(target)
-        if _is_done(target, maker, made_by, overwrite):
-            return "skipped", []
+        maker, signature = metadata.maker(target), _signature(made_by, photo)
+        if _is_done(target, maker, signature, overwrite, beside=compared(target) if compare else None):
+            return "skipped" if maker else "unknown", []
         with _compiling(compiled):
             try:
-                notes = restore_photo(chain, photo, target, **how)
+                notes = restore_photo(chain, photo, target, made_by=signature, **how)
             except UserError as error:
                 return "failed", [str(error)]
-        if maker not in (None, made_by):
-            notes.append(f"what {maker} had made there is replaced")
+        earlier = (maker or "").partition(OF)[0]
+        if earlier == made_by and maker != signature:
+            notes.append("what had been made there of another photo, or of an earlier state of this one, is replaced")
+        elif maker and maker != signature:
+            notes.append(f"what {earlier} had made there is replaced")
         return "done", notes
 
     if jobs > 1:
@@ -193,10 +199,14 @@ def _report(everywhere: list[tuple[Counter, dict]], number: int, *, notes: list[
         say(f"note: {note}{f' ({count} photos)' if count > 1 else ''}", err=True)
     if counts["skipped"]:
         typer.echo(f"{counts['skipped']} of {number} were there already: --overwrite restores them again", err=True)
+    if counts["unknown"]:
+        told = "were there already and do not say what made them: --overwrite replaces them"
+        typer.echo(f"{counts['unknown']} of {number} {told}", err=True)
     for fault in faults + failed if number > 1 else faults:  # that of a single photo ends the command
         say(f"error: {fault}", err=True)
     if failed:
-        raise UserError(f"{len(failed)} of {number} photos failed" if number > 1 else failed[0])
+        told = f"{len(failed)} of {number} photos failed, {counts['done']} were restored"
+        raise UserError(told if number > 1 else failed[0])
     if faults:
         raise UserError(f"{len(faults)} folders may not be read")
     return counts["done"]
@@ -221,6 +231,7 @@ def _restore_clip(chain: list, clip: Path, output: Path, overwrite: bool, *, mad
     if os.path.isdir(output) or not output.suffix:
         target = output / (clip.name if clip.suffix.lower() in video.CONTAINERS else f"{clip.stem}.mkv")
     is_itself = os.path.realpath(clip) == os.path.realpath(target)  # which is refused below
+    made_by = _signature(made_by, clip)
     if not is_itself and _is_done(target, video.maker(target), made_by, overwrite):
         typer.echo(f"{target} is there already: --overwrite restores it again", err=True)
         return
@@ -231,22 +242,35 @@ def _restore_clip(chain: list, clip: Path, output: Path, overwrite: bool, *, mad
         raise
     for note in notes:
         say(f"note: {note}", err=True)
-    say(f"restored by {made_by} on {next(chain[0].parameters()).device}: {target}")
+    say(f"restored by {made_by.partition(OF)[0]} on {next(chain[0].parameters()).device}: {target}")
 
 
-def _is_done(target: Path, maker: str | None, made_by: str, overwrite: bool) -> bool:
-    """Whether a result is there already: by the same models, or of unknown origin, which is not replaced unasked."""
-    return os.path.isfile(target) and not overwrite and maker in (None, made_by)
+def _signature(made_by: str, photo: Path) -> str:
+    """What a result says of itself: what made it, and the first digits of the SHA-256 of what it was made of."""
+    with suppress(OSError):  # which is said where the photo is read
+        if os.path.isfile(photo):
+            return f"{made_by}{OF}{sha256(photo)[:8]}"
+    return made_by
 
 
-def _foretell(jobs: list[tuple[Path, Path]], chain: list, made_by: str, size, overwrite: bool, **options) -> None:
+def _is_done(target: Path, maker: str | None, signature: str, overwrite: bool, *, beside: Path | None = None) -> bool:
+    """Whether a result is there already: of an unknown origin, which is not replaced unasked, or of the same one.
+
+    `beside` is a file that was asked for with it.
+    """
+    if overwrite or not os.path.isfile(target):
+        return False
+    return maker is None or (maker == signature and (beside is None or os.path.isfile(beside)))
+
+
+def _foretell(jobs: list, chain: list, made_by: str, size, overwrite: bool, compare: bool, **options) -> None:
     """Say of each photo what `restore` would make of it, and how long all of them would take."""
     from time import perf_counter
 
     import numpy as np
 
     from rvlib import metadata, originals
-    from rvlib.batch import factor_of
+    from rvlib.batch import compared, factor_of
     from rvlib.degrade import resized_side
     from rvlib.restore import scale_of
 
@@ -267,7 +291,8 @@ def _foretell(jobs: list[tuple[Path, Path]], chain: list, made_by: str, size, ov
             continue
         large = f"{resized_side(width, factor)} x {resized_side(height, factor)}"
         told = f"{photo} ({width} x {height}) -> {target} ({large})"
-        if _is_done(target, metadata.maker(target), made_by, overwrite):
+        beside = compared(target) if compare else None
+        if _is_done(target, metadata.maker(target), _signature(made_by, photo), overwrite, beside=beside):
             told = f"{photo}: {target} is there already"
         else:
             pixels += height * width

@@ -134,7 +134,7 @@ def figure(curves: pd.DataFrame) -> Figure:
     panels = curves.groupby(["task", "validation", "unit"])
     columns = min(2, panels.ngroups)
     rows = -(-panels.ngroups // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1 + 5 * columns, 3.6 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(1 + 5 * columns, 4.4 * rows), squeeze=False)
     for axis in axes.flat[panels.ngroups :]:
         axis.set_axis_off()
     for axis, ((task, validation, unit), part) in zip(axes.flat, panels, strict=False):
@@ -148,5 +148,5 @@ def figure(curves: pd.DataFrame) -> Figure:
         axis.axhline(part["input"].iloc[0], label="input, not restored", **style)
         axis.set(title=f"{task}: {validation}", xlabel=unit, ylabel="validation PSNR in dB", xlim=(0, None))
         axis.margins(y=0.1)
-        axis.legend(fontsize="small", loc="best")
+        axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.22))
     return figure

@@ -33,6 +33,11 @@ def release(parameters: Path) -> None:
         sets = {name: section["train_sets"] for name, section in sections.items()}
     except (LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{parameters} names no `weights`, or a method no `train_sets`: {error}") from None
+    others = sorted(path.stem for path in folder.glob("*.safetensors") if path.stem not in released)
+    if others:
+        raise UserError(
+            f"{folder} holds weights that {parameters} does not release ({', '.join(others)}): move them away"
+        )
     reports = rvlib.ROOT / "reports" / profile
     (reports / "curves").mkdir(parents=True, exist_ok=True)  # which stays empty where nothing is trained
     for name, run in released.items():
@@ -47,10 +52,6 @@ def release(parameters: Path) -> None:
         provenance.write_released(source / "last.safetensors", folder / f"{name}.safetensors")
         write_text(folder / f"{name}.json", json.dumps(kept, indent=1))
         tables.write_rows(curves.points(kept), reports / "curves" / name)
-    for path in folder.glob("*.safetensors"):
-        if path.stem not in released:
-            path.unlink()
-            path.with_suffix(".json").unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     if content["weights"] == "weights" and size > LARGEST_RELEASE:  # other profiles' folders stay on their machine
         raise UserError(f"{folder} holds {size / 2**20:.0f} MiB of weights, more than {LARGEST_RELEASE / 2**20:.0f}")
