@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 import rvlib
 
-ORIENTATION, DESCRIPTION, SOFTWARE, X_RESOLUTION = 0x0112, 0x010E, 0x0131, 0x011A
+ORIENTATION, DESCRIPTION, SOFTWARE = 0x0112, 0x010E, 0x0131
 SIGNATURE = re.compile(r"rvlib [^:]*: ([^;]*)")  # "rvlib 0.2.0: fsrcnn-x4; what the camera's program wrote"
 WIDTH, HEIGHT, INTEROPERABILITY = 0xA002, 0xA003, 0xA005  # in the camera's part of EXIF
 TAGS = {
@@ -137,7 +137,7 @@ def maker(path: Path) -> str | None:
 def of_image(image: Image.Image, path: Path | None = None) -> Metadata:
     """The metadata of an image that Pillow opened and loaded; what is damaged there is left out."""
     found = Metadata(xmp=_xmp(image.info.get("xmp")))
-    if image.format != "TIFF" or X_RESOLUTION in image.tag_v2:  # Pillow says 1 dpi of a TIFF without one
+    if image.format != "TIFF" or 0x011A in image.tag_v2:  # Pillow says 1 dpi of a TIFF without one
         found.dpi = _resolution(image.info.get("dpi"))
     with suppress(Exception):  # broken EXIF is no reason to refuse the photo
         found.exif = _exif(image.getexif())

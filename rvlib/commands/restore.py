@@ -94,8 +94,8 @@ def restore(
     chain, made_by = load_chain([model, *(then or [])], realism=realism, scale=scale, device=device, compiled=compiled)
     if twice:
         chain, made_by = chain * 2, f"{made_by}, twice"
-    asked = {"factor": factor, "width": width, "height": height, "longest": longest, "start": start, "end": end}
-    asked["quality"] = quality
+    asked = {"factor": factor, "width": width, "height": height, "longest": longest}
+    asked |= {"start": start, "end": end, "quality": quality}
     for name, value in asked.items():
         if value is not None:
             made_by += f", {name} {value:g}"
@@ -127,11 +127,10 @@ def restore(
                 notes = restore_photo(chain, photo, target, made_by=signature, **how)
             except UserError as error:
                 return "failed", [str(error)]
-        earlier = (maker or "").partition(OF)[0]
-        if earlier == made_by and maker != signature:
-            notes.append("what had been made there of another photo, or of an earlier state of this one, is replaced")
-        elif maker and maker != signature:
-            notes.append(f"what {earlier} had made there is replaced")
+        if maker not in (None, signature):
+            earlier = maker.partition(OF)[0]
+            of_another = "what had been made there of another photo, or of an earlier state of this one, is replaced"
+            notes.append(of_another if earlier == made_by else f"what {earlier} had made there is replaced")
         return "done", notes
 
     if jobs > 1:
