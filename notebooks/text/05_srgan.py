@@ -366,8 +366,9 @@ axes[1].set(title="phase 2: the game", xlabel="step", ylabel="loss")
 axes[2].set(title="validation photos", xlabel="step", ylabel="PSNR in dB (luminance)")
 for axis in axes:
     axis.xaxis.set_major_locator(plt.MaxNLocator(4))
-counts = [f"{int(log['step'].iloc[-1]):,}" for log in (pixels, game)]
-figure.suptitle(study.curve_title(profile, whose, f"{counts[0]} and {counts[1]}"), fontsize="small")
+phases = (("srresnet", pixels, pixel_training), ("srgan", game, adversarial_training))
+counts = [study.length(f"{name}-x{scale}", whose, log, settings) for name, log, settings in phases]
+figure.suptitle(study.curve_title(profile, whose, " and ".join(counts)), fontsize="small")
 figures.save(figure, output / "training")
 
 # %%

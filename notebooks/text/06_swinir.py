@@ -348,8 +348,7 @@ if profile != "demo" or whose == "released weights":  # what the demo trains in 
     known = provenance.record(f"swinir-small-x{scale}")
     line = baseline if whose == "this run" else known["validation"]["input"]
     figure = figures.curves(curve, columns=["loss", column], baseline={column: line})
-    goes_on = "start" in training if whose == "this run" else "before" in known
-    steps = f"{'the last ' if goes_on else ''}{int(curve['step'].iloc[-1]):,}"
+    steps = study.length(f"swinir-small-x{scale}", whose, curve, training)
     figure.suptitle(study.curve_title(profile, whose, steps), fontsize="small")
     figures.save(figure, output / "training")
     print(f"dashed: bicubic interpolation of the validation photos, {line:.2f} dB")

@@ -421,8 +421,7 @@ if profile != "demo" or whose != "this run":  # what the demo trains in seconds 
     line = floor if whose == "this run" else provenance.record("nafnet-deblur")["validation"]["input"]
     shown = {"columns": ["loss", "psnr_rgb_crop0"], "baseline": {"psnr_rgb_crop0": line}}
     figure = figures.curves(curve, **shown, input_name="blurred input")
-    goes_on = "start" in training if whose == "this run" else "before" in provenance.record("nafnet-deblur")
-    steps = f"{'the last ' if goes_on else ''}{int(curve['step'].iloc[-1]):,}"
+    steps = study.length("nafnet-deblur", whose, curve, training)
     figure.suptitle(study.curve_title(profile, whose, steps), fontsize="small")
     figures.save(figure, output / "training")
 

@@ -70,8 +70,21 @@ def learning_curve(profile: str, name: str, history: pd.DataFrame) -> tuple[pd.D
     return history, "this run"
 
 
+def length(name: str, whose: str, curve: pd.DataFrame, settings: dict) -> str:
+    """The steps of a curve of `learning_curve`, for its title: "20,000", or "the last 20,000" where a training goes on.
+
+    name: of the released weights; settings: of this run, whose `start` is what it goes on from.
+    """
+    goes_on = "start" in settings
+    if whose != "this run":
+        record = json.loads((checkpoint.WEIGHTS / f"{name}.json").read_text())
+        parts = [each.get("identity", {}).get("method") for each in (record, *record.get("before", []))]
+        goes_on = parts[0] in parts[1:]  # what another method made before, such as SRResNet for SRGAN, is not its own
+    return f"{'the last ' if goes_on else ''}{int(curve['step'].iloc[-1]):,}"
+
+
 def curve_title(profile: str, whose: str, steps: str) -> str:
-    """The title of a figure of the curves of `learning_curve`: whose they are, as tables label them, and how long."""
+    """The title of a figure of the curves of `learning_curve`: whose they are, as tables label them; their `length`."""
     return f"{own(profile) if whose == 'this run' else whose}: {steps} steps, one seed"
 
 
