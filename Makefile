@@ -17,7 +17,7 @@ FOLDER := $(if $(filter laptop,$(PROFILE)),.,profiles/$(PROFILE))
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-setup: $(VENV)/.installed  ## make .venv and install everything into it (any Python from 3.11.0 on: PYTHON=python3.12)
+setup: $(VENV)/.installed  ## make .venv and install the study into it (any Python from 3.11.0 on: PYTHON=python3.12)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

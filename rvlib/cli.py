@@ -236,7 +236,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="All that is kno
         }
         for each in known
     ]
-    licence = "Apache-2.0; weights/README.md names the photos they were trained on, and whose licences those have\n"
+    licence = "Apache-2.0; weights/README.md names the photos that they were trained on, and the licences of these\n"
     typer.echo("released weights, which are here already:\n")
     typer.echo(f"{markdown(pd.DataFrame(released))}\n\n{licence}" if released else "none yet\n")
     typer.echo(f"official weights of the papers, kept in {official.cache()}:\n\n{markdown(pd.DataFrame(rows))}\n")

@@ -18,7 +18,7 @@
 # - a slider between before and after, for each set of released weights,
 # - in which order to read the notebooks, for three kinds of readers.
 #
-# Needs: nothing. Time: seconds.
+# Needs: nothing; the first run fetches the network behind LPIPS (10 MB). Time: seconds.
 
 # %%
 import numpy as np

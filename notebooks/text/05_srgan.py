@@ -306,7 +306,7 @@ print(f"total variation of the photo itself: {losses.total_variation(reference).
 compared.style.format(precision=3)
 
 # %% [markdown]
-# At equal PSNR, the change of brightness, which nobody minds, costs next to no content; noise costs much, and blur
+# At nearly equal PSNR, the change of brightness, which nobody minds, costs next to no content; noise costs much, and blur
 # costs most. Total variation measures something else: noise raises it, blur lowers it (the brighter photo has nearly
 # the original's). Like the adversarial term, it does not look at the reference. At $2\cdot10^{-8}$ its part in the loss
 # is negligible, as the log of the training below shows. The audited report's formula leaves open what happens at the
@@ -360,10 +360,13 @@ for name, log, start in (("phase 1", pixels, 0), ("phase 2", game, pixels["step"
     shown = log.dropna(subset=[column])
     axes[2].plot(start + shown["step"], shown[column], marker="o", label=name)
 axes[2].legend()
-kind = "mean absolute error" if pixel_training.get("loss") == "l1" or whose == "released weights" else "squared error"
-axes[0].set(title="phase 1: pixels", xlabel="step", ylabel=kind)
-axes[1].set(title="phase 2: the game", xlabel="step", ylabel="loss")
-axes[2].set(title="validation photos", xlabel="step", ylabel="PSNR in dB (luminance)")
+made = {"loss": pixel_training.get("loss")}
+if whose == "released weights":
+    made = provenance.record(f"srresnet-x{scale}")["identity"]["objective"]
+kind = "mean absolute error" if made["loss"] == "l1" else "squared error"
+axes[0].set(title="phase 1: pixels", xlabel="step of phase 1", ylabel=kind)
+axes[1].set(title="phase 2: the game", xlabel="step of phase 2", ylabel="cross-entropy in nats")
+axes[2].set(title="validation photos", xlabel="step of both phases", ylabel="PSNR in dB (luminance)")
 for axis in axes:
     axis.xaxis.set_major_locator(plt.MaxNLocator(4))
 phases = (("srresnet", pixels, pixel_training), ("srgan", game, adversarial_training))
@@ -511,14 +514,15 @@ ends = {n: [rvlib.restore(models[m], low) for m in ("srresnet", "srgan")] for n,
 print(f"between the weights called {measured!r}, on {len(tested)} photos")
 
 # %%
+shares = {"weights": (0.0, 0.25, 0.5, 0.75, 1.0), "pictures": np.linspace(0, 1, 13)}  # pictures need no network
 points = []
-for alpha in (0.0, 0.25, 0.5, 0.75, 1.0):
-    network = mixture(alpha)
-    for n, (low, truth) in tested.items():
-        blend = ((1 - alpha) * ends[n][0] + alpha * ends[n][1]).round().astype(np.uint8)
-        restored = blend if alpha in (0, 1) else rvlib.restore(network, low)  # the ends are the same
-        for kind, image in (("weights", restored), ("pictures", blend)):
-            point = {"mixed": kind, "share": alpha, "photo": n, "psnr": metrics.psnr(image, truth, crop=scale)}
+for kind, alphas in shares.items():
+    for alpha in alphas:
+        network = mixture(alpha) if kind == "weights" and 0 < alpha < 1 else None  # the ends are the same
+        for n, (low, truth) in tested.items():
+            blend = ((1 - alpha) * ends[n][0] + alpha * ends[n][1]).round().astype(np.uint8)
+            image = blend if network is None else rvlib.restore(network, low)
+            point = {"mixed": kind, "share": float(alpha), "photo": n, "psnr": metrics.psnr(image, truth, crop=scale)}
             points.append(point | {"lpips": metrics.lpips(image, truth)})
 points = pd.DataFrame(points)
 
@@ -527,7 +531,7 @@ plane = points.groupby(["mixed", "share"])[["psnr", "lpips"]].mean().reset_index
 figure, axis = plt.subplots(figsize=(6, 3.8))
 sns.lineplot(plane, x="psnr", y="lpips", hue="mixed", style="mixed", markers=True, sort=False, ax=axis)
 for kind, side, place in (("weights", "right", (-7, 5)), ("pictures", "left", (7, -9))):
-    for _, point in plane[(plane["mixed"] == kind) & plane["share"].between(0.1, 0.9)].iterrows():
+    for _, point in plane[(plane["mixed"] == kind) & plane["share"].isin([0.25, 0.5, 0.75])].iterrows():
         axis.annotate(
             f"α = {point['share']}",
             (point["psnr"], point["lpips"]),
@@ -544,7 +548,7 @@ tables.write(plane, output / "plane")
 
 # %% [markdown]
 # At equal PSNR: for each photo and each mixture of weights, the LPIPS of the mixture of pictures with the same PSNR is
-# read off its line, and subtracted. A positive difference means that mixing *pictures* looks more alike. The command
+# read off its line (its points lie close, for a line between two lies above a convex curve), and subtracted. A positive difference means that mixing *pictures* looks more alike. The command
 # `rvlib restore --realism` mixes weights, whatever the verdict: one network restores the photo in place of two.
 
 # %%
@@ -575,7 +579,7 @@ tables.write_json({"game": changed, "mixing_lpips_at_equal_psnr": mixing.mean}, 
 
 # %%
 for name in cost:
-    change = f"PSNR by {cost[name].mean:+.2f} dB, LPIPS by {gain[name].mean:+.4f}"
+    change = f"PSNR by {cost[name].text(2, 'dB')}, LPIPS by {gain[name].text(4)}"
     print(f"{name}: phase 2 changed {change} ({measured}, one seed)")
 print(f"mixing weights or pictures: {verdict}")
 print(f"the discriminator has {sizes['discriminator'] / sizes['generator']:.1f} times the generator's parameters")

@@ -131,8 +131,8 @@ print("its windows\n", cut(numbers.roll((-1, -1), dims=(0, 1)))[..., 0].int().nu
 # last $V$, and then the result would be the weights alone.) The division by $\sqrt d$ keeps the scores at the same size
 # whatever $d$ is: a dot product of two vectors of $d$ independent numbers with mean 0 and variance 1 has the variance
 # $d$. $B$ is a learned number per *relative* position of two tokens; without it, attention would not know where a token
-# is. *Multi-head* attention does all this $h$ times with its own matrices of $d = C / h$ channels, and joins the
-# results. The library's few lines are this equation:
+# is. *Multi-head* attention does all this $h$ times with its own matrices of $d = C / h$ channels, joins the results,
+# and mixes them by one more linear layer. Biases are left out here. The library's few lines are this equation:
 
 # %%
 figures.show_source(swinir.attention)
@@ -309,7 +309,8 @@ figure = diagrams.draw(
 #
 # ## Training
 #
-# SwinIR minimises the mean absolute error between the restored photo $I_{RHQ}$ and the reference $I_{HQ}$:
+# SwinIR minimises the mean absolute error between the restored photo $I_{RHQ}$ and the reference $I_{HQ}$ (the norm
+# stands for the *mean* over pixels and colours):
 #
 # $$\mathcal{L} = \lVert I_{RHQ} - I_{HQ} \rVert_1 \tag{10}$$
 #
@@ -347,7 +348,8 @@ baseline = curves.input_psnr(checked, "super-resolution", scale)
 if profile != "demo" or whose == "released weights":  # what the demo trains in seconds is no result
     known = provenance.record(f"swinir-small-x{scale}")
     line = baseline if whose == "this run" else known["validation"]["input"]
-    figure = figures.curves(curve, columns=["loss", column], baseline={column: line})
+    shown = {"columns": ["loss", column], "baseline": {column: line}, "loss_name": "mean absolute error"}
+    figure = figures.curves(curve, **shown)
     steps = study.length(f"swinir-small-x{scale}", whose, curve, training)
     figure.suptitle(study.curve_title(profile, whose, steps), fontsize="small")
     figures.save(figure, output / "training")
@@ -547,7 +549,7 @@ for name, network in (("SwinIR", model), ("SRResNet", other)):
         cut_out = slice(40 * scale, 56 * scale)
         moved = slice((40 - shift) * scale, (56 - shift) * scale)
         change = np.abs(before[cut_out, cut_out] - after[moved, moved])
-        for kind, value in (("mean", change.mean()), ("largest", change.max())):
+        for kind, value in (("mean of the crop", change.mean()), ("largest of the crop", change.max())):
             changes.append({"network": name, "shift in pixels": shift, "in the middle": kind, "grey levels": value})
 changes = pd.DataFrame(changes)
 
@@ -565,12 +567,16 @@ sns.lineplot(
     ax=axis,
 )
 axis.set(ylabel="change in grey levels", xlabel="shift of the input in pixels")
-sns.move_legend(axis, "center left", bbox_to_anchor=(1, 0.5))
+handles, texts = axis.get_legend_handles_labels()
+kept = [at for at, text in enumerate(texts) if text not in ("network", "in the middle")]
+beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+axis.legend([handles[at] for at in kept], [texts[at] for at in kept], **beside)
 figures.save(figure, output / "failure")
 inside = changes[changes["shift in pixels"] < 8].groupby(["network", "in the middle"])["grey levels"].max()
 for name in ("SwinIR", "SRResNet"):
     print(
-        f"{name}: up to {inside[name, 'mean']:.1f} grey levels on average, {inside[name, 'largest']:.0f} in one place"
+        f"{name}: up to {inside[name, 'mean of the crop']:.1f} grey levels on average, "
+        f"{inside[name, 'largest of the crop']:.0f} in one place"
     )
 
 # %% [markdown]
@@ -625,9 +631,11 @@ window_db, _, verdict = over_seeds(by_window, 8, 4)
 if ahead < 0.5:
     verdict += "; no measurement yet, for that takes half a decibel over bicubic"
 if tells:
-    told = f"validation photos: {run_photos:.0f}; after {run_steps:,.0f} steps the weaker one is {ahead:+.2f} dB"
-    print(f"{told} from bicubic")
-    print(f"window 8 less window 4: {verdict}")
+    of_the_above = 100 * ahead / (curve[column].max() - line)
+    told = f"validation photos: {run_photos:.0f}; after {run_steps:,.0f} steps the weaker one leads bicubic by"
+    print(f"{told} {ahead:+.3f} dB, {of_the_above:.0f} % of the lead of the network above")
+    verdict = f"window 8 less window 4, after {run_steps:,.0f} steps: {verdict}"
+    print(verdict)
 
 # %% [markdown]
 # ## Self-ensemble: eight looks at the same photo
@@ -658,15 +666,15 @@ pd.DataFrame({"one look: PSNR in dB": once, "eight looks: PSNR in dB": eight}).s
 facts = {"gain_db": {name: each.mean for name, each in gain.items()}, "window_db": window_db}
 tables.write_json({**facts, "ensemble_db": ensemble.mean, "reach_pixels": reach}, output / "summary.json")
 for name, difference in gain.items():
-    print(f"{name}: SwinIR ({measured}, trained once) is {difference.text(2, 'dB')} from bicubic")
+    print(f"{name}: SwinIR ({measured}, one seed) less bicubic {difference.text(2, 'dB')}")
 for name, difference in beside.items():
-    print(f"{name}: SwinIR is {difference.text(2, 'dB')} from the {other_label} SRResNet")
+    print(f"{name}: SwinIR less SRResNet ({other_label}) {difference.text(2, 'dB')}")
 for name, network in (("SwinIR", model), ("SRResNet", other)):
     work = complexity.multiply_adds(network, low) / 1e9
     print(f"{name}: {complexity.parameters(network):,} parameters, {work:.1f} G multiply-adds for 72 × 72 pixels")
-print(
-    f"99 % of an output pixel's gradient lies within {reach['SwinIR']} input pixels ({other_label} SRResNet: {reach['SRResNet']})"
-)
+print(f"99 % of an output pixel's gradient lies within {reach['SwinIR']} input pixels (SRResNet: {reach['SRResNet']})")
+if tells:
+    print(verdict)
 print(f"the self-ensemble adds {ensemble.text(2, 'dB')} for eight times the work")
 
 # %% [markdown]

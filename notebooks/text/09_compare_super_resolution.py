@@ -15,7 +15,7 @@
 # published.
 #
 # **You will see**
-# - one table in the report's layout, in which every row says what it is, ordered by quality,
+# - one table in the audited report's layout, in which every row says what it is, ordered by quality,
 # - differences between neighbours in that order, with intervals: which can be told apart?
 # - the same crops of the same photos for all methods,
 # - at which frequencies and edges they are wrong, and what they make of text,
@@ -126,7 +126,7 @@ print(absent)
 # | NIQE | the authors' model, on luminance rounded to 8 bits, nothing cropped, no reference; lower is more natural |
 #
 # `02_degradations` and `03_metrics` measure what each of these lines changes. They are the same for all rows that were
-# measured here, and unknown for the report's claims, so those are listed apart. One photo of Set14 is grey: papers
+# measured here, and unknown for the audited report's claims, so those are listed apart. One photo of Set14 is grey: papers
 # differ in how they read it, which moves the mean of Set14 by about 0.09 dB (`02`).
 
 # %%
@@ -146,7 +146,7 @@ means = means.drop(columns="order")
 # %% [markdown]
 # ## The table
 #
-# The report's table 3, with more columns and rows that say where they come from, from the lowest PSNR to the highest.
+# The audited report's table 3, with more columns and rows that say where they come from, from the lowest PSNR to the highest.
 # Among the rows measured here, the input and back-projection too, the best value is bold, and the second is underlined
 # where it is told apart from the best. Claims and published values are shown for sets that they name, and not ranked:
 # their protocols differ. ≈: cannot be told apart from the best of its set (95 % interval of the paired difference); ▼:

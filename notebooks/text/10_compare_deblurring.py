@@ -11,7 +11,7 @@
 #
 # **How much blur can be undone, and what does it cost a photo that had none?** This notebook measures the deblurring
 # networks on shake that was made here, where its path is known, and on GoPro's pairs where a profile has them. It
-# compares them with classical methods that are *told* the path. And it corrects the report's table 4, whose rows and
+# compares them with classical methods that are *told* the path. And it corrects the audited report's table 4, whose rows and
 # columns are exchanged.
 #
 # **You will see**
@@ -130,10 +130,10 @@ means = means.assign(order=order).sort_values(["set", "order"], kind="stable").d
 # %% [markdown]
 # ## Table 4, put right
 #
-# The report prints 33.69 and 33.20 in DiffIR's row and 0.967 and 0.963 in NAFNet's, under PSNR and SSIM. A PSNR of
+# The audited report prints 33.69 and 33.20 in DiffIR's row and 0.967 and 0.963 in NAFNet's, under PSNR and SSIM. A PSNR of
 # 0.967 dB or an SSIM of 33 cannot be: the *columns* are the methods and the *rows* the measures. Read that way the
 # numbers are the published ones, NAFNet (width 64) 33.69 / 0.967 and DiffIR 33.20 / 0.963 on GoPro's 1111 pairs, and
-# the report's text, which lets DiffIR win by PSNR, has it the wrong way round.
+# its text, which lets DiffIR win by PSNR, has it the wrong way round.
 #
 # ≈: cannot be told apart from the best of its set (95 % interval of the paired difference); ▼: a worse mean than the
 # input's, which is ranked too.

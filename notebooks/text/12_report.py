@@ -147,6 +147,7 @@ def training(name: str) -> dict:
     facts = checkpoint.read_metadata(file)["training"] if file.exists() else {}
     data = facts.get("data", {})
     known = {"patch_size": provenance.training_patch(file), "steps": provenance.steps_taken(file)} if facts else {}
+    known["loss"] = facts.get("objective", {}).get("loss", "a loss that was not kept")
     return facts.get("settings", {}) | (data if isinstance(data, dict) else {"photos": data.split()[0]}) | known
 
 
@@ -154,11 +155,15 @@ def training(name: str) -> dict:
 game, warmup = training("srgan"), training("srresnet")
 side = game.get("patch_size")
 trained_here = "released weights" if profile == "demo" else study.own(profile)
+pixels = ""
+if warmup:
+    pixels = f"{warmup['steps']:,} steps with {warmup['loss'].upper()}, batches of {warmup['batch_size']}"
+    pixels += f", learning rate {warmup['learning_rate']:g}"
 lines = [
-    ("learning rate", "0.0001", "0.0001, then 0.00001", game.get("learning_rate")),
-    ("training", "400 epochs", "200,000 steps", f"{game['steps']:,} steps" if game else None),
-    ("warm-up with MSE", "10 epochs", "1,000,000 steps", f"{warmup['steps']:,} steps" if warmup else None),
-    ("batch size", "16", "16", game.get("batch_size")),
+    ("learning rate of the game", "0.0001", "0.0001, then 0.00001", game.get("learning_rate")),
+    ("length of the game", "400 epochs", "200,000 steps", f"{game['steps']:,} steps" if game else None),
+    ("training on pixels before", "10 epochs with MSE", "1,000,000 steps with MSE", pixels or None),
+    ("batch size of the game", "16", "16", game.get("batch_size")),
     ("number of workers", "4", "–", "none: patches are cut by the training process"),
     ("scale", "4", "4", game.get("scale", 4) if game else None),
     ("high-resolution patch", "96 × 96", "96 × 96", f"{side} × {side}" if side else None),
@@ -350,7 +355,7 @@ def differences(comparison: str) -> str:
 
 
 # %%
-numbered = 'Tables and figures are numbered as in the audited report. Rows labelled "claim" hold its numbers.'
+numbered = "Tables and figures are numbered as in the audited report. Rows labelled “report’s claim” hold its numbers."
 section(
     "Super-resolution compared",
     f"Which network, on the same photos with the same protocol? {numbered}",

@@ -21,7 +21,9 @@ def train(
     degraded: Annotated[Path | None, typer.Option(help="Their degraded versions, by name; else made anew.")] = None,
     validation: Annotated[
         Path | None,
-        typer.Option(help="A folder of photos, or of pairs in reference/ and degraded/, that chooses the best."),
+        typer.Option(
+            help="Photos, or pairs in reference/ and degraded/; the weights that do best on them are best.safetensors."
+        ),
     ] = None,
     start: Annotated[
         str | None,

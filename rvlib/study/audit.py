@@ -18,7 +18,7 @@ VERDICTS = {
     "reproduced": "network, objective and all measures of the row agree with what was measured here",
     "not reproduced": "the same network and objective were measured here and give another number",
     "published elsewhere": "the same number stands in a paper or a repository: it need not have been measured",
-    "contradicts": "the literature, the audited report itself, or what the measure can be",
+    "contradicts": "the number disagrees with the literature, the audited report itself, or what the measure can be",
     "cannot be checked here": "no source, no protocol, or another network than the ones measured here",
 }
 """The verdicts, and what each means."""

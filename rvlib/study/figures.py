@@ -138,6 +138,8 @@ def zoom_strip(
         axis.imshow(context)
         axis.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor="yellow", linewidth=2))
         axis.set_title("whole photo")
+        if notes:
+            axis.set_xlabel("numbers: of the whole photo")
     for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
         axis.imshow(picture[top : top + height, left : left + width])
         axis.set_title(title)
@@ -151,18 +153,21 @@ def curves(
     columns: list[str],
     baseline: dict[str, float] | None = None,
     input_name: str = "bicubic",
+    loss_name: str = "loss",
 ) -> Figure:
     """Training curves, one panel per column of the log; `baseline` draws a dashed line of that height.
 
-    A column that holds a measure is titled by it, others by their names. The line is that of the input: `input_name`.
+    A column that holds a measure is titled by it, others by their names: `loss_name` says what the loss is. The line is
+    that of the input: `input_name`.
     """
     figure, axes = plt.subplots(1, len(columns), figsize=(4.6 * len(columns), 3.2), squeeze=False)
     for axis, column in zip(axes[0], columns, strict=True):
         sns.lineplot(history, x="step", y=column, ax=axis, marker="o", markersize=4)
         measure = measures.find(column)
-        axis.set(xlabel="step of training", ylabel=f"{measure.title} in {measure.unit}" if measure else column)
+        name = loss_name if column == "loss" else column
+        axis.set(xlabel="step of training", ylabel=f"{measure.title} in {measure.unit}" if measure else name)
         axis.xaxis.set_major_locator(plt.MaxNLocator(5))
-        if column == "loss" and history[column].min() > 0:  # minus a PSNR is negative
+        if column == "loss" and history[column].max() > 3 * history[column].min() > 0:  # minus a PSNR is negative
             axis.set_yscale("log")
         if baseline and column in baseline:
             axis.axhline(baseline[column], color=COLORS["bicubic"], linestyle="--", label=input_name)
@@ -183,7 +188,10 @@ def signed_difference(restored: np.ndarray, reference: np.ndarray) -> np.ndarray
 
 
 def difference_map(differences: dict[str, np.ndarray], *, limit: float = 40) -> Figure:
-    """Signed differences side by side on one scale: blue is too dark, red too bright, white is right."""
+    """Signed differences side by side on one scale: blue is too dark, red too bright, white is right.
+
+    The colours end at ± `limit` grey levels; pointed ends of the scale say that there can be more.
+    """
     ratio = max(values.shape[0] / values.shape[1] for values in differences.values())
     count = len(differences)
     figure, axes = plt.subplots(1, count, figsize=(3.4 * count + 0.6, 3.4 * ratio + 0.5), squeeze=False)
@@ -191,7 +199,7 @@ def difference_map(differences: dict[str, np.ndarray], *, limit: float = 40) -> 
         shown = axis.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
         axis.set_title(title)
         axis.set_axis_off()
-    figure.colorbar(shown, ax=axes[0].tolist(), label="grey levels", shrink=0.8)
+    figure.colorbar(shown, ax=axes[0].tolist(), label="grey levels", shrink=0.8, extend="both", extendfrac=0.03)
     return figure
 
 

@@ -146,7 +146,9 @@ def _audited(readme: Path, folder: Path) -> str:
     counts = found["verdict"].value_counts()
     shares = ", ".join(f"{counts.get(verdict, 0)} *{verdict}*" for verdict in audit.VERDICTS)
     place = Path(os.path.relpath(folder / "report" / "audit.md", readme.parent)).as_posix()
-    return f"**The audited report.** Of its {len(found)} numbers, {shares}: [a reason for each]({place}).\n"
+    meanings = "; ".join(f"*{verdict}*: {meaning}" for verdict, meaning in audit.VERDICTS.items())
+    outcome = f"Of its {len(found)} numbers, {shares} ([a reason for each]({place}))"
+    return f"**The audited report.** {outcome}. {meanings}.\n"
 
 
 def _learned(folder: Path) -> list[str]:

@@ -31,7 +31,7 @@ class Interval(NamedTuple):
 
     def text(self, digits: int = 2, unit: str = "") -> str:
         """As sentences write a difference: "+0.21 dB (95 %: +0.10 to +0.33, 14 photos)", with a word if zero is in."""
-        mean, low, high = (f"{value:+.{digits}f}" for value in self[:3])
+        mean, low, high = (f"{round(value, digits) + 0.0:+.{digits}f}" for value in self[:3])  # no -0.00
         doubt = "" if self.decided else "; cannot be told from zero"
         return f"{mean}{' ' * bool(unit)}{unit} (95 %: {low} to {high}, {self.photos} photos{doubt})"
 
