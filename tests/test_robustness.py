@@ -72,3 +72,16 @@ def test_budget_is_read_from_the_file(tmp_path):
         assert provenance.pixels_seen(file) == pytest.approx(1 * 3 * 32**2 / 1e9)
     assert math.isnan(provenance.pixels_seen(None))
     assert provenance.weights_file("official", "nafnet", "official weights: nafnet-gopro-w32", {}) is None
+
+
+def test_an_input_is_called_harmed_only_if_the_photos_tell_it_apart():
+    by_condition = {"shake": [1.0, 2.0, 3.0], "blur": [-1.0, -1.1, -0.9], "noise": [-3.0, 1.0, 0.0]}
+    rows = [
+        {"method": method, "label": method, "condition": condition, "photo": photo, "psnr": 30.0 + gain * is_network}
+        for condition, gains in by_condition.items()
+        for photo, gain in enumerate(gains)
+        for method, is_network in (("input", 0), ("network", 1))
+    ]
+    found = robustness.harmed(pd.DataFrame(rows), "psnr", ("network", "network"), ("input", "input"))
+    assert found == (["blur"], ["noise"])
+    assert robustness.in_words(*found) == "blur; in the mean, but not told apart: noise"

@@ -189,7 +189,7 @@ pd.DataFrame(rows).style.hide(axis="index")
 # | $\theta$, $F_\theta$, $\ell$ | the weights of a network, the network with these weights, the loss | `04_fsrcnn`, `15_self_supervised` |
 # | dB, PSNR, MSE | decibels; 10 times the logarithm of the largest value squared over the mean squared error | `03_metrics` |
 # | SSIM, LPIPS, NIQE | likeness of structure; distance of a network's features; naturalness without a reference | `03_metrics` |
-# | ±, ≈, ▼ | half of a 95 % interval over photos; not told apart from the best; a worse mean than the input's | `09_compare_super_resolution` |
+# | ±, ≈, ▼ | half of a 95 % interval over photos; not told apart from the best; a worse mean than the input's | `04_fsrcnn` (±), `09_compare_super_resolution` (≈, ▼) |
 # | $H, W, C$ | height, width and channels of a map of features; $H$ is a spectrum in `10` | `06_swinir` |
 # | $d, s, m$ of FSRCNN | channels outside, channels inside, number of layers between: not the scale | `04_fsrcnn` |
 # | $G$, $D$ of SRGAN | generator (restores) and discriminator (tells restored from real): not the degradation | `05_srgan` |

@@ -272,7 +272,7 @@ tables.write_json({"leaks": len(leaks), **counts}, output / "summary.json")
 # %%
 flat = summary.set_index("split")["nearly flat patches in %"]
 print(f"{flat['train']:.0f} % of the training patches are nearly flat")
-print(f"the {share_flat:.0f} % of the sample photos hold {share_error:.1f} % of the squared error of interpolation")
+print(f"the {share_flat:.0f} % of nearly flat patches hold {share_error:.1f} % of the squared error of interpolation")
 print(f"{len(test)} test photos, {len(leaks)} of them found among {len(train)} training photos")
 
 # %% [markdown]

@@ -153,6 +153,7 @@ scaling = {"vmin": 0, "vmax": max(each.max() for each in spectra.values()), "ext
 for axis, (name, values) in zip(axes[2:], spectra.items(), strict=True):
     drawn = axis.imshow(values, cmap="magma", **scaling)
     axis.set(title=f"spectrum, {name}", xlabel="cycles per pixel", xticks=[-0.5, 0, 0.5], yticks=[-0.5, 0, 0.5])
+    axis.set_ylabel("cycles per pixel" if axis is axes[2] else "")
     axis.grid(visible=False)
 figure.colorbar(drawn, ax=axes[2:].tolist(), label="log₁₀ amplitude")
 plt.show()
@@ -377,8 +378,8 @@ figure = figures.images({"only bicubic": averaged, **{order: small for small, or
 # %%
 real = []
 for each in range(4):
-    for name, reference_photo in sharp.items():
-        small, _ = real_world(reference_photo, np.random.default_rng(each))
+    for number, (name, reference_photo) in enumerate(sharp.items()):  # no two photos get the same chain
+        small, _ = real_world(reference_photo, np.random.default_rng([each, number]))
         real.append(
             {"photo": name, **{r: metrics.psnr(f(small), reference_photo, crop=scale) for r, f in restorers.items()}}
         )

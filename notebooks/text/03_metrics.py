@@ -339,8 +339,8 @@ for column, name in alone.items() if network is not None else []:
 #
 # $$\hat I(i, j) = \frac{I(i, j) - \mu(i, j)}{\sigma(i, j) + 1}$$
 #
-# In sharp photos without noise these numbers, and the products of neighbours, nearly follow one law (a generalised
-# Gaussian), whatever the photo shows. A distortion changes the law. NIQE (Mittal et al. 2013) fits it in blocks of
+# In sharp photos without noise these numbers nearly follow a generalised Gaussian, and the products of neighbours an
+# asymmetric one, whatever the photo shows. A distortion changes both. NIQE (Mittal et al. 2013) fits them in blocks of
 # 96 × 96 pixels, at two scales: 36 numbers a block. Their mean $\nu_1$ and covariance $\Sigma_1$ over the blocks of the
 # picture are compared with $\nu_2$ and $\Sigma_2$ of 125 good photos:
 #

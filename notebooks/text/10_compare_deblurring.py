@@ -367,8 +367,7 @@ print("error over signal, mean over the rings from 0.05 to 0.25 cycles per pixel
 # ## A real shake
 #
 # A clock, photographed by Stefan van der Walt with a moving camera (public domain). Nobody knows its path, and there
-# is no reference. NIQE and the eye are left. Can you read the time? We cannot, in any panel. NIQE cannot decide,
-# either: it does not ask what a photo shows, and its order need not be that of PSNR (both are printed).
+# is no reference. NIQE and the eye are left. Can you read the time in any panel? NIQE cannot decide, either: it does not ask what a photo shows, and its order need not be that of PSNR (both are printed).
 
 # %%
 clock = photos.load_sets(data, ["samples"], split="train")["samples/clock_motion"]
@@ -401,10 +400,10 @@ rough = robustness.measure(restorers, few, "deblurring", measure)
 tables.write(rough, output / "robustness")
 figure = robustness.figure(rough, measure, "blurry", titles)
 figures.save(figure, output / "robustness")
-by_condition = rough.groupby(["method", "condition"])["psnr_rgb_crop0"].mean().unstack()
-over_input = by_condition.sub(by_condition.loc["blurry"]).drop(index="blurry")
-for method, values in over_input.iterrows():
-    print(f"{titles[method]} makes these inputs worse on average:", sorted(values[values.round(1) < 0].index) or "none")
+untouched = next(iter(evaluate.baseline("deblurring")))
+worse_inputs = {key[0]: robustness.harmed(rough, measure.key, key, untouched) for key in restorers if key != untouched}
+for method, harmed in worse_inputs.items():
+    print(f"{titles[method]} makes these worse, on {len(few)} photos: {robustness.in_words(*harmed)}")
 
 # %% [markdown]
 # ## Where on the photo?
@@ -444,8 +443,8 @@ for method in ours:
         f"{titles[method]}: a shake of {length} pixels gets worse on {told} of {len(part)} photos; "
         f"a sharp photo comes out at {table[titles[method]].min():.1f} to {table[titles[method]].max():.1f} dB"
     )
-for method, values in over_input.iterrows():
-    print(f"{titles[method]}, input of the maps with the least gain: {values.idxmin()!r}, {values.min():+.1f} dB")
+for method, harmed in worse_inputs.items():
+    print(f"{titles[method]}, inputs of the maps that it makes worse: {robustness.in_words(*harmed)}")
 told = shaken[shaken["length"] == 15].groupby("method")["PSNR"].mean().round(1).to_dict() if 15 in lengths else {}
 print("15 pixels of shake, mean PSNR in dB:", told)
 

@@ -143,7 +143,7 @@ rate.rename(index=NAMES).round(1).to_frame()
 # They do so only roughly, as the factor says. The product of matrices is no upper limit: convolution routines may need
 # fewer multiplications than are counted, and a busy machine slows some rows and not others. Depthwise convolutions,
 # normalisation, softmax and everything that moves memory multiply little for what they read. "Where the time goes",
-# below, shows it.
+# below, shows it for all but the depthwise convolutions, which it counts among the convolutions.
 #
 # ## What papers count
 #
@@ -226,7 +226,10 @@ for row in known.itertuples():
 if len(ours) and wanted == "Urban100":
     for row in ours.itertuples():
         axis.scatter(row[3], row.gain, color=figures.COLORS[row.method], s=55)
-        axis.annotate(row.network, (row[3], row.gain), (5, -3), textcoords="offset points", fontsize=9)
+        others = [other for other in ours.itertuples() if other.Index != row.Index]
+        is_left = any(1 <= other[3] / row[3] < 2 and abs(other.gain - row.gain) < 0.25 for other in others)
+        at = {"xytext": (-6, -3), "ha": "right"} if is_left else {"xytext": (6, -3)}
+        axis.annotate(row.network, (row[3], row.gain), textcoords="offset points", fontsize=9, **at)
     axis.scatter([], [], color="0.35", s=55, label="released, measured here")
 axis.set(xscale="log", xlabel="multiply-adds for 1280 × 720 pixels, billions")
 axis.set(ylabel="gain over bicubic on Urban100 in dB", xlim=(0.5, 1500))
@@ -276,12 +279,10 @@ for name, model in networks.items():
         batch = small.repeat(round((length / sides[0]) ** 2), 1, 1, 1)
         for by, x in (("photo", photo(model, length)), ("batch", batch)):
             point = {"method": name, "grows by": by, "pixels": x.shape[0] * (model.scale * x.shape[-1]) ** 2}
-            growth.append(
-                {**point, "seconds": seconds(model, x), "megabytes": complexity.peak_memory(model, x) / 2**20}
-            )
+            growth.append({**point, "seconds": seconds(model, x), "MiB": complexity.peak_memory(model, x) / 2**20})
 growth = pd.DataFrame(growth)
 exponents = {
-    key: {c: np.polyfit(np.log(part["pixels"]), np.log(part[c]), 1)[0] for c in ("seconds", "megabytes")}
+    key: {c: np.polyfit(np.log(part["pixels"]), np.log(part[c]), 1)[0] for c in ("seconds", "MiB")}
     for key, part in growth.groupby(["method", "grows by"], sort=False)
 }
 tables.write(growth, output / "growth")
@@ -293,14 +294,14 @@ exponents.rename(index=NAMES).rename_axis("exponent of").style.format(precision=
 figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.6))
 named = growth.assign(network=growth["method"].map(lambda name: NAMES.get(name, name)))
 colours = {NAMES.get(key, key): value for key, value in figures.COLORS.items()}
-for axis, column in zip(axes, ("seconds", "megabytes"), strict=True):
+for axis, column in zip(axes, ("seconds", "MiB"), strict=True):
     lines = {"x": "pixels", "y": column, "hue": "network", "style": "grows by", "markers": True}
     sns.lineplot(named, **lines, palette=colours, ax=axis)
     axis.set(
         xscale="log",
         yscale="log",
         xlabel="pixels of the result",
-        ylabel={"megabytes": "peak memory in MiB"}.get(column, column),
+        ylabel={"MiB": "peak memory in MiB"}.get(column, column),
     )
 axes[0].legend().remove()
 axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
@@ -309,7 +310,7 @@ for column in exponents:
     values = exponents[column]
     low, high = (NAMES.get(key, key) for key in (values.idxmin(), values.idxmax()))
     print(f"exponent of {column}: {values.min():.2f} ({low}) to {values.max():.2f} ({high})")
-assert exponents["megabytes, photo"].max() < 1.2, "no network of the study compares all pixels with all"
+assert exponents["MiB, photo"].max() < 1.2, "no network of the study compares all pixels with all"
 
 # %% [markdown]
 # An exponent below 1 for time means that small photos do not fill the machine: each forward has a fixed part. The
@@ -374,6 +375,7 @@ print("share of the time without multiply-adds, %:", {NAMES.get(n, n): f"{share:
 #
 # `rvlib.restore` cuts large photos into tiles. Measured by `make bench`: resident memory beyond the photo, the restored
 # photo and what the process holds without them, for half of a photo and the whole of it, in megapixels of the input.
+# The dashed line is 2 GiB, for comparison.
 
 # %%
 beyond = pd.read_csv(rvlib.ROOT / "benchmarks" / "memory.csv")
@@ -382,10 +384,11 @@ half = beyond.groupby("model")["megapixels"].transform("min") == beyond["megapix
 whole = beyond.groupby("model")["megapixels"].transform("max")
 named = [NAMES[method_of(m)] + (", deblurring" if m.endswith("deblur") else "") for m in beyond["model"]]
 beyond["network"] = [f"{name}: {size:g} megapixels" for name, size in zip(named, whole, strict=True)]
-sns.barplot(beyond.assign(photo=np.where(half, "half", "whole")), x="MiB beyond", y="network", hue="photo", ax=axis)
+sizes = np.where(half, "half of the photo", "the whole photo")
+sns.barplot(beyond.assign(photo=sizes), x="MiB beyond", y="network", hue="photo", ax=axis)
 axis.axvline(2048, color="0.4", linestyle="--", label="2 GiB")
 axis.set(xlabel="memory beyond photo and result in MiB", ylabel="")
-axis.legend(title="of the photo", loc="upper left", bbox_to_anchor=(1, 1))
+axis.legend(title="", loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "tiles")
 largest = beyond.loc[beyond["MiB beyond"].idxmax()]
 print(f"at most {largest['MiB beyond']:.0f} MiB ({largest['network']})")
@@ -399,8 +402,8 @@ print(f"twice the photo takes {grows.min():.2f} to {grows.max():.2f} times that 
 #
 # The networks of this profile (in the demo: those of the release profile): seconds per photo of the machine that
 # measured them, and PSNR, on the sets where every network was timed. The rows name commit and date: networks timed on
-# different days compare only roughly. SRResNet and SRGAN are the same network: how far their dots are apart along the
-# axis of time is the error of the timing.
+# different days compare only roughly. SRResNet and SRGAN are the same network: the distance of their dots along the axis
+# of time shows how large the error of the timing is at least. Differences of that size say nothing.
 
 # %%
 if rows is not None:
@@ -432,7 +435,7 @@ measured = {
     if rough[name] > 4
 }
 choices["frames per second, 1280 × 720"] = rough.index.map(measured | rough.drop(list(measured)).to_dict())
-choices["minutes for 48 megapixels"] = (time_of * 48 / 60).to_numpy()
+choices["minutes for 48 megapixels of the result"] = (time_of * 48 / 60).to_numpy()
 fluent = choices[choices["frames per second, 1280 × 720"] >= 24]["network"]
 print(
     f"a pixel of {NAMES[enlarging.idxmax()]} takes as long as {enlarging.max() / enlarging.min():.0f} of {NAMES[enlarging.idxmin()]}"

@@ -29,7 +29,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 import rvlib
 from rvlib import checkpoint, compare, measures, study
@@ -173,7 +173,7 @@ lines = [
 table_2 = pd.DataFrame(lines, columns=["parameter", "report's claim", "SRGAN paper", trained_here])
 table_2 = table_2.astype(object).fillna(tables.NOT_MEASURED).astype(str)
 layouts["table 2"] = (table_2, None)
-table_2
+display(Markdown(tables.markdown(table_2)))
 for name, (cells, places) in layouts.items():
     tables.write(cells, output / name.replace(" ", "-"), places)
 
@@ -186,7 +186,10 @@ for name, (cells, places) in layouts.items():
 # %%
 apart = pd.concat([tables.differences(each) for each in rows.values()], ignore_index=True)
 tables.write(apart, output / "differences")
-Markdown(tables.markdown(apart[apart["verdict"] != "told apart"].head(12)))
+undecided = apart[apart["verdict"] != "told apart"]
+by_set = ", ".join(f"{name} {number}" for name, number in undecided["set"].value_counts().items())
+print(f"{len(undecided)} of {len(apart)} cannot be told apart ({by_set}); the first twelve of them:")
+Markdown(tables.markdown(undecided.head(12)))
 
 # %% [markdown]
 # ## The audit: a verdict per number
@@ -199,7 +202,8 @@ Markdown(tables.markdown(apart[apart["verdict"] != "told apart"].head(12)))
 # be checked.
 
 # %%
-pd.Series(audit.VERDICTS, name="means").to_frame().style.set_properties(**{"text-align": "left"})
+meanings = pd.Series(audit.VERDICTS, name="means").rename_axis("verdict").reset_index()
+display(Markdown(tables.markdown(meanings)))
 found = audit.verdicts(list(rows.values()), claims)
 tables.write(found, output / "audit")
 counts = found["verdict"].value_counts().reindex(audit.VERDICTS, fill_value=0)

@@ -127,8 +127,8 @@ assert np.allclose(shown.loc[2:, "known"], shown.loc[2:, "√2 σ"], rtol=0.1)
 shown.style.format(precision=2)
 
 # %% [markdown]
-# Both motions rank the known flicker rightly on each photo, and both give its size. `tests/test_video.py` repeats this
-# for a brightness that jumps. What remains at $\sigma = 0$ is the error of the estimate. Rounding to whole grey levels
+# Both motions rank the known flicker rightly on each photo, and both give its size. The estimate was made on the clean
+# frames; on the noisy ones it would be worse. `tests/test_video.py` repeats this for a brightness that jumps. What remains at $\sigma = 0$ is the error of the estimate. Rounding to whole grey levels
 # adds a little where $\sigma$ is small, and the ends of the scale (0 and 255) cut off some of the noise where it is
 # large.
 #
@@ -225,15 +225,16 @@ Markdown(tables.markdown(answers))
 figure, axis = plt.subplots(figsize=(7, 3.6))
 plane = rows.assign(method=rows["method"].map(titles))
 centre = plane.groupby("method", sort=False)[["PSNR", "known motion"]].mean().reset_index()
+sizes = dict(zip(centre["method"], np.linspace(180, 40, len(centre)), strict=True))  # so that one shows under another
 options = {"x": "PSNR", "y": "known motion", "hue": "method", "palette": colours, "ax": axis}
 sns.scatterplot(plane, alpha=0.35, s=25, legend=False, **options)
-sns.scatterplot(centre, s=60, marker="D", **options)
+sns.scatterplot(centre, size="method", sizes=sizes, marker="D", **options)
 axis.set(xlabel="PSNR of the frames in dB (higher is better)", ylabel="flicker F in grey levels", ylim=(0, None))
 axis.legend(title="", fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "plane")
 
 # %% [markdown]
-# Small dots are clips, diamonds are means. Where does it flicker? The maps show the second frame, moved back, less the
+# Small dots are clips. Diamonds are means; their size only lets one show under another. Where does it flicker? The maps show the second frame, moved back, less the
 # first, in luminance: red got brighter, blue darker, and the reference would be white everywhere.
 
 # %%
@@ -454,9 +455,9 @@ lines = [
     f"{statistics.paired_difference(wide[most], wide['bicubic']).text(2, 'levels')}.",
     f"Networks from best to worst PSNR: {', '.join(ranked.index)}. From least to most flicker: "
     f"{', '.join(order.drop('bicubic').index)}.",
-    f"What neighbouring frames do not share of the squared error, 1 - ρ: bicubic {new['bicubic'].mean():.0%}, "
-    f"{titles[best]} {new[best].mean():.0%}; the difference in percentage points: "
-    f"{statistics.paired_difference(100 * new[best], 100 * new['bicubic']).text(0)}.",
+    f"What neighbouring frames do not share of the squared error, 1 - ρ: bicubic {new['bicubic'].mean():.1%}, "
+    f"{titles[best]} {new[best].mean():.1%}; the difference in percentage points: "
+    f"{statistics.paired_difference(100 * new[best], 100 * new['bicubic']).text(1)}.",
 ]
 lines += [
     f"Five aligned frames against one of them, {m}, {kind} input: {gain.text(2, 'dB')}."

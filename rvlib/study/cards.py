@@ -12,7 +12,7 @@ from rvlib.files import sha256, write_text
 from rvlib.measures import find, psnr_column
 from rvlib.models import METHODS, MODELS
 from rvlib.models.base import RestorationModel
-from rvlib.study import provenance, tables
+from rvlib.study import provenance, robustness, tables
 from rvlib.study.fetch import manifest
 from rvlib.study.statistics import Interval, differences
 
@@ -191,12 +191,11 @@ def _elsewhere(folder: Path, method: str, label: str, column: str) -> str:
         says += f" A photo that was sharp comes out at {sharp.min():.1f} to {sharp.max():.1f} dB." if len(sharp) else ""
     if (folder / "robustness.csv").is_file():
         rows = pd.read_csv(folder / "robustness.csv")
-        by_condition = rows.groupby(["condition", "method", "label"], sort=False)[column].mean().unstack([1, 2])
-        is_input = by_condition.columns.get_level_values("label").str.endswith("input")
-        if (method, label) in by_condition:
-            change = by_condition[method, label] - by_condition.loc[:, is_input].iloc[:, 0]
-            listed = ", ".join(change.index[change < 0]) or "none of those tried"
-            says += f" Inputs that it makes worse on average, on sample photos: {listed}."
+        rows_of = rows.set_index(["method", "label"]).index.unique()
+        untouched = next(key for key in rows_of if key[1].endswith("input"))
+        if (method, label) in rows_of:
+            listed = robustness.in_words(*robustness.harmed(rows, column, (method, label), untouched))
+            says += f" Inputs that it makes worse, on {rows['photo'].nunique()} sample photos: {listed}."
     return says
 
 

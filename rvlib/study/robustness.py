@@ -16,6 +16,7 @@ from rvlib import evaluate, recipes
 from rvlib.degrade import Bicubic, Chain, Degradation, GaussianBlur, Jpeg, MotionBlur, Noise
 from rvlib.measures import Measure
 from rvlib.pairs import photo_pairs
+from rvlib.study.statistics import paired
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,25 @@ def measure(
     return pd.concat(parts, ignore_index=True)
 
 
+def harmed(
+    rows: pd.DataFrame, column: str, network: tuple[str, str], untouched: tuple[str, str]
+) -> tuple[list[str], list[str]]:
+    """The conditions in which a network is worse than its input: those told apart on these photos, and the others.
+
+    rows: those of `measure`, of whose `column` more is better. network, untouched: method and label, of the network and
+    of the input.
+    """
+    found = {name: paired(part, column, network, untouched) for name, part in rows.groupby("condition", sort=False)}
+    worse = {name: each for name, each in found.items() if each is not None and each.mean < 0}
+    return [name for name in worse if worse[name].decided], [name for name in worse if not worse[name].decided]
+
+
+def in_words(decided: list[str], others: list[str]) -> str:
+    """What `harmed` found, in words: "OpenCV; in the mean, but not told apart: noise 10"."""
+    listed = ", ".join(decided) or "none that these photos tell apart"
+    return listed + (f"; in the mean, but not told apart: {', '.join(others)}" if others else "")
+
+
 def figure(rows: pd.DataFrame, measure: Measure, baseline: str, names: Mapping[str, str]) -> Figure:
     """Two maps over methods and conditions: what each loses against its first condition, and its gain over `baseline`.
 
@@ -93,10 +113,10 @@ def figure(rows: pd.DataFrame, measure: Measure, baseline: str, names: Mapping[s
     }
     height = 0.38 * len(mean) + 1.3
     drawn, axes = plt.subplots(2, 1, figsize=(10, 2 * height), height_ratios=[len(mean) + 2, len(mean) + 1])
-    for axis, (title, values), colours in zip(axes, maps.items(), ("Reds", "vlag_r"), strict=True):
-        limit = 6 if colours == "Reds" else 2
-        scale = {"vmin": 0 if colours == "Reds" else -limit, "vmax": limit, "cmap": colours}
+    for axis, (title, values), colours in zip(axes, maps.items(), ("vlag", "vlag_r"), strict=True):
         values = values.round(1) + 0.0  # no minus zero
+        limit = max(float(np.nanmax(np.abs(values.to_numpy()))), 0.1)  # red is a loss in both maps
+        scale = {"vmin": -limit, "vmax": limit, "cmap": colours}
         sns.heatmap(values, annot=True, fmt=".1f", cbar=False, annot_kws={"fontsize": 9}, ax=axis, **scale)
         axis.set(title=title, xlabel="", ylabel="")
         axis.tick_params(axis="x", rotation=30)
