@@ -250,9 +250,11 @@ tables.write_json(dict(zip(means["set"], means[f"psnr_y_crop{crop}"].round(4), s
 Markdown(tables.markdown(*tables.readable(means)))
 
 # %% [markdown]
-# On Set5 this protocol gives 28.43 dB and on Set14 26.09 dB (run the release profile to see it). Literature often
-# prints 26.00 for Set14: one of its photos is greyscale, and the published scripts score it directly, as luminance
-# over 0 to 255, while the conversion from RGB maps it to 16 to 235, which raises that photo's PSNR by 1.32 dB.
+# ± is half of the 95 % interval of the mean over photos (Student's t): how far the mean would move with other photos of
+# the kind. Few photos make it wide. On Set5 this protocol gives 28.43 dB and on Set14 26.09 dB (run the release profile
+# to see it). Literature often prints 26.00 for Set14: one of its photos is greyscale, and the published scripts score
+# it directly, as luminance over 0 to 255, while the conversion from RGB maps it to 16 to 235, which raises that photo's
+# PSNR by 1.32 dB.
 #
 # ## What is lost
 #

@@ -306,11 +306,11 @@ print(f"total variation of the photo itself: {losses.total_variation(reference).
 compared.style.format(precision=3)
 
 # %% [markdown]
-# At nearly equal PSNR, the change of brightness, which nobody minds, costs next to no content; noise costs much, and blur
-# costs most. Total variation measures something else: noise raises it, blur lowers it (the brighter photo has nearly
-# the original's). Like the adversarial term, it does not look at the reference. At $2\cdot10^{-8}$ its part in the loss
-# is negligible, as the log of the training below shows. The audited report's formula leaves open what happens at the
-# border and how channels are joined; `losses.total_variation` says how it decided.
+# At nearly equal PSNR, the change of brightness, which nobody minds, costs next to no content; noise costs much, and
+# blur costs most. Total variation measures something else: noise raises it, blur lowers it (the brighter photo has
+# nearly the original's). Like the adversarial term, it does not look at the reference. At $2\cdot10^{-8}$ its part in
+# the loss is negligible, as the log of the training below shows. The audited report's formula leaves open what happens
+# at the border and how channels are joined; `losses.total_variation` says how it decided.
 
 # %%
 assert compared["content loss"].idxmax() == "blurred"
@@ -548,8 +548,9 @@ tables.write(plane, output / "plane")
 
 # %% [markdown]
 # At equal PSNR: for each photo and each mixture of weights, the LPIPS of the mixture of pictures with the same PSNR is
-# read off its line (its points lie close, for a line between two lies above a convex curve), and subtracted. A positive difference means that mixing *pictures* looks more alike. The command
-# `rvlib restore --realism` mixes weights, whatever the verdict: one network restores the photo in place of two.
+# read off its line (its points lie close, for a line between two lies above a convex curve), and subtracted. A positive
+# difference means that mixing *pictures* looks more alike. The command `rvlib restore --realism` mixes weights,
+# whatever the verdict: one network restores the photo in place of two.
 
 # %%
 at_equal_psnr = []

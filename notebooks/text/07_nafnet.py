@@ -427,8 +427,8 @@ if profile != "demo" or whose != "this run":  # what the demo trains in seconds 
     figures.save(figure, output / "training")
 
 # %% [markdown]
-# A point of the loss is a mean over the random patches since the last point. Many of them are hardly shaken, so they lie
-# above the validation's PSNR, and which ones are drawn can move the mean more than the training does.
+# A point of the loss is a mean over the random patches since the last point. Many of them are hardly shaken, so they
+# lie above the validation's PSNR, and which ones are drawn can move the mean more than the training does.
 #
 # ## Experiment: what does each step bring?
 #
@@ -618,8 +618,8 @@ assert smallest.abs().max() < 1e-6, "at the size of a training patch both are th
 
 # %% [markdown]
 # At the size of a training patch the two means are the same by construction. The lines above say whether these four
-# photos show an effect beyond it; one network was tried. For comparison, the paper of TLC reports +0.65 dB for Restormer
-# on GoPro (32.92 to 33.57).
+# photos show an effect beyond it; one network was tried. For comparison, the paper of TLC reports +0.65 dB for
+# Restormer on GoPro (32.92 to 33.57).
 #
 # ## What the paper does not show: the dark
 #
@@ -660,8 +660,8 @@ print(f"gain at a quarter of the brightness less gain at full brightness: {dark.
 print(f"the part of it that remains when the dark photo is made bright before: {levels.text(2, 'dB')}")
 
 # %% [markdown]
-# Where a line says that it cannot be told from zero, these four photos show no such effect. What a photo loses even when
-# it is made bright again is due to its grey levels. A loss that this removes is due to the network.
+# Where a line says that it cannot be told from zero, these four photos show no such effect. What a photo loses even
+# when it is made bright again is due to its grey levels. A loss that this removes is due to the network.
 #
 # ## Where it fails
 #

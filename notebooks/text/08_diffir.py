@@ -235,10 +235,10 @@ figure = diagrams.draw(
 )
 
 # %% [markdown]
-# The noise depends on neither x nor y: it is drawn at random. CPEN 2 only makes the condition $c$ that the denoiser sees at every step.
-# CPEN is a row of 3 × 3 convolutions and residual blocks, a mean over the image and two linear layers. The denoiser is
-# a few linear layers with LeakyReLU, which see $c$, $t$ and $\hat z_t$. (For x4, CPEN 2 sees the photo as it is;
-# `encoder` counts its residual blocks.)
+# The noise depends on neither x nor y: it is drawn at random. CPEN 2 only makes the condition $c$ that the denoiser
+# sees at every step. CPEN is a row of 3 × 3 convolutions and residual blocks, a mean over the image and two linear
+# layers. The denoiser is a few linear layers with LeakyReLU, which see $c$, $t$ and $\hat z_t$. (For x4, CPEN 2 sees
+# the photo as it is; `encoder` counts its residual blocks.)
 #
 # ## What the IPR steers: DIRformer
 #
@@ -617,10 +617,10 @@ print(f"the denoiser's answers to pure noise spread by {100 * listens:.0f} % of 
 assert left < 1, "the reverse steps must forget noise"
 
 # %% [markdown]
-# The paths of all photos lie on each other, as far as the left panel can show. The lines above say how much of the noise
-# is left at the end. Near 0 % does not mean that the denoiser ignores $z_t$. The factors of the reverse steps
-# shrink $z_T$ before the last one, whatever the denoiser is: an untrained one forgets the noise too.
-# The spread *between* photos is the other half of the picture: compare it with the scale of the left panel.
+# The paths of all photos lie on each other, as far as the left panel can show. The lines above say how much of the
+# noise is left at the end. A share near 0 % does not mean that the denoiser ignores $z_t$. The factors of the reverse
+# steps shrink $z_T$ before the last one, whatever the denoiser is: an untrained one forgets the noise too. The spread
+# *between* photos is the other half of the picture: compare it with the scale of the left panel.
 #
 # ### Does the spread over noises predict the error?
 #
@@ -739,8 +739,8 @@ if found is not None:
 #
 # Stage 1 is no method, since it needs the reference. The pipeline's profiles list it for comparison; mind that stage 2
 # continues its network and trains it further, so the two are not equally trained (the experiment above makes them
-# equal). ± is half of the 95 % interval of the mean over photos (`04_fsrcnn`); no place is marked, since stage 1 sees the
-# reference.
+# equal). ± is half of the 95 % interval of the mean over photos (`04_fsrcnn`); no place is marked, since stage 1 sees
+# the reference.
 
 # %%
 tasks = {

@@ -126,8 +126,8 @@ print(absent)
 # | NIQE | the authors' model, on luminance rounded to 8 bits, nothing cropped, no reference; lower is more natural |
 #
 # `02_degradations` and `03_metrics` measure what each of these lines changes. They are the same for all rows that were
-# measured here, and unknown for the audited report's claims, so those are listed apart. One photo of Set14 is grey: papers
-# differ in how they read it, which moves the mean of Set14 by about 0.09 dB (`02`).
+# measured here, and unknown for the audited report's claims, so those are listed apart. One photo of Set14 is grey:
+# papers differ in how they read it, which moves the mean of Set14 by about 0.09 dB (`02`).
 
 # %%
 degradation = Bicubic(scale)
@@ -146,12 +146,12 @@ means = means.drop(columns="order")
 # %% [markdown]
 # ## The table
 #
-# The audited report's table 3, with more columns and rows that say where they come from, from the lowest PSNR to the highest.
-# Among the rows measured here, the input and back-projection too, the best value is bold, and the second is underlined
-# where it is told apart from the best. Claims and published values are shown for sets that they name, and not ranked:
-# their protocols differ. ≈: cannot be told apart from the best of its set (95 % interval of the paired difference); ▼:
-# a worse mean than the input's. **The published rows of SRGAN and DiffIR are those of GAN models**, which aim at LPIPS;
-# DiffIR here was trained by pixels alone (`08_diffir`).
+# The audited report's table 3, with more columns and rows that say where they come from, from the lowest PSNR to the
+# highest. Among the rows measured here, the input and back-projection too, the best value is bold, and the second is
+# underlined where it is told apart from the best. Claims and published values are shown for sets that they name, and
+# not ranked: their protocols differ. ≈: cannot be told apart from the best of its set (95 % interval of the paired
+# difference); ▼: a worse mean than the input's. **The published rows of SRGAN and DiffIR are those of GAN models**,
+# which aim at LPIPS; DiffIR here was trained by pixels alone (`08_diffir`).
 
 # %%
 columns = [measure.key for measure in chosen]
@@ -198,7 +198,7 @@ Markdown(tables.markdown(confirmed)) if len(confirmed) else None
 #
 # Photos differ far more from each other than methods do. So take the difference on each photo, and ask how far its mean
 # would move with other photos of the same kind: the interval of 95 % (Student's t). If it holds zero, the two cannot be
-# told apart on this set.
+# told apart on this set. There are many intervals: trust what several sets agree on.
 
 # %%
 label = next(iter(models))[1]
@@ -218,6 +218,7 @@ for below, above in pairwise(order):
                 gaps.append({**what, "difference": gap.text(measure.digits, measure.unit), **gap._asdict()})
 gaps = pd.DataFrame(gaps, columns=["comparison", "set", "measure", "difference", *statistics.Interval._fields])
 tables.write(gaps, output / "differences")
+print(f"{len(gaps)} intervals of 95 %: about {0.05 * len(gaps):.0f} would miss the true value by chance alone")
 Markdown(tables.markdown(gaps[["measure", "comparison", "set", "difference"]].sort_values("measure", kind="stable")))
 
 # %%
@@ -415,8 +416,8 @@ print(f"(Spearman's rank correlation over {len(known)} networks; 1: the same ord
 # So far every input was a sharp photo, downscaled by 4. These eight photos were not downscaled: cuts of 72 × 96 pixels
 # of photos as they are, four of them JPEG, one taken with a moving camera. (Flower by vultilion, China by
 # danielbuechele, both CC BY 2.0; the others are in the public domain, CC0, or have no known restrictions. The laptop's
-# profile trains on some of them.) There is no reference, so no PSNR and no LPIPS. NIQE is left, and to look: is
-# there texture on the water, beside the strokes of the pen, between the stars, that bicubic interpolation does not have?
+# profile trains on some of them.) There is no reference, so no PSNR and no LPIPS. NIQE is left, and to look: is there
+# texture on the water, beside the strokes of the pen, between the stars, that bicubic interpolation does not have?
 
 # %%
 cuts = {"rocket": (150, 300), "flower": (150, 250), "china": (200, 400), "hubble_deep_field": (320, 420)}

@@ -11,8 +11,8 @@
 #
 # **How much blur can be undone, and what does it cost a photo that had none?** This notebook measures the deblurring
 # networks on shake that was made here, where its path is known, and on GoPro's pairs where a profile has them. It
-# compares them with classical methods that are *told* the path. And it corrects the audited report's table 4, whose rows and
-# columns are exchanged.
+# compares them with classical methods that are *told* the path. And it corrects the audited report's table 4, whose
+# rows and columns are exchanged.
 #
 # **You will see**
 # - the two protocols in use and what changes between them,
@@ -130,8 +130,8 @@ means = means.assign(order=order).sort_values(["set", "order"], kind="stable").d
 # %% [markdown]
 # ## Table 4, put right
 #
-# The audited report prints 33.69 and 33.20 in DiffIR's row and 0.967 and 0.963 in NAFNet's, under PSNR and SSIM. A PSNR of
-# 0.967 dB or an SSIM of 33 cannot be: the *columns* are the methods and the *rows* the measures. Read that way the
+# The audited report prints 33.69 and 33.20 in DiffIR's row and 0.967 and 0.963 in NAFNet's, under PSNR and SSIM. A PSNR
+# of 0.967 dB or an SSIM of 33 cannot be: the *columns* are the methods and the *rows* the measures. Read that way the
 # numbers are the published ones, NAFNet (width 64) 33.69 / 0.967 and DiffIR 33.20 / 0.963 on GoPro's 1111 pairs, and
 # its text, which lets DiffIR win by PSNR, has it the wrong way round.
 #
@@ -366,8 +366,9 @@ print("error over signal, mean over the rings from 0.05 to 0.25 cycles per pixel
 # %% [markdown]
 # ## A real shake
 #
-# A clock, photographed by Stefan van der Walt with a moving camera (public domain). Nobody knows its path, and there
-# is no reference. NIQE and the eye are left. Can you read the time in any panel? NIQE cannot decide, either: it does not ask what a photo shows, and its order need not be that of PSNR (both are printed).
+# A clock, photographed by Stefan van der Walt with a moving camera (public domain). Nobody knows its path, and there is
+# no reference. NIQE and the eye are left. Can you read the time in any panel? NIQE cannot decide, either: it does not
+# ask what a photo shows, and its order need not be that of PSNR (both are printed).
 
 # %%
 clock = photos.load_sets(data, ["samples"], split="train")["samples/clock_motion"]

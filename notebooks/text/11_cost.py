@@ -402,8 +402,8 @@ print(f"twice the photo takes {grows.min():.2f} to {grows.max():.2f} times that 
 #
 # The networks of this profile (in the demo: those of the release profile): seconds per photo of the machine that
 # measured them, and PSNR, on the sets where every network was timed. The rows name commit and date: networks timed on
-# different days compare only roughly. SRResNet and SRGAN are the same network: the distance of their dots along the axis
-# of time shows how large the error of the timing is at least. Differences of that size say nothing.
+# different days compare only roughly. SRResNet and SRGAN are the same network: the distance of their dots along the
+# axis of time shows how large the error of the timing is at least. Differences of that size say nothing.
 
 # %%
 if rows is not None:

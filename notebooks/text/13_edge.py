@@ -368,10 +368,10 @@ Markdown("\n".join(f"- {line}" for line in lines))
 #
 # 1. The measured ranges are narrow, so the activations of a photo with more contrast can leave them, and are clipped.
 #    Compare the PSNR with the table above; the bars of the layers show where it changes.
-# 2. Input and output take four times the bytes, the weights still one each: $0.5 \cdot 10^9 / (4 \cdot n_{\text{values}} +
-#    n_{\text{weights}})$ frames per second. For FSRCNN that is nearly a quarter of the bound of the bytes; a network whose
-#    weights are most of its bytes loses less. The table shows the smaller bound alone, so compute that of the
-#    multiply-adds beside it.
+# 2. Input and output take four times the bytes, the weights still one each:
+#    $0.5 \cdot 10^9 / (4 \cdot n_{\text{values}} + n_{\text{weights}})$ frames per second. For FSRCNN that is nearly a
+#    quarter of the bound of the bytes; a network whose weights are most of its bytes loses less. The table shows the
+#    smaller bound alone, so compute that of the multiply-adds beside it.
 #
 # </details>
 #

@@ -128,9 +128,9 @@ shown.style.format(precision=2)
 
 # %% [markdown]
 # Both motions rank the known flicker rightly on each photo, and both give its size. The estimate was made on the clean
-# frames; on the noisy ones it would be worse. `tests/test_video.py` repeats this for a brightness that jumps. What remains at $\sigma = 0$ is the error of the estimate. Rounding to whole grey levels
-# adds a little where $\sigma$ is small, and the ends of the scale (0 and 255) cut off some of the noise where it is
-# large.
+# frames; on the noisy ones it would be worse. `tests/test_video.py` repeats this for a brightness that jumps. What
+# remains at $\sigma = 0$ is the error of the estimate. Rounding to whole grey levels adds a little where $\sigma$ is
+# small, and the ends of the scale (0 and 255) cut off some of the noise where it is large.
 #
 # ## Who flickers?
 #
@@ -234,8 +234,9 @@ axis.legend(title="", fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
 figures.save(figure, output / "plane")
 
 # %% [markdown]
-# Small dots are clips. Diamonds are means; their size only lets one show under another. Where does it flicker? The maps show the second frame, moved back, less the
-# first, in luminance: red got brighter, blue darker, and the reference would be white everywhere.
+# Small dots are clips. Diamonds are means; their size only lets one show under another. Where does it flicker? The maps
+# show the second frame, moved back, less the first, in luminance: red got brighter, blue darker, and the reference
+# would be white everywhere.
 
 # %%
 seen = "chelsea" if "chelsea" in clips else first
