@@ -16,6 +16,7 @@ from rvlib.checkpoint import load
 from rvlib.errors import UserError
 from rvlib.models import METHODS
 from rvlib.models.base import RestorationModel, unwrapped
+from rvlib.photos import middle  # by name: `photos` is a parameter of `adapt`
 
 MEASURED = 512
 """Side of the middle part of a photo that is measured before and after, in pixels."""
@@ -78,7 +79,7 @@ def adapt(
                 f"{name} has {size} pixels, fewer than the {chosen['patch_size']} x {chosen['patch_size']} of a patch "
                 f"that this network learns from: leave it out, or take a larger photo"
             )
-    parts = {name: _middle(photo) for name, photo in list(own.items())[:LOOKED_AT]}
+    parts = {name: middle(photo, MEASURED) for name, photo in list(own.items())[:LOOKED_AT]}
     pairs = photo_pairs(parts, shrink)
     enlarged = [psnr(imresize(low, network.scale), high, crop=network.scale) for low, high in pairs.values()]
     (before,) = recipes.mean_psnr(network, pairs).values()
@@ -112,9 +113,3 @@ def _read(path: Path) -> dict[str, np.ndarray]:
                 f"{file}: a GIF mixes its colours from dots, which would be learned: give JPEG, PNG or TIFF"
             )
     return {name: photos.read(file) for name, file in photos.by_name(files).items()}
-
-
-def _middle(photo: np.ndarray) -> np.ndarray:
-    """The middle of a photo, at most `MEASURED` pixels in height and width."""
-    top, left = ((side - min(side, MEASURED)) // 2 for side in photo.shape[:2])
-    return photo[top : top + MEASURED, left : left + MEASURED]

@@ -1,13 +1,11 @@
 """Downloads that are resumed, tried again and checked before anything reads them: photos of the study, and weights."""
 
-import fcntl
 import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from pooch import file_hash
 from tqdm import tqdm
 
 import rvlib
-from rvlib.errors import UserError
 from rvlib.files import write_atomically
 
 ATTEMPTS = 4  # requests in a row that bring no new byte
@@ -122,22 +119,6 @@ class Downloads:
         with self.lock:
             self.bar.total = max(self.bar.total or 0, self.bar.n + count)
             self.bar.update(count)
-
-
-@contextmanager
-def alone(folder: Path, *, hint: str = "choose another folder") -> Iterator[None]:
-    """Keep other processes from fetching into the same folder: two would write into each other's parts."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made ({error.strerror}): {hint}") from None
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def mirrored(path: str) -> list[str]:

@@ -83,8 +83,8 @@ def export(
         content = quantised(content, network, list(calibration or samples(network)))
     _describe(content, network, precision)
     packed = content.SerializeToString()
-    difference = _largest_difference(packed, network)
-    if LIMITS[precision] is not None and not difference <= LIMITS[precision]:
+    difference, limit = _largest_difference(packed, network), LIMITS[precision]
+    if not np.isfinite(difference) or (limit is not None and difference > limit):
         raise UserError(f"its results in {precision} are {difference:.2g} away from torch's: export it in fp32")
     write_atomically(path, lambda temporary: Path(temporary).write_bytes(packed))
     return difference
@@ -118,13 +118,13 @@ class OnnxModel(RestorationModel):
 
     def __init__(self, path: str | Path):
         super().__init__()
-        self.described = _described(path)
+        self.session = _opened(path)
+        self.described = _described(self.session, path)
         for name in DECLARED:
             setattr(self, name, self.described[name])
         self.spec = {"name": "onnx", "arguments": {}}
         self.source = {"file": Path(path).name, **{name: self.described[name] for name in ("sha256", "licence")}}
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # `restore` reads the device from a parameter
-        self.session = _session(str(path))
 
     def forward(self, degraded: Tensor, noise: Tensor | None = None) -> Tensor:
         """(b channels h w) -> (b channels scale·h scale·w)."""
@@ -279,12 +279,17 @@ def _session(content: str | bytes):
         raise UserError(f"onnxruntime cannot read {named} ({in_short(error)}): export it again") from None
 
 
-def _described(path: str | Path) -> dict:
-    """What `export` wrote into a file; raises UserError for a file that is damaged or not its own."""
+def _opened(path: str | Path):
+    """A file in onnxruntime; raises UserError for one that is damaged or not there, and without the extra."""
     _installed()
     if not Path(path).is_file():
         raise UserError(f"{path} does not exist: give an ONNX file that `rvlib export` wrote")
-    found = _session(str(path)).get_modelmeta().custom_metadata_map
+    return _session(str(path))
+
+
+def _described(session, path: str | Path) -> dict:
+    """What `export` wrote into a file; raises UserError for a file that is not its own."""
+    found = session.get_modelmeta().custom_metadata_map
     try:
         described = {name: json.loads(found[name]) for name in (*DECLARED, "precision", "sha256", "licence")}
     except (KeyError, ValueError):

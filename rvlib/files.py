@@ -57,21 +57,25 @@ def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
 
 
 @contextmanager
-def alone(folder: Path, refusal: str) -> Iterator[None]:
-    """Let one process at a time work in a folder; raises UserError with the `refusal` where another one does.
+def alone(place: str | Path, refusal: str = "") -> Iterator[None]:
+    """Let one process at a time work at a place: another one waits, or with a `refusal` raises it as UserError.
 
-    The lock lies beside the folder, which may be set aside meanwhile, and is removed: it would be kept with the folder.
+    The lock lies beside the place, which may be set aside meanwhile, and is removed: it would be kept with it.
     """
-    lock = folder.parent / f".{folder.name}.lock"
+    place, is_ours = Path(os.path.realpath(place)), False
+    lock = place.parent / f".{place.name}.lock"
     with ExitStack() as held:
         try:
             import fcntl  # which some systems do not have
 
             lock.parent.mkdir(parents=True, exist_ok=True)
-            file = held.enter_context(lock.open("a"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.fstat(file.fileno()).st_nlink:  # removed by another process that ended just now
-                raise BlockingIOError
+            while not is_ours:
+                file = held.enter_context(lock.open("a"))
+                is_ours = True  # also where the file system has no locks, so that nobody holds one
+                fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
+                is_ours = False
+                with suppress(FileNotFoundError):  # who held it has removed it, and another may have made one: again
+                    is_ours = os.path.samestat(os.fstat(file.fileno()), os.stat(lock))
         except BlockingIOError:
             raise UserError(refusal) from None
         except (OSError, ImportError):  # nothing can be locked there
@@ -79,8 +83,9 @@ def alone(folder: Path, refusal: str) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(OSError):
-                lock.unlink()
+            if is_ours:
+                with suppress(OSError):
+                    lock.unlink()
 
 
 def _failure(named: Path, error: Exception) -> Exception:

@@ -7,7 +7,7 @@ from the ones that are given, through all modules of the package.
 
 import ast
 import hashlib
-import importlib
+import importlib.util
 import inspect
 import json
 import textwrap
@@ -82,15 +82,15 @@ def _tree(module: str) -> ast.Module:
 
 @lru_cache
 def _imports(module: str) -> dict[str, tuple[str, str | None]]:
-    return _imported(_tree(module), module)
+    return _imported(_tree(module))
 
 
-def _imported(tree: ast.AST, module: str) -> dict[str, tuple[str, str | None]]:
+def _imported(tree: ast.AST) -> dict[str, tuple[str, str | None]]:
     """What a tree imports of this package: {name here: (module, name there, or None for the module itself)}."""
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            source = _absolute(node, module)
+            source = node.module or ""  # ruff forbids relative imports
             for alias in node.names if _is_ours(source) else ():
                 whole = f"{source}.{alias.name}"
                 found[alias.asname or alias.name] = (whole, None) if _is_module(whole) else (source, alias.name)
@@ -100,13 +100,6 @@ def _imported(tree: ast.AST, module: str) -> dict[str, tuple[str, str | None]]:
                     local = alias.asname or PACKAGE
                     found[local] = (alias.name if alias.asname else PACKAGE, None)
     return found
-
-
-def _absolute(node: ast.ImportFrom, module: str) -> str:
-    if not node.level:
-        return node.module or ""
-    base = module.rsplit(".", node.level)[0]
-    return f"{base}.{node.module}" if node.module else base
 
 
 @lru_cache
@@ -119,7 +112,7 @@ def _is_module(name: str) -> bool:
 
 def _uses(module: str, node: ast.AST) -> list[tuple[str, str]]:
     """The definitions of this package that a node names, as (module, name)."""
-    imports, own = _imports(module) | _imported(node, module), _definitions(module)
+    imports, own = _imports(module) | _imported(node), _definitions(module)
     found = []
     for each in ast.walk(node):
         if isinstance(each, ast.Name) and each.id in own:

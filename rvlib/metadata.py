@@ -89,11 +89,10 @@ class Metadata:
         photo = self.exif.get(0, {})
         before = photo.get(SOFTWARE, "")
         before = before.decode("latin-1") if isinstance(before, bytes) else before
-        signature = f"rvlib {rvlib.__version__}: {made_by}".encode("ascii", "replace").decode()
-        signature = "; ".join(text for text in (signature, self.software or before) if text)
+        said = signature(made_by, self.software or before)
         if kind == "PNG":
-            return replace(self, software=signature)
-        return replace(self, exif={**self.exif, 0: {**photo, SOFTWARE: signature}})
+            return replace(self, software=said)
+        return replace(self, exif={**self.exif, 0: {**photo, SOFTWARE: said}})
 
     def exif_bytes(self) -> bytes | None:
         """EXIF as JPEG, PNG and WebP take it."""
@@ -119,6 +118,12 @@ class Metadata:
         elif self.xmp and kind != "BMP":
             options["xmp"] = self.xmp
         return {name: value for name, value in options.items() if value}
+
+
+def signature(made_by: str, before: str = "") -> str:
+    """What a file says of what made it, in ASCII, which every format holds, and after it what was said before."""
+    own = f"rvlib {rvlib.__version__}: {made_by}" if made_by else f"rvlib {rvlib.__version__}"
+    return "; ".join(text for text in (own.encode("ascii", "replace").decode(), before) if text)
 
 
 def maker(path: Path) -> str | None:

@@ -130,7 +130,7 @@ def _checked(source: Callable[[], bytes]) -> bytes:
 
 def _from_mirror() -> bytes:
     for place in mirrored(REPOSITORY):
-        return requests.get(place, timeout=10).content if place.startswith("http") else Path(place).read_bytes()
+        return _get(place) if place.startswith("http") else Path(place).read_bytes()
     raise OSError("RV_MIRROR is not set")
 
 
@@ -145,6 +145,10 @@ def _from_wheel() -> bytes:
 
 
 def _from_repository() -> bytes:
-    answer = requests.get(f"https://raw.githubusercontent.com/{REPOSITORY}", timeout=10)
+    return _get(f"https://raw.githubusercontent.com/{REPOSITORY}")
+
+
+def _get(address: str) -> bytes:
+    answer = requests.get(address, timeout=10)
     answer.raise_for_status()
     return answer.content

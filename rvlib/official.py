@@ -18,9 +18,9 @@ from time import monotonic
 import pooch
 from tqdm import tqdm
 
-from rvlib.download import Downloads, SourceError, alone, length, mirrored
+from rvlib.download import Downloads, SourceError, length, mirrored
 from rvlib.errors import UserError
-from rvlib.files import write_text
+from rvlib.files import alone, write_text
 from rvlib.measures import TASKS
 from rvlib.models import METHODS
 
@@ -95,7 +95,8 @@ class Official:
         if _is_there(self):
             return self.place
         try:
-            with alone(cache(), hint=ELSEWHERE):
+            cache().mkdir(parents=True, exist_ok=True)
+            with alone(self.place):
                 if not _is_there(self):  # another process may have fetched it in the meantime
                     _bring(self)
         except OSError as error:

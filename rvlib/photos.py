@@ -54,8 +54,19 @@ def sample(name: str) -> np.ndarray:
     """One of the photos that the installed scikit-image and scikit-learn bring (`SAMPLES` lists them)."""
     if name not in SAMPLES:
         raise UserError(f"there is no sample photo {name!r}: choose one of {', '.join(SAMPLES)}")
-    package, _, inside = SAMPLES[name].partition("/")
-    return read(Path(importlib.util.find_spec(package).origin).parent / inside)
+    return read(in_package(SAMPLES[name]))
+
+
+def in_package(path: str) -> Path:
+    """The place of a file that an installed package brings: "skimage/data/coffee.png"."""
+    package, _, inside = path.partition("/")
+    return Path(importlib.util.find_spec(package).origin).parent / inside
+
+
+def middle(photo: np.ndarray, side: int) -> np.ndarray:
+    """The middle of a photo, at most `side` pixels in height and width."""
+    top, left = (max(0, (each - side) // 2) for each in photo.shape[:2])
+    return photo[top : top + side, left : left + side]
 
 
 def folder(path: str | Path) -> list[Path]:

@@ -139,7 +139,7 @@ def train(
     pairs = validation_pairs(validation or {}, model)
     facts = {"method": method, "start": checksum(start)}
     if named:
-        again = runs.begun_from(named, identity(trained, objective, patches, chosen) | facts, run)
+        again = runs.earlier_start(named, identity(trained, objective, patches, chosen) | facts, run)
         facts["start"] = again or facts["start"]
     training = {"run": run, "facts": facts}
     if processes > 1 and not is_complete(trained, objective, patches, chosen, **training):

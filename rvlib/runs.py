@@ -200,17 +200,20 @@ class Run:
         """
         file = self.folder / "replay.json"
         kept = _read_json(file) if file.exists() else {}
-        if replay is None or kept.get("step") != self.step:
+        before = kept.get("numbers") if kept.get("step") == self.step else None
+        # a step without numbers would agree with any
+        if replay is None or not (before and _are_objects(before) and all(before)):
             return "no numbers were kept to compare the changed code with"
-        before = kept["numbers"][:1] if only_first else kept["numbers"]
+        before = before[:1] if only_first else before
         names = ("degraded", "reference", "loss", "gradient") if only_first else before[0]
         tolerance = 1e-3 if self.identity["settings"].get("bf16") else 1e-5
         for index, (old, new) in enumerate(zip(before, replay(len(before)), strict=True)):
             for name in names:
                 allowed = 10 * tolerance if name in ("gradient", "average") else tolerance
-                if not math.isclose(old[name], new.get(name, math.nan), rel_tol=allowed, abs_tol=1e-12):
+                values = old.get(name, math.nan), new.get(name, math.nan)  # nan is close to nothing
+                if not math.isclose(*values, rel_tol=allowed, abs_tol=1e-12):
                     where = f"step {self.step + index + 1}"
-                    return f"the changed code gives {name} {new.get(name)} at {where} instead of {old[name]}"
+                    return f"the changed code gives {name} {new.get(name)} at {where} instead of {old.get(name)}"
         return None
 
     @staticmethod
@@ -221,8 +224,7 @@ class Run:
     def _take_weights(self) -> bool:
         """Take the weights in the folder for the finished run, if they are its own, of its last step."""
         weights, metadata = read_saved(self.folder / "last.safetensors")
-        is_over = self.is_ended or metadata.get("step") == self.identity["settings"]["steps"]
-        if not (is_over and _are_of(metadata, self.identity)):
+        if not (_is_over(metadata, self.identity, self.history) and _are_of(metadata, self.identity)):
             return False
         self.weights.load_state_dict(weights)
         self.model.restorer().load_state_dict(weights)
@@ -275,12 +277,7 @@ class Run:
 
     def _read(self) -> dict | None:
         file = self.folder / "run.json"
-        if not file.exists():
-            return None
-        content = _read_json(file)
-        if "identity" not in content:  # written before runs knew their code
-            content = {"identity": content, "history": []}
-        return content
+        return _described(file) if file.exists() else None
 
     def _write(self) -> None:
         if not self.is_main:
@@ -366,7 +363,8 @@ class Run:
         self.saved_step, self.replayed = self.step, []
 
     def _save_weights(self, file: str) -> None:
-        trained = [each["commit"] for each in self.history if each["event"] in ("begun", "resumed")]
+        begun = [each for each in self.history if each["event"] in ("begun", "resumed")]
+        trained = [each["commit"] for each in begun if "commit" in each]
         details = {"step": self.step, "scores": self.scores, "training": self.identity}
         save(self.weights, self.folder / file, commit=trained[-1] if trained else "unknown", **details)
 
@@ -389,7 +387,7 @@ def end(folder: str | Path, reason: str) -> None:
     file, weights = Path(folder) / "run.json", Path(folder) / "last.safetensors"
     if not (file.exists() and weights.exists()):
         raise UserError(f"{folder} holds no stopped run: train first, and stop it with Ctrl-C")
-    content = _read_json(file)
+    content = _described(file)
     content["history"].append(_event(f"{ENDED}: {reason}", read_metadata(weights)["step"]))
     _write_json(file, content)
 
@@ -400,11 +398,15 @@ def is_complete(folder: str | Path, identity: dict) -> bool:
     file, weights = Path(folder) / "run.json", Path(folder) / "last.safetensors"
     if not (file.exists() and weights.exists()):
         return find_record(identity) is not None
-    found, metadata = _read_json(file), read_metadata(weights)
-    if found.get("identity") != identity and find_record(identity) is not None:
-        return True  # `fit` takes the record's weights, or refuses the folder
-    is_over = metadata.get("step", 0) >= identity["settings"]["steps"] or _is_ended(found.get("history", []))
-    return is_over and found.get("identity") == identity and _are_of(metadata, identity)
+    found, metadata = _described(file), read_metadata(weights)
+    if found["identity"] != identity:
+        return find_record(identity) is not None  # `fit` takes the record's weights, or refuses the folder
+    return _is_over(metadata, identity, found["history"]) and _are_of(metadata, identity)
+
+
+def _is_over(metadata: dict, identity: dict, history: list[dict]) -> bool:
+    """Whether weights are the last of their run: those of its last step, or of where it was ended (`end`)."""
+    return metadata.get("step", 0) >= identity["settings"]["steps"] or _is_ended(history)
 
 
 def _are_of(metadata: dict, identity: dict) -> bool:
@@ -419,41 +421,53 @@ def _is_ended(history: list[dict]) -> bool:
 
 def record(folder: str | Path) -> dict:
     """What a finished run's weights are committed with: identity, history and learning curve."""
-    content = _read_json(Path(folder) / "run.json")
+    content = _described(Path(folder) / "run.json")
     log = pd.read_csv(Path(folder) / "log.csv")
     return {**content, "log": json.loads(log.to_json(orient="records"))}
+
+
+def read_record(file: Path) -> dict:
+    """A committed record; empty where there is none. Raises UserError where it is damaged: restore it with git."""
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text())
+    except ValueError:
+        content = None
+    if not (_is_sound(content) and isinstance(content.get("log"), list) and _are_objects(content.get("before", []))):
+        raise UserError(f"{file} is damaged: restore it with git")
+    return content
+
+
+def parts(record: dict) -> list[dict]:
+    """The trainings of a record in their order: those that it continued from, then its own."""
+    return [*record.get("before", []), record]
 
 
 def find_record(identity: dict) -> tuple[dict, Path] | None:
     """The committed record with this identity, and its weights, where there are both."""
     for file in sorted(WEIGHTS.glob("*.json")):
         weights = file.with_suffix(".safetensors")
-        try:
-            content = json.loads(file.read_text())
-        except (ValueError, OSError):
-            continue
-        if weights.exists() and content.get("identity") == identity:
+        if weights.exists() and (content := read_record(file)).get("identity") == identity:
             return content, weights
     return None
 
 
-def begun_from(name: str, identity: dict, folder: str | Path) -> str | None:
+def earlier_start(name: str, identity: dict, folder: str | Path) -> str | None:
     """The checksum of the start of released weights that continue an earlier release of theirs by this identity.
 
     Whoever trains on from such weights by the settings that made them has nothing to do: their run is over. So is the
     folder's run, where it was a part on the way to them (DiffIR's stage 1). None for other weights and settings.
     """
-    try:
-        known = json.loads((WEIGHTS / f"{name}.json").read_text())
-        made = known["identity"]
-    except (ValueError, OSError, KeyError):
+    known = read_record(WEIGHTS / f"{name}.json")
+    if not known:
         return None
     file = Path(folder) / "run.json"
     has_run = file.exists() and file.with_name("last.safetensors").exists()  # else it would train from today's weights
-    found = _read_json(file).get("identity") if has_run else None
-    parts = [part["identity"] for part in known.get("before", []) if "identity" in part]
+    found = _described(file)["identity"] if has_run else None
+    made = [part["identity"] for part in parts(known) if "identity" in part]
     identity = json.loads(json.dumps(identity))
-    for each in (made, *([found] if found in parts else [])):
+    for each in (known["identity"], *([found] if found in made else [])):
         if {**identity, "start": each.get("start")} == each:
             return each.get("start")
     return None
@@ -480,6 +494,39 @@ def _write_json(file: Path, content: dict) -> None:
 
 def _read_json(file: Path) -> dict:
     try:
-        return json.loads(file.read_text())
+        content = json.loads(file.read_text())
     except ValueError:
-        raise UserError(f"{file} is damaged: delete {file.parent} to start the run anew") from None
+        raise _damaged(file) from None
+    if not isinstance(content, dict):
+        raise _damaged(file)
+    return content
+
+
+def _damaged(file: Path) -> UserError:
+    return UserError(f"{file} is damaged: delete {file.parent} to start the run anew")
+
+
+def _described(file: Path) -> dict:
+    """What a run.json says, with identity and history; raises UserError where it is damaged."""
+    content = _read_json(file)
+    if not content.keys() & {"identity", "history"}:  # written before runs knew their code
+        content = {"identity": content, "history": []}
+    if not _is_sound(content):
+        raise _damaged(file)
+    return content
+
+
+def _is_sound(content: object) -> bool:
+    """Whether identity and history are there, of the kinds that all who read them count on."""
+    if not isinstance(content, dict):
+        return False
+    identity, history = content.get("identity"), content.get("history")
+    if not (isinstance(identity, dict) and _are_objects(history)):
+        return False
+    inner = [identity.get(name, {}) for name in ("settings", "code")]
+    return _are_objects(inner) and all(isinstance(each.get("event"), str) for each in history)
+
+
+def _are_objects(values: object) -> bool:
+    """Whether this is a list of JSON's objects."""
+    return isinstance(values, list) and all(isinstance(each, dict) for each in values)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rvlib.errors import UserError
-from rvlib.files import reason_of, write_text
+from rvlib.files import alone, reason_of, write_text
 from rvlib.processes import Accelerator
 
 PATIENCE = 600  # seconds for one photo
@@ -64,8 +64,10 @@ def place(run: str | Path) -> Path:
 
 
 def clear(run: str | Path) -> None:
-    """Remove a run's shelves; what is mapped stays readable until it is let go."""
-    shutil.rmtree(place(run), ignore_errors=True)
+    """Remove a run's shelves, but not those of a training that is at work; what is mapped stays readable."""
+    if place(run).exists():
+        with suppress(UserError), alone(run, "in use"):
+            shutil.rmtree(place(run), ignore_errors=True)
 
 
 def shared(photos: Iterable[tuple[str, np.ndarray]], run: str | Path, name: str) -> Mapping[str, np.ndarray]:

@@ -241,7 +241,8 @@ def fit(
             if state.step < goal:
                 stopped = _advance(training, state, goal, validate, on_log or _live_curve())
                 trained = copy.deepcopy(trained)
-                for numbers in replay(state.missing_numbers) if alone else []:  # steps past the end, for a later proof
+                # steps past the end, for a later proof; a loss that is not finite there has no numbers
+                for numbers in filter(None, replay(state.missing_numbers) if alone else []):
                     state.keep(numbers)
                 if stopped:
                     raise KeyboardInterrupt(f"stopped at step {state.step}; started again, the run resumes there")
@@ -300,6 +301,7 @@ def _advance(
             bar.set_postfix_str(_shown(state), refresh=False)
             bar.update()
             if state.step % settings.validate_every == 0 or state.step == settings.steps:
+                _check_weights(training.model, state)
                 scores = validate(state.weights) if validate is not None else {}
                 rate = settings.rate(state.step - 1)
                 state.log({"learning_rate": rate, "seconds": round(state.seconds, 2)}, scores)
@@ -308,14 +310,29 @@ def _advance(
                     on_log(pd.DataFrame(state.rows))
                 due = time.monotonic() + SAVE_EVERY
             elif outcome.wishes["save"]:
+                _check_weights(training.model, state)
                 state.publish()
                 state.save()
                 due = time.monotonic() + SAVE_EVERY
         stopped = stopped or (alone and stop.is_set())
         if stopped:
+            _check_weights(training.model, state)
             state.publish()
             state.save()
     return stopped
+
+
+def _check_weights(model: nn.Module, state: Run) -> None:
+    """Raise UserError where weights are not finite, before they take the place of good ones on the disk.
+
+    A gradient can be not finite though the loss is, and nothing says so until the next step.
+    """
+    finite = [parameter.isfinite().all() for parameter in model.parameters()]
+    if not torch.stack(finite).all():  # waits for a GPU once
+        raise UserError(
+            f"the weights are not finite after step {state.step}, though the loss was: the last good state is that of "
+            f"step {state.saved_step}: lower learning_rate or set clip_norm"
+        )
 
 
 def _step(training: Training, number: int, **options) -> Outcome:

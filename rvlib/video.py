@@ -21,7 +21,6 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
-import rvlib
 from rvlib import metadata
 from rvlib.degrade import resized_side
 from rvlib.errors import UserError
@@ -229,7 +228,7 @@ class Result:
                 segment.mux(stream.encode(frame))
             segment.mux(stream.encode(None))
 
-    def join(self, segments: list[Path], signature: str, kind: str, path: str) -> None:
+    def join(self, segments: list[Path], made_by: str, kind: str, path: str) -> None:
         """Write segments and the sound of the clip as one file; nothing is encoded again."""
         import av
 
@@ -244,7 +243,7 @@ class Result:
             Clip(clip.path, clip.start, clip.end) as again,
         ):
             kept = {name: text for name, text in clip.said.items() if name not in OF_THE_FILE}
-            comment = "; ".join(text for text in (signature, clip.said.get("comment")) if text)
+            comment = metadata.signature(made_by, clip.said.get("comment", ""))
             joined.metadata.update({**kept, "comment": comment})
             with segments[0].open("rb") as first, av.open(first) as segment:
                 stream = joined.add_stream_from_template(segment.streams.video[0], opaque=True)
@@ -333,17 +332,18 @@ def restore_clip(
     codec: str | None = None,
     quality: int | None = None,
     made_by: str = "",
+    digest: str = "",
     progress: bool = False,
     **options,
 ) -> list[str]:
     """Restore a clip into a file, and return what there is to say of it.
 
     `size`, `made_by` and `options` are those of a photo (`batch.restore_photo`); `start` and `end` are seconds of the
-    clip, `codec` is one of `CODECS`, `quality` 1 to 100. Frames go one by one from decoder to network to encoder. Every
-    48 of them become a file in a folder beside the target; joined they are the target. If `made_by` names the models,
-    the same call goes on from them after a kill. A damaged clip is restored up to the damage, which a UserError then
-    names, and names again, without restoring, when the same call is repeated. UserError also for what is no clip, and
-    for what the target's container cannot hold.
+    clip, `codec` is one of `CODECS`, `quality` 1 to 100; `digest` is the clip's SHA-256, where it is known. Frames go
+    one by one from decoder to network to encoder. Every 48 of them become a file in a folder beside the target; joined
+    they are the target. If `made_by` names the models, the same call goes on from them after a kill. A damaged clip is
+    restored up to the damage, which a UserError then names, and names again, without restoring, when the same call is
+    repeated. UserError also for what is no clip, and for what the target's container cannot hold.
     """
     kind, models = CONTAINERS.get(target.suffix.lower()), list(model) if isinstance(model, Sequence) else [model]
     if kind is None:
@@ -358,12 +358,12 @@ def restore_clip(
             raise UserError(f"{path} would be overwritten by its restored version: choose another output")
         _check_container(kind, [codec, *(each.codec_context.name for each in clip.tracks)], target)
         make_ready(target)
-        made_of = made_by and repr((sha256(path), start, end, SEGMENT, made_by, size, codec, quality))
+        made_of = made_by and repr((digest or sha256(path), start, end, SEGMENT, made_by, size, codec, quality))
         # of a result that ends where its clip is damaged
         mark = f", {hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
         earlier = maker(target) or ""
         if made_by and earlier.endswith(mark):
-            damage = earlier.removeprefix(f"{made_by}, ").removesuffix(mark)
+            damage = earlier[len(f"{made_by}, ") : -len(mark)]
             raise UserError(f"{path} is {damage}: {target} holds what comes before, restored")
         frames = clip.frames()
         first = next(frames, None)
@@ -400,12 +400,11 @@ def restore_clip(
                 file, some = folder / f"{len(segments):06}.nut", chain([following], islice(left, SEGMENT - 1))
                 write_atomically(file, partial(result.encode, pictures(some)))
                 segments.append(file)
-        signature = f"rvlib {rvlib.__version__}: {made_by}" if made_by else f"rvlib {rvlib.__version__}"
-        damage = ""
+        damage, said = "", made_by
         if clip.damage:
             damage = f"damaged after {float(clip.reached + clip.start):.2f} s ({clip.damage})"
-            signature += f", {damage}{mark}"
-        write_atomically(target, partial(result.join, segments, signature, kind))
+            said = ", ".join(text for text in (made_by, f"{damage}{mark}") if text)
+        write_atomically(target, partial(result.join, segments, said, kind))
         shutil.rmtree(folder)
         if damage:
             raise UserError(f"{path} is {damage}: {target} holds what comes before, restored")

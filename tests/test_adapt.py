@@ -12,7 +12,7 @@ from rvlib import losses, objectives
 from rvlib.adapt import Adapted
 from rvlib.degrade import BlurredSampling
 from rvlib.objectives import BlindSpot, hide
-from rvlib.photos import write
+from rvlib.photos import middle, write
 from rvlib.settings import Batch
 
 
@@ -134,6 +134,13 @@ class TestAdapt:
         assert not (tmp_path / "run").exists()
         said = rv("adapt", folder, "--model", "fsrcnn-x4", "-o", tmp_path / "mine.pth")[2]
         assert "ends in .safetensors" in said
+
+
+def test_the_middle_of_a_photo_is_as_far_from_both_edges():
+    photo = np.arange(7 * 4 * 3).reshape(7, 4, 3)
+    assert np.array_equal(middle(photo, 3), photo[2:5, 0:3])
+    assert np.array_equal(middle(photo, 5), photo[1:6])
+    assert np.array_equal(middle(photo, 9), photo)
 
 
 class TestBlindSpot:

@@ -363,6 +363,9 @@ def test_a_result_is_that_of_the_photo_and_of_the_options_given_last(done, weigh
     assert (tmp_path / "out.compare.png").is_file()
     _, said = done("restore", first, *common, "--quality", 30, "--compare")
     assert "1 of 1 were there already" in said
+    _, said = done("restore", first, *common, "--quality", 30, "--tile", 64)
+    assert "were there already" not in said
+    assert metadata.maker(target).partition(" (")[2].partition("), ")[2].startswith("quality 30, tile 64, of ")
     (tmp_path / "out.compare.png").unlink()
     photos.write(target, image[:5, :5])
     mine = target.read_bytes()

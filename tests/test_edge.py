@@ -118,6 +118,13 @@ def test_a_file_is_measured_and_computed_by_the_cpu(released, small):
 
 
 @WITH_THE_EXTRA
+def test_a_file_is_opened_once(released):
+    with mock.patch.object(edge, "_session", wraps=edge._session) as opened:
+        rvlib.load(released[1])
+    assert opened.call_count == 1
+
+
+@WITH_THE_EXTRA
 def test_a_file_says_what_it_holds(released):
     import hashlib
     import json
@@ -133,13 +140,15 @@ def test_a_file_says_what_it_holds(released):
 
 
 @WITH_THE_EXTRA
-def test_what_is_too_far_off_is_never_written(tmp_path):
+def test_what_is_too_far_off_is_never_written(tmp_path, monkeypatch):
     path = tmp_path / "network.onnx"
     path.write_bytes(b"what was there")
-    for difference in (0.1, float("nan"), float("inf")):
+    monkeypatch.setattr(edge, "quantised", lambda content, *_: content)
+    found = [("fp32", 0.1), ("fp32", float("nan")), ("fp32", float("inf")), ("int8", float("inf"))]
+    for precision, difference in found:
         with mock.patch.object(edge, "_largest_difference", return_value=difference):
             with pytest.raises(rvlib.UserError, match="away from torch"):
-                rvlib.export(made("fsrcnn"), path)
+                rvlib.export(made("fsrcnn"), path, precision=precision)
         assert path.read_bytes() == b"what was there"
     assert list(tmp_path.iterdir()) == [path]
 

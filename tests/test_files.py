@@ -2,13 +2,17 @@
 
 import errno
 import os
+import runpy
 import stat
+import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 import rvlib
-from rvlib.files import write_atomically
+from rvlib import download
+from rvlib.files import alone, write_atomically
 
 
 def write(path, content=b"new"):
@@ -104,3 +108,55 @@ def test_what_fails_in_the_making_of_a_file_stays_what_it_is(tmp_path):
         write_atomically(tmp_path / "file", fails)
     assert isinstance(caught.value.__cause__, KeyError)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_at_a_time_works_at_a_place_and_the_lock_is_removed(tmp_path):
+    place, lock = tmp_path / "new/run", tmp_path / "new/.run.lock"
+    with alone(place, "taken"):
+        (tmp_path / "link").symlink_to(place)
+        for same in (place, tmp_path / "link", tmp_path / "new/../new/run"):
+            with pytest.raises(rvlib.UserError, match="taken"), alone(same, "taken"):
+                pass
+        assert lock.exists(), "who was refused leaves it to its holder"
+        with alone(tmp_path / "new/other", "taken"):
+            pass
+    assert not list((tmp_path / "new").iterdir())
+
+
+@pytest.mark.parametrize("refusal", ["taken", ""])
+@pytest.mark.parametrize("made_again", [False, True])
+def test_a_lock_whose_holder_has_just_ended_is_looked_at_again(tmp_path, monkeypatch, refusal, made_again):
+    fcntl = pytest.importorskip("fcntl")
+    lock, take, seen = tmp_path / ".run.lock", fcntl.flock, []
+
+    def taken(file, how):
+        seen.append(file)
+        if len(seen) == 1:  # between the opening and the lock
+            lock.unlink()
+            if made_again:
+                lock.touch()
+        take(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", taken)
+    with alone(tmp_path / "run", refusal):
+        assert os.path.samestat(os.fstat(seen[-1].fileno()), lock.stat())
+        with pytest.raises(rvlib.UserError, match="taken"), alone(tmp_path / "run", "taken"):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES])
+def test_a_lock_that_could_not_be_opened_stays(tmp_path, number):
+    with alone(tmp_path / "run", "taken"):
+        with mock.patch.object(Path, "open", side_effect=OSError(number, os.strerror(number))):
+            with alone(tmp_path / "run", "taken"):
+                pass
+        assert (tmp_path / ".run.lock").exists()
+
+
+def test_a_system_without_locks_downloads_and_works_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    assert runpy.run_path(download.__file__)["Downloads"]
+    with alone(tmp_path / "run", "taken"), alone(tmp_path / "run", "taken"):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -191,9 +191,10 @@ def test_the_demo_shows_a_released_curve_only_if_it_has_all_columns(tmp_path, mo
     own = pd.DataFrame({"step": [1], "loss": [0.5], "psnr_y_crop4": [20.0]})
     kept = [{"step": 9, "loss": 0.1, "psnr_y_crop4": 30.0, "seconds": 7}]
     for log, whose in ((kept, "released weights"), ([{"step": 9, "psnr_y_crop4": 30.0}], "this run")):
-        (tmp_path / "toy-x4.json").write_text(json.dumps({"log": log}))
+        (tmp_path / "toy-x4.json").write_text(json.dumps({"identity": {}, "history": [], "log": log}))
         assert study.learning_curve("demo", "toy-x4", own)[1] == whose
     assert study.learning_curve("laptop", "toy-x4", own)[0] is own
+    assert study.learning_curve("demo", "without a record", own)[0] is own
 
 
 def test_a_curve_is_called_the_last_steps_only_of_a_training_of_the_same_method(tmp_path, monkeypatch):
@@ -201,7 +202,8 @@ def test_a_curve_is_called_the_last_steps_only_of_a_training_of_the_same_method(
     curve = pd.DataFrame({"step": [1000, 20000]})
     for before, words in (([], "20,000"), (["pixels"], "20,000"), (["pixels", "game"], "the last 20,000")):
         parts = [{"identity": {"method": method}} for method in before]
-        (tmp_path / "toy.json").write_text(json.dumps({"identity": {"method": "game"}, "before": parts}))
+        record = {"identity": {"method": "game"}, "history": [], "log": [], "before": parts}
+        (tmp_path / "toy.json").write_text(json.dumps(record))
         assert study.length("toy", "released weights", curve, {"start": "what this run goes on from"}) == words
     assert study.length("toy", "this run", curve, {"start": "toy"}) == "the last 20,000"
     assert study.length("toy", "this run", curve, {}) == "20,000"

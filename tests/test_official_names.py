@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -250,6 +251,26 @@ def test_two_processes_fetch_it_once(shelf):
     assert names(shelf.cache) == ["toy.pth"]
 
 
+def test_a_file_does_not_wait_for_another_one(shelf, monkeypatch):
+    shelf.files["/other.pth"] = CONTENT
+    known = {"a": "toy.pth", "b": "other.pth"}
+    shelf.lists(*(row(name, file, url=f"{shelf.address}/{file}") for name, file in known.items()))
+    bring, waited = official._bring, []
+
+    def brings(wanted):
+        if wanted.file == "toy.pth":
+            other = threading.Thread(target=official.listed()["official/b"].fetch, daemon=True)
+            other.start()
+            other.join(20)
+            waited.append(other.is_alive())
+        bring(wanted)
+
+    monkeypatch.setattr(official, "_bring", brings)
+    official.listed()["official/a"].fetch()
+    assert waited == [False]
+    assert names(shelf.cache) == ["other.pth", "toy.pth"]
+
+
 @pytest.fixture
 def read_only(shelf):
     """Makes the cache read-only: root may write where the mode says no, so it takes a file system that refuses."""
@@ -297,7 +318,7 @@ def test_a_read_only_cache_that_lacks_the_file_is_one_clear_error(shelf, read_on
 def test_a_cache_that_cannot_be_made_is_one_clear_error(shelf, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(rvlib.UserError, match="cannot be made .*XDG_CACHE_HOME"):
+    with pytest.raises(rvlib.UserError, match="toy.pth could not be written .*XDG_CACHE_HOME"):
         load()
 
 

@@ -17,14 +17,16 @@ import yaml
 
 import rvlib
 from rvlib import checkpoint, losses, objectives, recipes, runs
+from rvlib.degrade import Bicubic
 from rvlib.files import sha256
 from rvlib.fingerprint import code
 from rvlib.models import METHODS
 from rvlib.objectives import PerceptualAdversarial, Pixelwise
 from rvlib.pairs import Patches
 from rvlib.photos import sample
+from rvlib.settings import Settings
 from rvlib.study import cells, profiles, rehearsal
-from rvlib.train import Training, checksum
+from rvlib.train import Training, checksum, fit
 from rvlib.train import identity as computed
 
 TINY = {"patch_size": 32, "batch_size": 4, "validate_every": 2}
@@ -296,6 +298,76 @@ def test_a_run_that_is_ended_early_is_taken_as_it_is(photos, tmp_path, monkeypat
     monkeypatch.setattr(Patches, "cut", cut)
     _, log = recipes.train("fsrcnn", photos, run=tmp_path, steps=10, **TINY)
     assert log["step"].max() == 10
+
+
+DAMAGES = {
+    "a letter of identity": lambda known: {"identitx": known["identity"], "history": known["history"]},
+    "a letter of history": lambda known: {"identity": known["identity"], "historx": known["history"]},
+    "a letter of event": lambda known: known | {"history": [{"evenu": "begun", "step": 0}]},
+    "a list of all": lambda known: [known],
+    "a list for identity": lambda known: known | {"identity": list(known["identity"])},
+    "a list for settings": lambda known: known | {"identity": known["identity"] | {"settings": [8]}},
+    "an object for history": lambda known: known | {"history": known["history"][0]},
+    "words for an event": lambda known: known | {"history": ["begun"]},
+}
+
+
+def test_a_damaged_description_is_named_by_all_who_read_it(photos, tmp_path):
+    facts = {"run": tmp_path, "steps": 2, **TINY}
+    recipes.train("fsrcnn", photos, **facts)
+    known = json.loads((tmp_path / "run.json").read_text())
+    for damage, change in DAMAGES.items():
+        text = json.dumps(change(known))
+        (tmp_path / "run.json").write_text(text)
+        for read in (
+            lambda: recipes.train("fsrcnn", photos, **facts),
+            lambda: runs.end(tmp_path, "enough"),
+            lambda: runs.is_complete(tmp_path, known["identity"]),
+            lambda: runs.earlier_start("fsrcnn-x4", known["identity"], tmp_path),
+            lambda: runs.record(tmp_path),
+        ):
+            with pytest.raises(rvlib.UserError, match=r"run\.json is damaged: delete .* to start the run anew"):
+                pytest.fail(f"{damage}: {read()}")
+        assert (tmp_path / "run.json").read_text() == text
+
+
+def test_descriptions_of_before_are_read(photos, tmp_path):
+    """An entry of a history without a commit, and an identity alone, from before runs knew their code."""
+    facts = {"run": tmp_path, "steps": 3, **TINY}
+    recipes.train("fsrcnn", photos, **facts | {"steps": 2})
+    known = json.loads((tmp_path / "run.json").read_text())
+    del known["history"][0]["commit"]
+    (tmp_path / "run.json").write_text(json.dumps(known))
+    recipes.train("fsrcnn", photos, **facts)
+    assert history(tmp_path) == ["begun", "lengthened from 2 to 3 steps", "resumed"]
+    old = {key: value for key, value in identity(tmp_path).items() if key != "code"}
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    assert runs.record(tmp_path)["identity"] == old
+    recipes.train("fsrcnn", photos, **facts)
+    assert history(tmp_path) == ["carried over changed code, whose numbers are the same"]
+
+
+def test_steps_without_numbers_prove_nothing(photos, tmp_path):
+    """A loss that is not finite past the end of a run gives none."""
+
+    def objective(model, batch):
+        loss = Pixelwise(losses.mse)(model, batch)["loss"]
+        return {"loss": loss * (float("nan") if broken and batch.step >= 2 else 1)}
+
+    patches = Patches(photos, Bicubic(4), patch_size=32, channels=1)
+    parts = objective, patches, Settings(steps=2, batch_size=2)
+    broken = True
+    fit(rvlib.create("fsrcnn"), *parts, run=tmp_path)
+    assert not (tmp_path / "replay.json").exists()
+    broken = False
+    content = json.loads((tmp_path / "run.json").read_text())
+    content["identity"]["code"]["losses.mse"] = "another"
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    for numbers in ([{}, {}, {}], [{"loss": 0.1}, {}, {}], [], {}, [[]], None):
+        (tmp_path / "replay.json").write_text(json.dumps({"step": 2, "numbers": numbers}))
+        with pytest.raises(rvlib.UserError, match="code of losses.mse.*no numbers were kept"):
+            fit(rvlib.create("fsrcnn"), *parts, run=tmp_path)
+    assert history(tmp_path) == ["begun"]
 
 
 def test_a_failed_start_blocks_nothing(photos, tmp_path, monkeypatch):

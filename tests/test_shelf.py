@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from rvlib import shelf
+from rvlib import runs, shelf
 from rvlib.degrade import Bicubic
 from rvlib.errors import UserError
 from rvlib.pairs import Patches
@@ -46,6 +46,23 @@ def test_a_run_has_its_own_place_and_leaves_nothing(tmp_path):
     shelf.clear(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
     assert made["one"].sum() == 18  # what is mapped stays readable
+
+
+def test_a_training_that_was_refused_leaves_the_shelf_of_the_first_one(tmp_path):
+    """It is read again by each process that cuts patches, which gets its path."""
+    made = shelf.write([("one", np.ones((2, 3, 3), np.uint8))], shelf.place(tmp_path / "run") / "references.u8")
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    with runs.alone(tmp_path / "run"):
+        for run in (tmp_path / "run", tmp_path / "link/run"):
+            shelf.clear(run)
+            assert pickle.loads(pickle.dumps(made))["one"].sum() == 18
+    shelf.clear(tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_clearing_what_was_never_made_makes_nothing(tmp_path):
+    shelf.clear(tmp_path / "new/run")
+    assert not list(tmp_path.iterdir())
 
 
 def test_patches_from_a_shelf_are_those_from_memory(tmp_path):

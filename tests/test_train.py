@@ -192,6 +192,35 @@ def test_not_finite_loss_names_step_and_photos(tmp_path, photos, monkeypatch):
         recipes.train("fsrcnn", photos, run=tmp_path, steps=10, validate_every=2, **TINY)
 
 
+@pytest.mark.parametrize("way", ["validation", "clock", "stop", "last step"])
+def test_weights_that_are_not_finite_do_not_take_the_place_of_good_ones(tmp_path, photos, monkeypatch, way):
+    """A gradient that is not finite under a finite loss, in the step after which everything is written."""
+    kept = {}
+
+    def objective(model, batch):
+        loss = Pixelwise(losses.mse)(model, batch)["loss"]
+        if batch.step == 3:
+            kept.update({file.name: file.read_bytes() for file in tmp_path.iterdir() if file.name != "run.json"})
+            weight = model.first_part[0].weight
+            loss = loss + 0 * (weight - weight.detach()).abs().sqrt().sum()
+            if way == "stop":
+                os.kill(os.getpid(), signal.SIGTERM)
+        return {"loss": loss}
+
+    if way == "clock":
+        monkeypatch.setattr(train, "FIRST_SAVE", -1.0)
+        monkeypatch.setattr(train, "SAVE_EVERY", -1.0)
+    patches = Patches(photos, Bicubic(4), patch_size=32, channels=1)
+    every = {"validation": 1, "clock": 50}.get(way, 3)
+    settings = Settings(steps=4 if way == "last step" else 9, batch_size=2, validate_every=every)
+    told = "not finite after step 4, though the loss was: the last good state is that of step 3: lower learning_rate"
+    with pytest.raises((rvlib.UserError, KeyboardInterrupt), match=told):
+        fit(rvlib.create("fsrcnn"), objective, patches, settings, run=tmp_path)
+    assert {"state.pt", "last.safetensors", "log.csv"} <= kept.keys()
+    for name, content in kept.items():
+        assert (tmp_path / name).read_bytes() == content, name
+
+
 def test_a_training_leaves_no_gradient_to_the_next_one(tmp_path, photos):
     """A model that met a loss that is not finite, and is trained anew with other settings."""
 

@@ -20,7 +20,7 @@ import pytest
 from conftest import small_disk
 
 import rvlib
-from rvlib import photos, video
+from rvlib import metadata, photos, video
 from rvlib.study import flicker
 
 WITH_THE_EXTRA = pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="the extra `video` is not installed")
@@ -426,8 +426,13 @@ def test_the_command_restores_skips_and_refuses(rv, tmp_path):
     assert status == 0
     assert target.stat().st_mtime_ns == written
     assert "is there already" in said
-    assert rv(*wishes)[0] == 0
+    with mock.patch.object(video, "sha256", side_effect=AssertionError):  # the command knows the clip's hash already
+        assert rv(*wishes)[0] == 0
     assert looked_at(target)[0][0].width == 256
+    for more in ("--codec=hevc", "--tile=64", "--start=0.03333331", "--start=0.03333332"):
+        assert rv(*wishes, more)[0] == 0
+        name, _, value = more.strip("-").partition("=")
+        assert video.maker(target) == f"fsrcnn-x4, {name} {value}, of {digest}"
     for word in ("--jobs=2", "--recursive", "--compare", "--dry-run", "--suffix=_x4", "--format=png"):
         assert f"{word.partition('=')[0]} cannot be had with a clip" in rv(*wishes, word)[2]
     photos.write(tmp_path / "photo.png", photos.sample("coffee")[:24, :32])
@@ -435,6 +440,19 @@ def test_the_command_restores_skips_and_refuses(rv, tmp_path):
     for itself in (clip, tmp_path):
         assert "choose another output" in rv("restore", clip, "--model", "fsrcnn-x4", "-o", itself)[2]
     assert "--start is for clips" in rv("restore", tmp_path / "photo.png", *options, "--start", "0")[2]
+
+
+@WITH_THE_EXTRA
+def test_a_clip_names_its_maker_as_a_photo_does(network, tmp_path):
+    """In ASCII, whatever the name; also where its damage is named again."""
+    clip, target = film(tmp_path / "clip.mkv", range(0, 40 * 3000, 3000), sound=False), tmp_path / "out.mkv"
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    for restores in (None, AssertionError):
+        with mock.patch.object(video, "restore", wraps=rvlib.restore, side_effect=restores):
+            with pytest.raises(rvlib.UserError, match="clip.mkv is damaged after"):
+                video.restore_clip(network, clip, target, made_by="größe-x4")
+        assert video.maker(target).startswith("gr??e-x4, damaged after ")
+    assert metadata.signature("größe-x4", "before") == f"rvlib {rvlib.__version__}: gr??e-x4; before"
 
 
 def test_without_the_extra_the_command_says_how_to_get_it(rv, tmp_path):

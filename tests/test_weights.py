@@ -13,7 +13,7 @@ import yaml
 from safetensors import safe_open
 
 import rvlib
-from rvlib import evaluate, measures, objectives, recipes
+from rvlib import evaluate, measures, objectives, recipes, runs
 from rvlib.checkpoint import WEIGHTS
 from rvlib.degrade import Bicubic
 from rvlib.files import sha256
@@ -216,9 +216,26 @@ def test_a_record_names_commits_that_a_clone_has(name):
     if asked.stdout.strip() != "false":
         pytest.skip("a clone without history")
     record = provenance.record(name)
-    for entry in [each for part in (record, *record.get("before", [])) for each in part["history"]]:
+    for entry in [each for part in runs.parts(record) for each in part["history"]]:
         known = [*git, "merge-base", "--is-ancestor", entry["commit"].partition(" ")[0], "HEAD"]
         assert subprocess.run(known, check=False).returncode == 0, entry
+
+
+def test_a_damaged_record_is_named_and_one_that_is_not_there_is_empty(tmp_path, monkeypatch):
+    file, known = tmp_path / "mine.json", provenance.record("diffir-x4")
+    assert runs.read_record(file) == {} and runs.parts({}) == [{}]
+    assert [*known["before"], known] == runs.parts(known)
+    events = [{"evenu": "begun"}]
+    for change in ({"identity": [1]}, {"history": {}}, {"history": events}, {"log": "none"}, {"before": {"a": 1}}):
+        file.write_text(json.dumps(known | change))
+        with pytest.raises(rvlib.UserError, match=r"mine\.json is damaged: restore it with git"):
+            runs.read_record(file)
+    monkeypatch.setattr(runs, "WEIGHTS", tmp_path)
+    (tmp_path / "mine.safetensors").touch()
+    for text in ("[1]", "{", json.dumps({key: known[key] for key in ("history", "log")})):
+        file.write_text(text)
+        with pytest.raises(rvlib.UserError, match=r"mine\.json is damaged"):  # not: there is none, train anew
+            runs.find_record(known["identity"])
 
 
 @pytest.fixture(scope="session")

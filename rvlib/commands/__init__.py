@@ -44,7 +44,7 @@ def load_chain(
         from rvlib.realism import mixed
 
         chain = [mixed(sources[0], realism, device=device, scale=scale)]
-        names = [f"{sources[0]} at realism {realism:g}"]
+        names = [f"{sources[0]} at realism {realism:.12g}"]
     chain += [rvlib.load(each, device=device) for each in sources[1:]]
     names += [signature(each) for each in sources[1:]]
     if compiled:

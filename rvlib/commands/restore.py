@@ -95,10 +95,11 @@ def restore(
     if twice:
         chain, made_by = chain * 2, f"{made_by}, twice"
     asked = {"factor": factor, "width": width, "height": height, "longest": longest}
-    asked |= {"start": start, "end": end, "quality": quality}
+    asked |= {"start": start, "end": end, "quality": quality, "tile": tile, "codec": codec}
     for name, value in asked.items():
         if value is not None:
-            made_by += f", {name} {value:g}"
+            told = value if isinstance(value, str) else f"{value:.12g}"  # six digits would let two wishes read alike
+            made_by += f", {name} {told}"
     if self_ensemble:
         made_by += ", self-ensemble"
     if precision != "fp32":
@@ -119,7 +120,7 @@ def restore(
 
     def work(job: tuple[Path, Path]) -> tuple[str, list[str]]:
         photo, target = job
-        maker, signature = metadata.maker(target), _signature(made_by, photo)
+        maker, signature = metadata.maker(target), _signature(made_by, _digest(photo))
         if _is_done(target, maker, signature, overwrite, beside=compared(target) if compare else None):
             return "skipped" if maker else "unknown", []
         with _compiling(compiled):
@@ -230,12 +231,13 @@ def _restore_clip(chain: list, clip: Path, output: Path, overwrite: bool, *, mad
     if os.path.isdir(output) or not output.suffix:
         target = output / (clip.name if clip.suffix.lower() in video.CONTAINERS else f"{clip.stem}.mkv")
     is_itself = os.path.realpath(clip) == os.path.realpath(target)  # which is refused below
-    made_by = _signature(made_by, clip)
+    digest = _digest(clip)
+    made_by = _signature(made_by, digest)
     if not is_itself and _is_done(target, video.maker(target), made_by, overwrite):
         typer.echo(f"{target} is there already: --overwrite restores it again", err=True)
         return
     try:
-        notes = video.restore_clip(chain, clip, target, made_by=made_by, progress=True, **how)
+        notes = video.restore_clip(chain, clip, target, made_by=made_by, digest=digest, progress=True, **how)
     except KeyboardInterrupt:
         typer.echo("stopped: the same command goes on from the last whole segment", err=True)
         raise
@@ -244,12 +246,17 @@ def _restore_clip(chain: list, clip: Path, output: Path, overwrite: bool, *, mad
     say(f"restored by {made_by.partition(OF)[0]} on {next(chain[0].parameters()).device}: {target}")
 
 
-def _signature(made_by: str, photo: Path) -> str:
+def _signature(made_by: str, digest: str) -> str:
     """What a result says of itself: what made it, and the first digits of the SHA-256 of what it was made of."""
-    with suppress(OSError):  # which is said where the photo is read
+    return f"{made_by}{OF}{digest[:8]}" if digest else made_by
+
+
+def _digest(photo: Path) -> str:
+    """The SHA-256 of a photo or a clip; empty where it cannot be read, which is said where that is tried."""
+    with suppress(OSError):
         if os.path.isfile(photo):
-            return f"{made_by}{OF}{sha256(photo)[:8]}"
-    return made_by
+            return sha256(photo)
+    return ""
 
 
 def _is_done(target: Path, maker: str | None, signature: str, overwrite: bool, *, beside: Path | None = None) -> bool:
@@ -291,7 +298,7 @@ def _foretell(jobs: list, chain: list, made_by: str, size, overwrite: bool, comp
         large = f"{resized_side(width, factor)} x {resized_side(height, factor)}"
         told = f"{photo} ({width} x {height}) -> {target} ({large})"
         beside = compared(target) if compare else None
-        if _is_done(target, metadata.maker(target), _signature(made_by, photo), overwrite, beside=beside):
+        if _is_done(target, metadata.maker(target), _signature(made_by, _digest(photo)), overwrite, beside=beside):
             told = f"{photo}: {target} is there already"
         else:
             pixels += height * width

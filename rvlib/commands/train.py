@@ -1,13 +1,12 @@
 """`rvlib train` and `rvlib adapt`: a network of your own photos."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import rvlib
-from rvlib.commands import Scale, say
+from rvlib.commands import Scale, Share, say
 from rvlib.errors import UserError
 from rvlib.models import METHODS
 
@@ -60,7 +59,7 @@ def train(
     from rvlib.pairs import own_files, own_validation, read_each
     from rvlib.study import profiles
 
-    is_first = int(os.environ.get("RANK", 0)) == 0
+    is_first = Share().index == 0
     if method not in recipes.RECIPES:
         raise UserError(f"there is no recipe for {method!r}: choose one of {', '.join(recipes.RECIPES)}")
     stated = profiles.settings(profile, method, section)

@@ -1,6 +1,5 @@
 """Where a profile of the study reads and writes: `data/<profile>/` and `reports/<profile>/<notebook>/`."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 from torch import nn
 
 import rvlib
-from rvlib import checkpoint, photos
+from rvlib import checkpoint, photos, runs
 from rvlib.errors import UserError
 
 
@@ -63,8 +62,8 @@ def learning_curve(profile: str, name: str, history: pd.DataFrame) -> tuple[pd.D
 
     Records from before losses were kept have other columns: then the demo shows its own.
     """
-    record = checkpoint.WEIGHTS / f"{name}.json"
-    log = pd.DataFrame(json.loads(record.read_text())["log"]) if profile == "demo" and record.is_file() else history[:0]
+    record = runs.read_record(checkpoint.WEIGHTS / f"{name}.json") if profile == "demo" else {}
+    log = pd.DataFrame(record.get("log", []))
     if len(log) and set(history.columns) <= set(log.columns):
         return log, "released weights"
     return history, "this run"
@@ -77,9 +76,9 @@ def length(name: str, whose: str, curve: pd.DataFrame, settings: dict) -> str:
     """
     goes_on = "start" in settings
     if whose != "this run":
-        record = json.loads((checkpoint.WEIGHTS / f"{name}.json").read_text())
-        parts = [each.get("identity", {}).get("method") for each in (record, *record.get("before", []))]
-        goes_on = parts[0] in parts[1:]  # what another method made before, such as SRResNet for SRGAN, is not its own
+        parts = runs.parts(runs.read_record(checkpoint.WEIGHTS / f"{name}.json"))
+        *earlier, own = (each.get("identity", {}).get("method") for each in parts)
+        goes_on = own in earlier  # what another method made before, such as SRResNet for SRGAN, is not its own
     return f"{'the last ' if goes_on else ''}{int(curve['step'].iloc[-1]):,}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 import rvlib
-from rvlib import checkpoint, complexity
+from rvlib import checkpoint, complexity, runs
 from rvlib.files import sha256, write_text
 from rvlib.measures import find, psnr_column
 from rvlib.models import METHODS, MODELS
@@ -72,9 +72,9 @@ def licences(sets: list[str]) -> str:
 
 def card(name: str, folder: Path, reports: Path, method: str) -> str:
     """The card of one file of weights: what it is, how it was trained, what was measured, where it fails."""
-    weights, file = folder / f"{name}.safetensors", folder / f"{name}.json"
+    weights = folder / f"{name}.safetensors"
     metadata, model = checkpoint.read_metadata(weights), rvlib.load(weights)
-    found = json.loads(file.read_text()) if file.is_file() else {}
+    found = runs.read_record(folder / f"{name}.json")
     training, good, bad = metadata["training"], *USES[model.task]
     stated = {"seed": 0} | training["settings"]  # older records leave out what was a default
     settings = ", ".join(f"{key} {value}" for key, value in stated.items() if key != "validate_every")

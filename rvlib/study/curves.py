@@ -11,6 +11,7 @@ import rvlib
 from rvlib import evaluate, measures, study
 from rvlib.pairs import Pair, photo_pairs
 from rvlib.recipes import METHOD_OF, degradation
+from rvlib.runs import parts
 from rvlib.study import figures, profiles, provenance, tables
 
 COLUMNS = ["task", "validation", "unit", "after", "weights", "label", "method", "step", "hours", "PSNR", "input"]
@@ -38,16 +39,16 @@ def points(record: dict) -> pd.DataFrame:
     another kind (`after` tells those). If the run continued a training of the same method, those points come first and
     its steps count.
     """
-    method, before = record["identity"]["method"], record.get("before", [])
-    parts, taken = [], 0
-    for index, part in enumerate([*before, record]):
+    method, trainings = record["identity"]["method"], parts(record)
+    found, taken = [], 0
+    for index, part in enumerate(trainings):
         if part.get("identity", {}).get("method") == method:
-            curve = _own_points({**part, "before": before[:index]})
+            curve = _own_points({**part, "before": trainings[:index]})
             if unit(part) != unit(record):
                 curve = curve.assign(hours=float("nan"))
-            parts.append(curve.assign(step=curve["step"] + taken))
+            found.append(curve.assign(step=curve["step"] + taken))
             taken += int(part["log"][-1]["step"]) if part.get("log") else 0
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(found, ignore_index=True)
 
 
 def _own_points(record: dict) -> pd.DataFrame:
@@ -56,7 +57,7 @@ def _own_points(record: dict) -> pd.DataFrame:
     score = measures.psnr_column(log)
     if score is None or "seconds" not in log:
         return pd.DataFrame(columns=["step", "hours", "PSNR"])
-    own = provenance.hours(provenance.alone(record))  # NaN where one part of it was on a GPU and one on a CPU
+    own = provenance.hours(provenance.without_before(record))  # NaN where one part of it was on a GPU and one on a CPU
     begun = provenance.spent(record).get(unit(record), float("nan")) - own
     log = log.assign(hours=begun + log["seconds"] * own / log["seconds"].max()).dropna(subset=[score, "seconds"])
     return pd.DataFrame({"step": log["step"], "hours": log["hours"], "PSNR": log[score]})
@@ -64,12 +65,12 @@ def _own_points(record: dict) -> pd.DataFrame:
 
 def unit(record: dict) -> str:
     """What the hours of a curve are hours of: the last run's, whatever the runs before it were trained on."""
-    return provenance.unit(provenance.alone(record))
+    return provenance.unit(provenance.without_before(record))
 
 
 def after(record: dict) -> str:
     """The hours before a curve that were spent on another kind of device, in words: "0.05 GPU-hours", or nothing."""
-    own = provenance.spent(provenance.alone(record))
+    own = provenance.spent(provenance.without_before(record))
     return provenance.in_words({kind: hours for kind, hours in provenance.spent(record).items() if kind not in own})
 
 
@@ -124,7 +125,7 @@ def _reason(record: dict, curve: pd.DataFrame) -> str:
         return "which have no learning curve"
     if "validation" not in record:
         return "whose records do not name their validation photos"
-    if len(provenance.spent(provenance.alone(record))) > 1:
+    if len(provenance.spent(provenance.without_before(record))) > 1:
         return "whose last training ran on a GPU and on a CPU: their hours cannot be added"
     return "whose hours were not kept" if curve["hours"].isna().iloc[-1] else ""
 

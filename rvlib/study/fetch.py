@@ -24,9 +24,9 @@ from PIL import Image
 from pooch import file_hash
 from tqdm import tqdm
 
-from rvlib.download import CHUNK, Downloads, SourceError, alone, is_right, mirrored
+from rvlib.download import CHUNK, Downloads, SourceError, is_right, mirrored
 from rvlib.errors import UserError
-from rvlib.files import SPACE, reason_of, write_text
+from rvlib.files import SPACE, alone, reason_of, write_text
 
 MANIFEST = Path(__file__).parent / "manifest.csv"
 GITHUB = "https://raw.githubusercontent.com"
@@ -70,7 +70,7 @@ def fetch(sets: list[str], target: str | Path, *, progress: bool = True) -> None
     if unknown:
         known = ", ".join(dict.fromkeys(listed["set"]))
         raise UserError(f"unknown set {', '.join(map(repr, unknown))}: choose among {known}")
-    with alone(Path(target)):
+    with alone(Path(target) / "fetch"):  # inside: what a folder is mounted in may not be writable
         _fetch(sets, _Jobs(Path(target), listed), progress)
 
 

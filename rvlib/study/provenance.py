@@ -4,7 +4,6 @@ And how much training is behind it, which a comparison of methods must say next 
 """
 
 import hashlib
-import json
 import shutil
 import tempfile
 from datetime import UTC, datetime
@@ -19,19 +18,19 @@ from rvlib.checkpoint import WEIGHTS
 from rvlib.files import sha256
 from rvlib.models import method_of
 from rvlib.models.base import RestorationModel
-from rvlib.recipes import RECIPES, checksum
+from rvlib.recipes import RECIPES
 from rvlib.study import published
 from rvlib.study.fetch import manifest
+from rvlib.train import checksum
 
-FACTS = ["weights", "sha256", "recipe", "parameters", "protocol", "data", "commit", "date"]
-"""The columns that a row of numbers has beside them."""
 WORKED = "2026-11-26 06:33"
 """Since then (commit 4b29454) a run on a CPU counts the time that its core worked; before, it counted the clock's."""
 
 
 def stamp(rows: pd.DataFrame, profile: str, *, trained: dict[str, str], degradation) -> pd.DataFrame:
-    """Measured rows (`evaluate.sets`) with the columns `FACTS`; their methods are keys, or names of weights before.
+    """Measured rows (`evaluate.sets`) with where they come from; their methods are keys, or names of weights before.
 
+    The columns are weights, sha256, recipe, parameters, protocol, data, commit and date.
     trained: folder of the training run in this profile by name of the weights. The hash of weights is that of the file
     that is released: for a run of the profile the file that `release` will make of it.
     """
@@ -165,25 +164,23 @@ def commit() -> str:
 
 def record(name: str) -> dict:
     """The record of released weights: how they were trained, with the learning curve; empty where there is none."""
-    file = WEIGHTS / f"{name}.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+    return runs.read_record(WEIGHTS / f"{name}.json")
 
 
 def run_record(folder: Path) -> dict:
     """The record of a run's folder, and in "before" that of what it continued from: a run beside it, or a release."""
     found = runs.record(folder)
-    begun_from = found.get("identity", {}).get("start")
-    if begun_from in (None, checksum(None)):  # fresh weights: nothing need be loaded to compare
+    start = found["identity"].get("start")
+    if start in (None, checksum(None)):  # fresh weights: nothing need be loaded to compare
         return found
     for name in rvlib.released():  # what came before may be gone since, and is in the record
-        known = record(name)
-        parts = [*known.get("before", []), known]
+        parts = runs.parts(record(name))
         made = [part.get("identity") for part in parts]
         if found["identity"] in made[1:]:
             return {**found, "before": parts[: made.index(found["identity"])]}
     beside = [each for each in folder.parent.glob("*/last.safetensors") if each.parent != folder]
     for file in (*beside, *(WEIGHTS / f"{name}.safetensors" for name in rvlib.released())):
-        if checksum(rvlib.load(file)) == begun_from:
+        if checksum(rvlib.load(file)) == start:
             known = record(file.stem) if file.parent == WEIGHTS else run_record(file.parent)
             kept = {key: known[key] for key in ("identity", "history", "log", "sets") if key in known}
             return {**found, "before": [*known.get("before", []), kept]} if kept else found
@@ -223,14 +220,14 @@ def spent(record: dict) -> dict[str, float]:
     return found
 
 
-def alone(record: dict) -> dict:
+def without_before(record: dict) -> dict:
     """A record without what its run continued from."""
     return {**record, "before": []}
 
 
 def by_the_clock(record: dict) -> bool:
     """Whether core-hours of a training are, in part at least, the clock's time multiplied by the threads (`WORKED`)."""
-    noted = [each for part in (record, *record.get("before", [])) for each in _machines(part)]
+    noted = [each for part in runs.parts(record) for each in _machines(part)]
     return any(each["device"].startswith("cpu") and each.get("date", WORKED) < WORKED for each in noted)
 
 
@@ -254,7 +251,7 @@ def budget(record: dict) -> str:
     """What a training took, for tables: "3.0 core-hours"; a dash where nothing is known."""
     found = spent(record)
     if any(map(pd.isna, found.values())):
-        own = alone(record)
+        own = without_before(record)
         return "–" if pd.isna(hours(own)) else f"at least {in_words(spent(own))}"
     return in_words(found)
 
@@ -288,7 +285,7 @@ def story(name: str) -> str:
     photos say which.
     """
     known = record(name)
-    parts = [part for part in (*known.get("before", []), known) if part.get("log")]
+    parts = [part for part in runs.parts(known) if part.get("log")]
     steps = [f"{int(part['log'][-1]['step']):,}" for part in parts] or ["an unknown number of"]
     sets = [", ".join(part.get("sets", known.get("sets", []))) or "photos that were not kept" for part in parts or [{}]]
     if len(set(sets)) == 1:

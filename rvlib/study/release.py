@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 import rvlib
+from rvlib import runs
 from rvlib.errors import UserError
 from rvlib.files import sha256, write_text
 from rvlib.measures import find
@@ -67,7 +68,7 @@ def record(source: Path, target: Path, sets: list[str], validation: dict) -> dic
     validation: what the run was validated on (`curves.validated`).
     """
     found = provenance.run_record(source)
-    known = json.loads(target.read_text()) if target.is_file() else {}
+    known = runs.read_record(target)
     is_same = known.get("identity") == found["identity"]
     known = known if is_same else {"versions": versions(), "validation": validation}
     return {**known, **found, "sets": sets}

@@ -308,11 +308,6 @@ def measured_rows(*folders: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else empty
 
 
-def measured(*folders: Path) -> pd.DataFrame:
-    """Means of the rows of comparisons' folders as they stand now."""
-    return means(measured_rows(*folders))
-
-
 def put_right(claims: pd.DataFrame) -> pd.DataFrame:
     """The report's table 4 as it must be read: its columns are NAFNet and DiffIR, its rows PSNR and SSIM."""
     methods, columns = AUDITED["table 4"].methods, AUDITED["table 4"].measures

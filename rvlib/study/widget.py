@@ -46,7 +46,8 @@ def panel() -> ipywidgets.VBox:
             result.value = "".join([*shown, f"<p>{html.escape(name)} is at work ...</p>"])
             try:
                 image = _read(*given)
-                shown.append(restored_html(rvlib.load(name), image if whole.value else _middle(image), name))
+                part = image if whole.value else photos.middle(image, LARGEST_SIDE)
+                shown.append(restored_html(rvlib.load(name), part, name))
             except UserError as error:
                 shown = [html.escape(str(error))]
                 break
@@ -93,8 +94,3 @@ def _read(name: str, content: bytes) -> np.ndarray:
             return photos.read(file)
         except UserError as error:
             raise UserError(str(error).replace(str(file), name)) from None
-
-
-def _middle(image: np.ndarray) -> np.ndarray:
-    top, left = (max(0, (side - LARGEST_SIDE) // 2) for side in image.shape[:2])
-    return np.ascontiguousarray(image[top : top + LARGEST_SIDE, left : left + LARGEST_SIDE])

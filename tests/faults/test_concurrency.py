@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from test_fetch import CONTENT, lists, row, server  # noqa: F401  (a fixture)
 
-from rvlib import download, photos
+from rvlib import photos
+from rvlib.files import alone
 from rvlib.study import fetch as fetching
 
 PROGRAM = """
@@ -45,7 +46,7 @@ def test_a_fetch_waits_for_the_one_before_it(server, tmp_path):  # noqa: F811
         entered.set()
         fetching.fetch(["toy"], tmp_path / "data", progress=False)
 
-    with download.alone(tmp_path / "data"):
+    with alone(tmp_path / "data/fetch"):
         thread = threading.Thread(target=second)
         thread.start()
         entered.wait()
@@ -54,6 +55,7 @@ def test_a_fetch_waits_for_the_one_before_it(server, tmp_path):  # noqa: F811
         assert server.asked == []
     thread.join()
     assert (tmp_path / "data/toy/test/reference/photo.png").read_bytes() == CONTENT
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["toy"], "no lock is left"
 
 
 def test_writers_of_one_file_leave_one_whole_file(tmp_path, tally, times):
