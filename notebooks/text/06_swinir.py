@@ -569,8 +569,8 @@ sns.lineplot(
 axis.set(ylabel="change in grey levels", xlabel="shift of the input in pixels")
 handles, texts = axis.get_legend_handles_labels()
 kept = [at for at, text in enumerate(texts) if text not in ("network", "in the middle")]
-beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
-axis.legend([handles[at] for at in kept], [texts[at] for at in kept], **beside)
+right = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+axis.legend([handles[at] for at in kept], [texts[at] for at in kept], **right)
 figures.save(figure, output / "failure")
 inside = changes[changes["shift in pixels"] < 8].groupby(["network", "in the middle"])["grey levels"].max()
 for name in ("SwinIR", "SRResNet"):
