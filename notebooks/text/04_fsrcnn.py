@@ -455,7 +455,7 @@ if tells:
     mean, interpolation = found.groupby("network")[column].mean(), found["bicubic"].iloc[0]
     for row, (name, word) in enumerate({"without expanding": "up to", "shared kernel": "at least"}.items()):
         axis.plot([claims[name]] * 2, [row - 0.3, row + 0.3], color="0.4", linestyle="--")
-        axis.text(claims[name], row - 0.32, f"{word} {claims[name]}", ha="center", va="bottom", fontsize="x-small")
+        axis.text(claims[name] + 0.01, row + 0.22, f"{word} {claims[name]}", va="center", fontsize="x-small")
     named = [f"{n}\n(below bicubic: no measurement)" if mean[n] < interpolation else n for n in claims]
     axis.set_yticks(range(len(claims)), named)
     axis.set(
