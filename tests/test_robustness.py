@@ -84,4 +84,4 @@ def test_an_input_is_called_harmed_only_if_the_photos_tell_it_apart():
     ]
     found = robustness.harmed(pd.DataFrame(rows), "psnr", ("network", "network"), ("input", "input"))
     assert found == (["blur"], ["noise"])
-    assert robustness.in_words(*found) == "blur; in the mean, but not told apart: noise"
+    assert robustness.in_words(*found) == "blur; in the mean alone: noise"

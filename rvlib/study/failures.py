@@ -65,9 +65,9 @@ def figure(rows: pd.DataFrame, colours: Mapping[str, object], *, known: float | 
     drawn, axes = plt.subplots(1, 2, figsize=(10, 3.6))
     for axis, (by, part) in zip(axes, rows.groupby("by"), strict=True):
         # the first are drawn broadest, so that a line shows as a rim where others lie on it
-        for width, (method, colour) in zip(np.linspace(5, 1.2, len(colours)), colours.items(), strict=True):
+        for width, (method, colour) in zip(np.linspace(3.6, 1, len(colours)), colours.items(), strict=True):
             mean = part[part["method"] == method].groupby("place")[["at", "error"]].mean()
-            dots = {"marker": "o", "markersize": 2.5 + width, "linewidth": width}
+            dots = {"marker": "o", "markersize": 2 + width, "linewidth": width}
             axis.plot(mean["at"], mean["error"], color=colour, label=method, **dots)
         if by == "frequency":
             axis.axhline(1, color="0.4", linestyle="--")

@@ -92,9 +92,9 @@ def harmed(
 
 
 def in_words(decided: list[str], others: list[str]) -> str:
-    """What `harmed` found, in words: "OpenCV; in the mean, but not told apart: noise 10"."""
-    listed = ", ".join(decided) or "none that these photos tell apart"
-    return listed + (f"; in the mean, but not told apart: {', '.join(others)}" if others else "")
+    """What `harmed` found, in words: "OpenCV; in the mean alone: noise 10"."""
+    listed = ", ".join(decided) or "none told apart"
+    return listed + (f"; in the mean alone: {', '.join(others)}" if others else "")
 
 
 def figure(rows: pd.DataFrame, measure: Measure, baseline: str, names: Mapping[str, str]) -> Figure:
