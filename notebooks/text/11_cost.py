@@ -444,7 +444,7 @@ print(f"24 frames per second at 1280 × 720 on this machine, {THREADS}:", list(f
 told = ", ".join(NAMES.get(name, name) for name in measured) or "none"
 print(f"frames measured at that size: {told}; the others, and the minutes, are at the rate of the small photo above")
 print("FSRCNN and SRCNN are timed on the luminance; enlarging the colours comes on top")
-choices.sort_values("minutes for 48 megapixels").style.format(precision=2).hide(axis="index")
+choices.sort_values("minutes for 48 megapixels of the result").style.format(precision=2).hide(axis="index")
 
 # %% [markdown]
 # - Time follows multiply-adds only roughly. Measure on your machine.
