@@ -447,6 +447,8 @@ whole = found[found["network"] == "whole"].set_index("seed")[column]
 found["loss in dB"] = whole.reindex(found["seed"]).to_numpy() - found[column]
 claims = {"without expanding": 0.3, "shared kernel": 0.9}  # dB, of trained networks
 tells = profile != "demo" or stored is not None  # what the demo trains in seconds is no result
+
+# %%
 if tells:
     figure, axis = plt.subplots(figsize=(6.5, 2.2))
     dots = {"x": "loss in dB", "y": "network", "order": list(claims), "color": figures.COLORS["fsrcnn"], "s": 8}

@@ -348,6 +348,8 @@ if profile == "demo":
     study.learning_curve(profile, f"{name}-x{scale}", log)
     for name, log in (("srresnet", pixel_history), ("srgan", game_history))
 )
+
+# %%
 figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.2))
 sns.lineplot(pixels, x="step", y="loss", ax=axes[0], marker="o")
 axes[1].plot(game["step"], game["discriminator"], marker="o", label="discriminator")

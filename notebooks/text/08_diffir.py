@@ -508,6 +508,8 @@ for axis, task in zip(axes, models, strict=True):
     )
     axis.tick_params(axis="x", rotation=40)
 figures.save(figure, output / "swapped")
+
+# %%
 worth = {}
 for task, table in differences.items():
     strangers = table[list(table.index)].where(~np.eye(len(table), dtype=bool))
@@ -694,7 +696,7 @@ checked = photo_pairs(validation, Bicubic(4))
 floor = curves.input_psnr(checked, "super-resolution", 4)
 rows = [
     {"training": kind, "seed": number, "photos": len(checked), "steps": 2 * ablation["steps"]}
-    | {"channels": network.spec["arguments"]["dim"], "gain": log["psnr_y_crop4"].iloc[-1] - floor}
+    | {"channels": network.G.patch_embed.proj.out_channels, "gain": log["psnr_y_crop4"].iloc[-1] - floor}
     for (kind, number), (network, log) in experiment.items()
 ]
 tables.write(pd.DataFrame(rows), output / "experiment")
