@@ -25,7 +25,7 @@ LOOKED_AT = 16
 """How many photos of a folder are measured."""
 
 REFUSED = {
-    "srgan": "its weights come from a game against a second network, which one photo cannot play: adapt srresnet-x4",
+    "srgan": "its weights come from adversarial training, which needs a discriminator: adapt srresnet-x4",
     "diffir": "its second stage learns from a first one, which weights do not hold: adapt another network",
 }
 """Methods whose training needs more than the photo, by their key, with what to do instead."""
@@ -100,7 +100,12 @@ def _method(network: RestorationModel) -> str:
     if method in REFUSED:
         raise UserError(f"{METHODS[method].title} cannot be adapted: {REFUSED[method]}")
     if method not in METHODS or method not in METHODS[method].recipes:
-        raise UserError(f"{method} cannot be trained here: take weights of {', '.join(METHODS)}, not an exported file")
+        able = [
+            each.title
+            for key, each in METHODS.items()
+            if "super-resolution" in each.tasks and key in each.recipes and key not in REFUSED
+        ]
+        raise UserError(f"{method} cannot be adapted: take weights of {', '.join(able[:-1])} or {able[-1]}")
     return method
 
 

@@ -88,7 +88,9 @@ def load(
     known = _official(source)
     if known is not None:
         if scale not in (None, known.scale):
-            raise UserError(f"{known.name} holds weights for scale {known.scale}, not for scale {scale}")
+            raise UserError(
+                f"{known.name} holds weights for scale {known.scale}, not for scale {scale}: leave the scale out"
+            )
         scale = known.scale
         if local is None and known.local:
             local = True
@@ -110,9 +112,11 @@ def load(
         with torch.device("meta"):  # shapes first, memory after: a wrong file costs nothing
             blueprint = create(name, **arguments)
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
-        raise UserError(f"{path} describes a model that cannot be built: {error}") from None
+        raise UserError(
+            f"{path} describes a model that cannot be built ({error}): get it again, or take another file"
+        ) from None
     if scale is not None and blueprint.scale != scale:
-        raise UserError(f"{path} holds weights for scale {blueprint.scale}, not for scale {scale}")
+        raise UserError(f"{path} holds weights for scale {blueprint.scale}, not for scale {scale}: leave the scale out")
     _compare(path, name, blueprint.state_dict(), state)
     if sum(buffer.numel() for buffer in blueprint.buffers()) > LARGEST_BUFFERS:
         raise UserError(f"{path} describes a model that does not fit into memory: get it again")
@@ -234,18 +238,29 @@ def _recognise(path: Path, state: dict[str, Tensor], hints: dict) -> Recognised:
             raise UserError(f"{path}: {error}") from None
         except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, StopIteration):
             name = method.title
-            raise UserError(f"{path} is damaged: it has keys of {name} with shapes that no {name} has") from None
+            raise UserError(
+                f"{path} is damaged, it has keys of {name} with shapes that no {name} has: get it again, or take "
+                f"another file"
+            ) from None
         if found is None:
             continue
         useless = hints.keys() - {"scale", *method.hints}  # a scale is compared with the network's
         if useless:
-            raise UserError(f"{path} holds {found.name}, which has no use for {', '.join(sorted(useless))}")
+            raise UserError(
+                f"{path} holds {found.name}, which has no use for {', '.join(sorted(useless))}: leave "
+                f"{'it' if len(useless) == 1 else 'them'} out"
+            )
         if "scale" in method.hints and "scale" not in hints:
             guessed = f"x{found.arguments['scale']}"
-            warnings.warn(f"{path} does not tell its scale: {guessed}, unless you say it (--scale)", stacklevel=3)
+            warnings.warn(
+                f"{path} does not tell its scale: {guessed} is assumed (--model of restore, evaluate, export, adapt: "
+                f"--scale; in Python: scale=)",
+                stacklevel=3,
+            )
         return found
     some = ", ".join(list(state)[:3])
-    raise UserError(f"{path} belongs to no model of this study: its first keys are {some}")
+    titles = ", ".join(method.title for method in METHODS.values())
+    raise UserError(f"{path} holds no network of this study (first keys: {some}): take weights of {titles}")
 
 
 def _sum_of_sizes(arguments: object) -> int:
@@ -286,7 +301,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict | None]:
     if not os.access(path, os.R_OK):
         raise UserError(f"{path} may not be read: change its permissions")
     if path.stat().st_size > LARGEST_FILE:
-        raise UserError(f"{path} is larger than {LARGEST_FILE / 2**30:.0f} GiB: that is no checkpoint of this study")
+        raise UserError(
+            f"{path} is larger than {LARGEST_FILE / 2**30:.0f} GiB, and no checkpoint of this study is: take another "
+            f"file"
+        )
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     return _unwrap(path, _read_pickle(path)), None
@@ -338,7 +356,9 @@ def check_archive(path: Path) -> None:
     except Exception as error:  # the reader raises many types for damaged bytes
         raise UserError(f"{path} is a damaged archive ({error}): get it again") from None
     if is_bomb:
-        raise UserError(f"{path} would unpack to {size / 2**20:.0f} MiB: torch never writes such a file, refused")
+        raise UserError(
+            f"{path} would unpack to {size / 2**20:.0f} MiB, and torch never writes such a file: take another file"
+        )
     if damaged is not None:
         raise UserError(f"{path} is damaged ({damaged} has a wrong checksum): get it again")
 
@@ -354,7 +374,9 @@ def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
     state = {}
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise UserError(f"{path} holds no state_dict: {key!r} is a {type(value).__name__}, not a tensor")
+            raise UserError(
+                f"{path} holds no state_dict ({key!r} is of type {type(value).__name__}): give a file of weights"
+            )
         while key.startswith(PREFIXES):
             key = key.partition(".")[2]
         state[key] = value

@@ -29,7 +29,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Say which.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")
+    ] = False,
 ):
     """RestoraVision: restore photos and study how."""
 
@@ -45,15 +47,15 @@ def compare(
     side: Annotated[int, typer.Option(help="Side of the part of each photo that is restored, in pixels.")] = 256,
     device: Device = "auto",
 ):
-    """Restore a part of each photo, where it shows most, by several models: one page with a slider for each.
+    """Restore a part of each photo, where it has most detail, by several models: one page with a slider for each.
 
-    The page needs no network and no server. Seconds and memory of each model are measured on that part.
+    The page needs no internet connection and no server. Seconds and memory of each model are measured on that part.
     """
     from rvlib import compare, originals
     from rvlib.files import make_ready
 
     if output.suffix != ".html":
-        raise UserError(f"{output}: a page is written, choose a name that ends in .html")
+        raise UserError(f"{output}: a page is written: choose a name that ends in .html")
     make_ready(output)
     names = [name.strip() for name in models.split(",") if name.strip()]
     if not names:
@@ -92,7 +94,7 @@ def fetch(
     if wanted and not sets:
         return
     if sets and not target and not params.is_file():
-        raise UserError(f"there is no {params} here, whose profile would say where data goes: name a folder (--target)")
+        raise UserError(f"{params}, which says where data goes, does not exist: name a folder (--target)")
     content = {} if sets and target else read_parameters(params)
     sets = sets or section(content, "fetch", params).get("sets", [])
     fetch(sets, target or rvlib.ROOT / "downloads" / content["profile"])
@@ -100,7 +102,10 @@ def fetch(
 
 @app.command()
 def cache():
-    """Say where downloaded weights are kept, and how much room each takes; whatever is removed is fetched again."""
+    """Say where downloaded weights are kept and how large they are.
+
+    What is removed is fetched again when needed, except files put there by hand.
+    """
     from rvlib import official
 
     folder = official.cache().parent
@@ -119,7 +124,10 @@ def rehearse(
     profile: Annotated[str, typer.Argument(help="Such as paper.")],
     only: Annotated[str, typer.Option(help="Only trainings with this in their name, such as nafnet.")] = "",
 ):
-    """Take three steps of everything that a profile trains, in its official sizes, on the device that is there."""
+    """Take three steps of everything that a profile trains, in its official sizes, on the device that is there.
+
+    Without a GPU, with one pair of patches.
+    """
     from rvlib.study import rehearsal, tables
 
     typer.echo(tables.markdown(rehearsal.rehearse(profile, only=only)))
@@ -129,10 +137,17 @@ def rehearse(
 def evaluate(
     model: Annotated[str, typer.Option(help="A released name or a file of weights.")],
     reference: Annotated[Path, typer.Option(help="A folder of reference photos.")],
-    degraded: Annotated[Path | None, typer.Option(help="Their degraded versions, by name; else made anew.")] = None,
+    degraded: Annotated[
+        Path | None,
+        typer.Option(help="Their degraded versions, by name; without them, the command degrades the photos itself."),
+    ] = None,
     scale: Scale = None,
     level: Annotated[
-        int | None, typer.Option(help="Of noise (grey levels) or JPEG (quality); without it, that of the model's name.")
+        int | None,
+        typer.Option(
+            help="Of noise (grey levels) or JPEG (quality); without it, the number in an official name, else 25 "
+            "(noise) or 40 (JPEG)."
+        ),
     ] = None,
     perceptual: Annotated[bool, typer.Option(help="Perceptual measures too, such as LPIPS.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the rows to this CSV.")] = None,
@@ -156,7 +171,7 @@ def evaluate(
 
     if output is not None:
         if not output.name or output.suffix not in ("", ".csv"):
-            raise UserError(f"{output}: rows are written as CSV, choose a name that ends in .csv")
+            raise UserError(f"{output}: rows are written as CSV: choose a name that ends in .csv")
         output = output.with_suffix(".csv")
         make_ready(output)
     network, share = rvlib.load(model, scale=scale, device=device), Share()
@@ -167,7 +182,10 @@ def evaluate(
     part = slice(share.index, None, share.number)
     pairs, faults, notes = measured_pairs(reference, degraded, made, scale=network.scale, part=part)
     restorers = evaluation.baseline(network.task, network.scale)
-    label = "released weights" if model in (*rvlib.released(), *RENAMED) else "this run"
+    folder = Path(model) if Path(model).is_dir() else Path(model).parent
+    label = "this run" if (folder / "run.json").is_file() else "given weights"
+    if model in (*rvlib.released(), *RENAMED):
+        label = "released weights"
     if official.find(model) is not None:
         label = "official weights"
     restorers[network.method or network.spec["name"], label] = evaluation.with_model(
@@ -191,7 +209,7 @@ def evaluate(
     if len(faults) > 1 or (faults and len(rows)):
         for fault in faults:
             say(f"error: {fault}", err=True)
-        faults = [f"{len(faults)} photos could not be measured"]
+        faults = [f"{len(faults)} photo{'' if len(faults) == 1 else 's'} could not be measured: see above"]
     if faults:
         raise UserError(faults[0])
 
@@ -268,7 +286,7 @@ def export(
         raise UserError(f"{output}: choose a name that ends in .onnx")
     if int8 and precision != "fp32":
         raise UserError("--int8 is a precision of its own: leave --precision out")
-    if calibration and not int8:
+    if calibration and not int8 and precision != "int8":
         raise UserError("--calibration is for --int8: leave it out")
     network = rvlib.load(model, scale=scale)
     photos = [read(path) for path in folder(calibration)[:32]] if calibration else None
@@ -290,7 +308,7 @@ def cells(params: Annotated[Path, typer.Option(help="Parameters of a profile.")]
 def notebook(
     name: Annotated[str, typer.Argument(help="Such as fsrcnn.")],
     params: Annotated[
-        Path | None, typer.Option(help="Parameters of a profile; without, refresh the stored one.")
+        Path | None, typer.Option(help="Parameters of a profile; without it, refresh the stored notebook.")
     ] = None,
     only: Annotated[str | None, typer.Option(help="Run only the cells with this tag.")] = None,
 ):
@@ -332,7 +350,9 @@ def main() -> None:
         sys.exit(f"error: {error.filename or 'a file'} could not be used {reason_of(error)}")
     except Exception as error:
         if lacks_memory(error):
-            sys.exit("error: there is not enough memory for this")
+            sys.exit(
+                "error: there is not enough memory: close other programs, or take smaller photos, patches or batches"
+            )
         if hasattr(error, "show"):  # a wrong option, typer's own
             error.show()
             sys.exit(2)

@@ -85,7 +85,8 @@ def export(
     packed = content.SerializeToString()
     difference, limit = _largest_difference(packed, network), LIMITS[precision]
     if not np.isfinite(difference) or (limit is not None and difference > limit):
-        raise UserError(f"its results in {precision} are {difference:.2g} away from torch's: export it in fp32")
+        advice = "export it in fp32" if precision != "fp32" else "this network cannot be exported"
+        raise UserError(f"its results in {precision} are {difference:.2g} away from torch's: {advice}")
     write_atomically(path, lambda temporary: Path(temporary).write_bytes(packed))
     return difference
 

@@ -72,7 +72,9 @@ def with_model(model: nn.Module, device: str | torch.device | None = None) -> Re
                     raise
             if tile is not None:  # here, where the error does not keep the memory of the forward any more
                 warnings.warn("a photo does not fit into memory in one piece: it is cut into tiles", stacklevel=3)
-        raise UserError("the photo does not fit into memory: take it away, or let the CPU compute (device cpu)")
+        on_cpu = next(network.parameters()).device.type == "cpu"
+        elsewhere = "" if on_cpu else ", or compute on the CPU (--device cpu)"
+        raise UserError(f"the photo does not fit into memory, not even in tiles: leave it out{elsewhere}")
 
     return restorer
 

@@ -21,5 +21,7 @@ def within_memory(photo: Path) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         if lacks_memory(error):
-            raise UserError(f"{photo} does not fit into memory: give a smaller --tile") from None
+            raise UserError(
+                f"{photo} does not fit into memory: give a smaller --tile or fewer --jobs, or make the photo smaller"
+            ) from None
         raise

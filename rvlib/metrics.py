@@ -107,7 +107,10 @@ def _pair(restored, reference) -> tuple[Tensor, Tensor]:
     """Both images as float64 (b c h w) in 0..255."""
     pair = _float64(restored), _float64(reference)
     if tuple(restored.shape) != tuple(reference.shape):
-        raise UserError(f"images of different shapes, {tuple(restored.shape)} and {tuple(reference.shape)}")
+        raise UserError(
+            f"the images have different shapes, {tuple(restored.shape)} and {tuple(reference.shape)}: give two of one "
+            f"size"
+        )
     return pair
 
 

@@ -156,7 +156,8 @@ def _is_there(official: Official) -> bool:
 
 def _bring(official: Official) -> None:
     sources = [*mirrored(f"{PREFIX}{official.file}"), *official.urls]
-    if official.place.is_file():
+    fault = _fault(official.place, official) if official.place.is_file() else ""
+    if fault and sources:
         print(f"{official.place} is damaged: it is fetched again", file=sys.stderr)
     if official.urls:
         kind = f"{official.size / 1e6:.0f} MB" if official.size else "size not published"
@@ -172,7 +173,7 @@ def _bring(official: Official) -> None:
         with tqdm(total=official.size, initial=length(part), disable=not sources, **bar) as downloads.bar:
             _patiently(downloads, partial(downloads.bring, sources, official.place, size=official.size, verify=verify))
     except SourceError as error:
-        raise UserError(_by_hand(official, str(error))) from None
+        raise UserError(_by_hand(official, str(error), fault)) from None
     if len(official.sha256) < 64:
         _record(official)
         print(f"no hash of {official.file} is published: {official.record} holds it to this one", file=sys.stderr)
@@ -200,13 +201,19 @@ def _patiently(downloads: Downloads, work: partial) -> None:
         downloads.stop.set()
 
 
-def _by_hand(official: Official, problem: str) -> str:
-    """What is wrong, and what someone can do about it who has a browser or another machine."""
+def _by_hand(official: Official, problem: str, fault: str) -> str:
+    """What is wrong, and what someone can do about it who has a browser or another machine.
+
+    problem: of the sources, if there are any; fault: of the file that is there, if one is.
+    """
     wrong = f"{official.file} ({official.name}) could not be fetched: {problem}. " if problem else ""
+    if fault and not problem:
+        wrong = f"{official.place} is not {official.name}: wrong bytes, {fault}. "
     if not official.urls:
         wrong = wrong or f"{official.name} has no address of its own. "
     held = f" (or remove {official.record} if the file has changed for good)" if official.record.is_file() else ""
-    again = "Check the network and try again, set RV_MIRROR to a place that has it in its folder official, or get"
+    again = "Check the internet connection and try again, set RV_MIRROR to a place that has it in its folder official, "
+    again += "or get"
     return f"{wrong}{again if official.urls else 'Get'} it from {official.page} and put it at {official.place}{held}"
 
 
@@ -216,7 +223,7 @@ def _fault(path: Path, official: Official) -> str:
         return f"{length(path)} of them instead of {official.size}"
     found, expected = pooch.file_hash(str(path)), official.expected
     if not found.startswith(expected):
-        return f"sha256 {found} instead of {expected}"
+        return f"SHA-256 {found} instead of {expected}"
     with path.open("rb") as file:  # torch writes an archive, or a pickle
         is_checkpoint = zipfile.is_zipfile(path) or file.read(1) == b"\x80"
     return "" if is_checkpoint else "no checkpoint (a web page, perhaps)"

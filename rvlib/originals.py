@@ -84,7 +84,9 @@ class Original:
             raise UserError(f"{path}: {kind} holds sides of up to {most:,} pixels, not {width} x {height}: choose .tif")
         is_plain = self.is_grey and self.alpha is None
         if self.image.dtype == np.uint16 and kind not in (("PNG", "TIFF") if is_plain else ("TIFF",)):
-            raise UserError(f"{path}: 16 bits are kept by .tif{' and .png' if is_plain else ''} alone")
+            raise UserError(
+                f"{path}: a photo of 16 bits needs .tif{' or .png' if is_plain else ''}: choose that ending"
+            )
         notes = list(self.notes)
         if self.alpha is not None and kind in ("JPEG", "BMP"):
             notes.append(f"{kind} holds no transparency: white is behind the photo")
@@ -275,7 +277,8 @@ def _read_with_pillow(path: Path, *, exactly: bool) -> Original:
             raise UserError(f"{path} has {frames} frames or pages: save the one to restore as a photo")
         if exactly and _is_reduced(image):
             raise UserError(
-                f"{path} has up to 16 bits per colour, which are read here as 8: export it as TIFF with ZIP or none"
+                f"{path} has up to 16 bits per colour, which are read here as 8: export it as TIFF, uncompressed or "
+                f"with ZIP"
             )
         image.load()
         try:

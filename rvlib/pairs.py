@@ -50,12 +50,20 @@ def given_pair(name: str, degraded: np.ndarray, reference: np.ndarray, scale: in
     if cropped.size and cropped.shape[:2] == tuple(scale * side for side in degraded.shape[:2]):
         return degraded, cropped
     (low, wide), (high, long) = degraded.shape[:2], reference.shape[:2]
-    sizes = f"{name}: the reference has {long} x {high} pixels, the degraded photo {wide} x {low}"
-    factors = {high // low, long // wide}
-    hint = f", but {factors.pop()} times: give --scale" if len(factors) == 1 and min(factors) > 0 else ""
+    found = high // low
     if low > high and wide > long:
-        hint = ": are the two folders the wrong way round?"
-    raise UserError(f"{sizes}, which is not {scale} times as large, as this network needs{hint}")
+        hint = ": swap the two folders"
+    elif found > 1 and mod_crop(reference, found).shape[:2] == (found * low, found * wide):
+        hint = (
+            f", not {found} times: take weights for x{found} (FSRCNN, SRCNN, super-resolution training: "
+            f"--scale {found})"
+        )
+    else:
+        hint = ": crop or resize one of them"
+    wanted = f"{scale} times as large" if scale > 1 else "as large"
+    raise UserError(
+        f"{name}: the reference ({long} x {high}) must be {wanted} as the degraded photo ({wide} x {low}){hint}"
+    )
 
 
 def check_given(references: Mapping[str, np.ndarray], degraded: Mapping[str, np.ndarray], scale: int) -> None:

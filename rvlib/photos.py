@@ -108,7 +108,7 @@ def no_photos(path: Path, *, recursive: bool = False) -> str:
     inside = " and its folders hold" if recursive else " holds"
     told = [f"{path}{inside} no photos ({', '.join(sorted(READ))})", passed_over(path, recursive=recursive)]
     if not recursive and any(each.is_dir() and _is_seen(each.name) for each in Path(path).iterdir()):
-        told.append("the folders in it are not looked into")
+        told.append("the folders in it are not looked into (restore: give --recursive)")
     return "; ".join(each for each in told if each)
 
 

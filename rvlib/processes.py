@@ -106,7 +106,10 @@ def share(batch_size: int, accelerator: Accelerator) -> slice:
     """The part of each batch that this process computes; raises UserError where it cannot be shared equally."""
     processes = accelerator.num_processes
     if batch_size % processes:
-        raise UserError(f"batch_size {batch_size} cannot be shared equally by {processes} processes")
+        raise UserError(
+            f"batch_size {batch_size} cannot be shared equally by {processes} processes: choose a multiple of "
+            f"{processes}"
+        )
     size = batch_size // processes
     return slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
 

@@ -16,6 +16,7 @@ from rvlib.errors import UserError
 from rvlib.losses import PIXEL_LOSSES
 from rvlib.models import METHODS, create
 from rvlib.models.base import RestorationModel
+from rvlib.models.method import Method
 from rvlib.pairs import Pair, Patches, check_given, given_pair, photo_pairs
 from rvlib.processes import in_processes
 from rvlib.restore import WHOLE, restore
@@ -119,7 +120,7 @@ def train(
     start = load(start) if isinstance(start, str | Path) else start
     sized = {} if scale is None else {"scale": scale}
     if start is not None and not arguments:
-        arguments = _architecture(start, METHOD_OF[method].network) | sized
+        arguments = _architecture(start, METHOD_OF[method]) | sized
     torch.manual_seed(chosen.seed)  # the fresh weights
     model = create(METHOD_OF[method].network, **{**recipe.arguments, **sized, **(arguments or {})})
     if model.channels not in (1, 3):
@@ -185,11 +186,13 @@ def _train_in(processes: int, method: str, references: Mapping, degraded: Mappin
         shelf.clear(given["run"])
 
 
-def _architecture(start: RestorationModel, name: str) -> dict:
+def _architecture(start: RestorationModel, wanted: Method) -> dict:
     """The arguments of the network to start from, without what says which stage of DiffIR it is."""
-    spec = start.spec
-    if spec["name"] != name:
-        raise UserError(f"the weights to start from are {spec['name']}'s, and {name} is to be trained")
+    spec, title = start.spec, wanted.title
+    if spec["name"] != wanted.network:
+        of = METHODS[start.method].title if start.method in METHODS else spec["name"]
+        given = "an ONNX file" if spec["name"] == "onnx" else f"weights of {of}"
+        raise UserError(f"{title} cannot be trained from {given}: take a .safetensors or .pth file of {title}")
     return {key: value for key, value in spec["arguments"].items() if key != "stage"}
 
 
@@ -200,7 +203,10 @@ def validation_pairs(validation: Mapping, model: nn.Module) -> dict[str, Pair]:
         reference = given[1] if isinstance(given, tuple) else given
         height, width = reference.shape[:2]
         if min(height, width) < least:
-            raise UserError(f"validation photo {name} has {width} x {height} pixels, fewer than {least}: take it away")
+            raise UserError(
+                f"validation photo {name} has {width} x {height} pixels: leave it out, or take one of at least {least} "
+                f"pixels a side"
+            )
         is_pair = isinstance(given, tuple)
         pairs[name] = given_pair(name, *given, model.scale) if is_pair else photo_pairs({name: given}, kind)[name]
     return pairs

@@ -80,7 +80,7 @@ def restore(
     pixels, each seeing `overlap` pixels around it: by default the model's reach, so that no pixel changes, or 32 where
     the reach is the whole photo. DiffIR's IPR is that of the whole photo in any case. `progress` shows the tiles.
     `self_ensemble` averages over the eight symmetries of the square (EDSR, section 3.4), at eight times the cost.
-    `precision="bf16"` computes products in half precision: faster, and off by a grey level here and there.
+    `precision="bf16"` computes products in bfloat16: faster, and off by a grey level here and there.
     Deterministic: `seed` feeds DiffIR's noise, the other models draw none. One-channel models restore the luminance;
     the chroma, to which the eye is less sensitive, is enlarged by bicubic interpolation. Those that remove noise
     restore each colour instead, and those for JPEG take a grey photo as it is.

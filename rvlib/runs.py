@@ -188,7 +188,8 @@ class Run:
             self.reload()
             self._note("carried over changed code, whose numbers are the same", code=code)
         if longer:
-            self._note(f"lengthened from {before['settings']['steps']} to {self.identity['settings']['steps']} steps")
+            steps = before["settings"]["steps"], self.identity["settings"]["steps"]
+            self._note(f"lengthened from {steps[0]:,} to {steps[1]:,} steps")
         if changes:
             self._write()
         return None

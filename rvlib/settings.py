@@ -64,7 +64,10 @@ class Settings:
         if not 0 < self.learning_rate < 10:
             raise UserError(f"learning_rate must lie between 0 and 10, not {self.learning_rate}")
         if self.batch_size % self.accumulate:
-            raise UserError(f"batch_size {self.batch_size} cannot be cut into {self.accumulate} equal parts")
+            raise UserError(
+                f"batch_size {self.batch_size} cannot be cut into {self.accumulate} equal parts: choose another "
+                f"accumulate"
+            )
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise UserError(f"seed must be a whole number from 0 to 2**32 - 1, not {self.seed}")
         if self.optimizer not in OPTIMIZERS:
@@ -152,8 +155,8 @@ def take_over(model: nn.Module, start: nn.Module) -> None:
         key = next(key for key in [*mine, *theirs] if mine.get(key) != theirs.get(key))
         sizes = (f"{tuple(side[key])}" if key in side else "none" for side in (theirs, mine))
         raise UserError(
-            f"the weights to start from belong to another architecture ({key}: {' -> '.join(sizes)}): leave the "
-            f"arguments away, and it is that of the start"
+            f"the weights to start from belong to another architecture ({key}: {' -> '.join(sizes)}): leave out "
+            f"--argument and --scale, then the network has the architecture of the start"
         )
     model.load_state_dict(start.state_dict())
 

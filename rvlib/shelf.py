@@ -87,7 +87,9 @@ def shared(photos: Iterable[tuple[str, np.ndarray]], run: str | Path, name: str)
         with suppress(OSError):  # before its first photo
             grew = max(grew, file.stat().st_mtime)
         if time.time() - grew > PATIENCE:
-            raise UserError(f"{file} has not grown for {PATIENCE} seconds, who fills it has died: start again")
+            raise UserError(
+                f"{file} has not grown for {PATIENCE} seconds, the process that fills it has died: start again"
+            )
         time.sleep(0.1)
     return Shelf(file)
 

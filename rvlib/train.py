@@ -350,9 +350,13 @@ def _step(training: Training, number: int, **options) -> Outcome:
             f"(--shm-size); started again, the run resumes from what it saved last"
         ) from None
     parts, size = training.settings.accumulate, training.part.stop - training.part.start
+    pairs = size // parts
+    advice = "lower --patch-size" if pairs == 1 else "lower --patch-size or --batch-size"
+    if pairs % 2 == 0:
+        advice = f"cut the batch into more parts (--set accumulate={2 * parts})"
+    less = "" if training.settings.bf16 else ", or give --set bf16=true"
     raise UserError(
-        f"the GPU's memory does not suffice for {size // parts} pairs at a time: let a batch be computed in "
-        f"{2 * parts} parts (accumulate={2 * parts}), or set bf16"
+        f"the GPU's memory does not suffice for {pairs} pair{'' if pairs == 1 else 's'} at a time: {advice}{less}"
     )
 
 

@@ -92,14 +92,16 @@ class Clip:
             self.container = self.opened.enter_context(av.open(file))
         except self.problem as error:
             self.opened.close()
-            raise UserError(f"{path} is no clip, or is damaged at its beginning ({error.strerror})") from None
+            raise UserError(
+                f"{path} is no clip, or is damaged at its beginning ({error.strerror}): give another file"
+            ) from None
         except OSError as error:
             raise UserError(f"{path} could not be read {reason_of(error, 'give the file of a clip')}") from None
         cover = av.stream.Disposition.attached_pic
         self.stream = next((each for each in self.container.streams.video if not each.disposition & cover), None)
         if self.stream is None or self.stream.codec_context is None:
             self.opened.close()
-            raise UserError(f"{path} holds no moving pictures that can be read")
+            raise UserError(f"{path} holds no moving pictures that can be read: give another file")
         self.tracks = [each for each in self.container.streams.audio if each.codec_context is not None]
         self.rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
         self.said = {name.lower(): text for name, text in self.container.metadata.items()}
@@ -347,7 +349,7 @@ def restore_clip(
     """
     kind, models = CONTAINERS.get(target.suffix.lower()), list(model) if isinstance(model, Sequence) else [model]
     if kind is None:
-        raise UserError(f"{target}: a clip is written as {', '.join(CONTAINERS)}, choose one of them")
+        raise UserError(f"{target}: a clip is written as {', '.join(CONTAINERS)}: choose one of them")
     codec = codec or ("vp9" if kind == "webm" else "h264")
     if codec not in CODECS:
         raise UserError(f"unknown codec {codec!r}: choose one of {', '.join(CODECS)}")
@@ -418,7 +420,7 @@ def _check_container(kind: str, codecs: list[str], target: Path) -> None:
     with av.open(os.devnull, "w", format=kind) as file:
         for name in codecs:
             if name not in file.supported_codecs:
-                raise UserError(f"{target}: its container does not hold {name}, choose a name that ends in .mkv")
+                raise UserError(f"{target}: its container does not hold {name}: choose a name that ends in .mkv")
 
 
 def _finished(folder: Path, made_of: str) -> list[Path]:

@@ -114,6 +114,14 @@ class TestAdapt:
             rvlib.adapt(model, {"page": page}, run=tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
+    def test_what_can_be_adapted_is_named(self, tmp_path, page):
+        exported = rvlib.create("fsrcnn")
+        exported.spec = {"name": "onnx", "arguments": {}}
+        with pytest.raises(
+            rvlib.UserError, match="onnx cannot be adapted: take weights of SRCNN, FSRCNN, .* or SwinIR"
+        ):
+            rvlib.adapt(exported, {"page": page}, run=tmp_path / "run")
+
     def test_photos_that_cannot_be_learned_from(self, rv, tmp_path, page):
         folder = tmp_path / "photos"
         folder.mkdir()

@@ -372,7 +372,9 @@ def test_memory_that_does_not_suffice_is_said(model, tmp_path, monkeypatch):
             raise error
 
         monkeypatch.setattr("rvlib.batch.restore", full)
-        with pytest.raises(rvlib.UserError, match=r"in\.png does not fit into memory: give a smaller --tile"):
+        with pytest.raises(
+            rvlib.UserError, match=r"in\.png does not fit into memory: give a smaller --tile or fewer --jobs, or"
+        ):
             restored(model, tmp_path, tmp_path / "in.png")
 
 

@@ -53,7 +53,7 @@ def test_official_checkpoints_compute_the_official_output(tmp_path, wrap):
 def test_scale_is_a_hint(tmp_path):
     torch.save(official("fsrcnn_x2"), tmp_path / "x2.pth")
     assert rvlib.load(tmp_path / "x2.pth", scale=2).scale == 2
-    with pytest.warns(UserWarning, match=r"x2\.pth does not tell its scale: x4, unless you say it \(--scale\)"):
+    with pytest.warns(UserWarning, match=r"x2\.pth does not tell its scale: x4 is assumed \(--model of .*: --scale; "):
         assert rvlib.load(tmp_path / "x2.pth").scale == 4
     with warnings.catch_warnings(action="error"):
         rvlib.load(tmp_path / "x2.pth", scale=4)
@@ -120,7 +120,12 @@ def test_wrong_shapes_are_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [({"a": 1}, "'a' is a int"), ([1, 2], "no state_dict"), ({}, "no state_dict"), ({"w": torch.ones(2)}, "no model")],
+    [
+        ({"a": 1}, "'a' is of type int"),
+        ([1, 2], "no state_dict"),
+        ({}, "no state_dict"),
+        ({"w": torch.ones(2)}, "no network"),
+    ],
 )
 def test_what_is_no_state_dict_is_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "odd.pth")

@@ -82,7 +82,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(weights, tmp
     assert all(photos.read(tmp_path / "out" / name).shape == (480, 480, 3) for name in finished)
     again = start(*command[3:], folder=tmp_path)
     assert again.returncode == 0
-    assert f"{len(finished)} of 60 were there already" in again.stderr
+    assert f"{len(finished)} of 60 skipped, restored already: --overwrite restores" in again.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 
@@ -175,7 +175,7 @@ def test_trains_and_evaluates_on_own_photos(rv, photo, tmp_path):
 def test_photos_that_no_patch_fits_into_are_named(capsys):
     photos = {name: np.zeros((side, 60, 3), np.uint8) for name, side in (("a", 48), ("b", 47), ("c", 8))}
     train._say_small(photos, 48)
-    assert capsys.readouterr().err == "note: 2 of 3 photos are smaller than a patch of 48: b, c\n"
+    assert capsys.readouterr().err == "note: 2 of 3 left out, smaller than a patch of 48 pixels: b, c\n"
     for none_is_said in (8, 61, "abc"):
         train._say_small(photos, none_is_said)
     assert capsys.readouterr().err == ""
@@ -278,9 +278,10 @@ def test_a_start_brings_its_architecture(rv, tmp_path, method, name, arguments):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fsrcnn", "--start", "swinir-small-x4"], "are swinir's, and fsrcnn is to be trained"),
+        (["fsrcnn", "--start", "swinir-small-x4"], "FSRCNN cannot be trained from weights of SwinIR: take"),
         (["fsrcnn", "--start", "fsrcnn-x4", "--argument", "d=20"], "another architecture (first_part.0.weight: (56,"),
-        (["fsrcnn", "--set", "steps"], "'steps' is no name=value"),
+        (["fsrcnn", "--set", "steps"], "'steps' is no name=value, such as --set steps=1000"),
+        (["fsrcnn", "--argument", "embed"], "'embed' is no name=value, such as --argument embed=32"),
         (["fsrcnn", "--set", "speed=9"], "unknown setting 'speed'"),
         (["fsrcnn", "--argument", "width=9"], "fsrcnn has no argument 'width'"),
         (["fsrcnn", "--profile", "phone"], "there is no profile 'phone'"),
@@ -290,7 +291,7 @@ def test_a_start_brings_its_architecture(rv, tmp_path, method, name, arguments):
         (["fsrcnn", "--set", "run=elsewhere"], "unknown setting 'run'"),
         (["fsrcnn", "--seed", "-1"], "seed must be a whole number from 0"),
         (["fsrcnn", "--degraded", ".", "--validation", "."], "put validation pairs into"),
-        (["diffir-s2", "--start", "fsrcnn-x4"], "are fsrcnn's, and diffir is to be trained"),
+        (["diffir-s2", "--start", "fsrcnn-x4"], "DiffIR cannot be trained from weights of FSRCNN: take"),
     ],
 )
 def test_what_cannot_be_trained_is_one_clear_line(rv, photo, tmp_path, monkeypatch, words, message):
@@ -330,7 +331,7 @@ def test_what_another_model_made_is_not_there_already(done, weights, folder, tmp
     first = contents(tmp_path / "out")
     assert list(first) and "on cpu" in out
     _, said = done(*common, "--model", weights)
-    assert "3 of 3 were there already" in said
+    assert "3 of 3 skipped, restored already: --overwrite restores them again" in said
     assert contents(tmp_path / "out") == first
     for more in (["--factor", 2], ["--twice", "--factor", "4"], ["--self-ensemble"]):
         out, said = done(*common, "--model", weights, *more)
@@ -359,12 +360,12 @@ def test_a_result_is_that_of_the_photo_and_of_the_options_given_last(done, weigh
     out, _ = done("restore", first, *common, "--quality", 30, "--compare", "--dry-run")
     assert "is there already" not in out
     _, said = done("restore", first, *common, "--quality", 30, "--compare")
-    assert "were there already" not in said
+    assert "restored already" not in said
     assert (tmp_path / "out.compare.png").is_file()
     _, said = done("restore", first, *common, "--quality", 30, "--compare")
-    assert "1 of 1 were there already" in said
+    assert "1 of 1 skipped, restored already: --overwrite restores it again" in said
     _, said = done("restore", first, *common, "--quality", 30, "--tile", 64)
-    assert "were there already" not in said
+    assert "restored already" not in said
     assert metadata.maker(target).partition(" (")[2].partition("), ")[2].startswith("quality 30, tile 64, of ")
     (tmp_path / "out.compare.png").unlink()
     photos.write(target, image[:5, :5])
@@ -467,7 +468,7 @@ def test_a_dry_run_finds_what_a_format_does_not_hold_and_times_what_is_asked_for
     words = ["restore", tmp_path / "deep.png", "--model", weights, "-o", tmp_path / "out.jpg", "--dry-run"]
     status, _, said = rv(*words, "--self-ensemble", "--tile", 64)
     assert status == 1
-    assert "out.jpg: 16 bits are kept by .tif and .png alone" in said
+    assert "out.jpg: a photo of 16 bits needs .tif or .png: choose that ending" in said
     assert asked == [{"tile": 64, "self_ensemble": True, "precision": "fp32"}] * 2
 
 
@@ -509,6 +510,7 @@ def test_a_comparison_is_a_page(done, weights, photo, tmp_path):
         (["-o", "x.bin"], "x.bin: choose a name that ends in .onnx"),
         (["-o", "x.onnx", "--int8", "--precision", "fp16"], "--int8 is a precision of its own"),
         (["-o", "x.onnx", "--calibration", "."], "--calibration is for --int8"),
+        (["-o", "x.onnx", "--precision", "int8", "--calibration", "."], "holds no photos"),
     ],
 )
 def test_what_cannot_be_exported_is_one_clear_line(rv, weights, tmp_path, monkeypatch, words, message):
@@ -552,9 +554,12 @@ def test_noise_and_jpeg_are_measured_against_the_degraded_photo(done, tmp_path, 
     assert table.loc[f"{kind} input", "psnr_rgb_crop0"] == pytest.approx(
         rvlib.metrics.psnr(degraded, reference, channel="rgb"), abs=0.1
     )
-    assert table.index.tolist() == [f"{kind} input", "this run"]
+    assert table.index.tolist() == [f"{kind} input", "given weights"]
+    (tmp_path / "run.json").touch()
     done(*words, "--level", 5, "-o", tmp_path / "rows.csv")
-    other = pd.read_csv(tmp_path / "rows.csv").set_index("label").loc[f"{kind} input", "psnr_rgb_crop0"]
+    table = pd.read_csv(tmp_path / "rows.csv").set_index("label")
+    assert table.index.tolist() == [f"{kind} input", "this run"], "beside its record"
+    other = table.loc[f"{kind} input", "psnr_rgb_crop0"]
     assert (other > 30) == (task == "denoising"), "little noise, or hardly anything of the photo"
 
 

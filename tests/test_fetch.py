@@ -193,7 +193,7 @@ def test_what_cannot_be_fetched_is_named_and_nothing_is_kept(server, tmp_path, b
 def test_wrong_bytes_are_named_with_both_hashes(server, tmp_path):
     server.behaviour = "wrong bytes"
     found = hashlib.sha256(CONTENT[:-1] + b"?").hexdigest()
-    with pytest.raises(rvlib.UserError, match=f"photo.png of toy .* sha256 {found} instead of {GOOD}"):
+    with pytest.raises(rvlib.UserError, match=f"photo.png of toy .* SHA-256 {found} instead of {GOOD}"):
         get(tmp_path / "data")
     server.behaviour, server.files = "good", {"/a/b/c/photo.png": b"<html>please log in</html>"}
     with pytest.raises(rvlib.UserError, match=f"wrong bytes, 26 of them instead of {len(CONTENT)}"):

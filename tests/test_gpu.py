@@ -75,12 +75,20 @@ def photo(degradation=None, channels=1):
     return Patches({"coffee": sample("coffee")[:64, :64]}, degradation or Bicubic(4), patch_size=32, channels=channels)
 
 
-def test_too_little_memory_names_the_setting(tmp_path):
+@pytest.mark.parametrize(
+    ("batch", "advice"),
+    [
+        (8, r"4 pairs at a time: cut .* \(--set accumulate=4\), or give --set bf16=true"),
+        (6, "3 pairs at a time: lower --patch-size or --batch-size, or give"),
+        (2, "1 pair at a time: lower --patch-size, or give"),
+    ],
+)
+def test_too_little_memory_names_the_setting(tmp_path, batch, advice):
     def objective(model, batch):
         raise torch.OutOfMemoryError("2 TiB")
 
-    settings = Settings(steps=1, batch_size=8, accumulate=2)
-    with pytest.raises(rvlib.UserError, match=r"does not suffice for 4 pairs at a time: .*\(accumulate=4\)") as told:
+    settings = Settings(steps=1, batch_size=batch, accumulate=2)
+    with pytest.raises(rvlib.UserError, match=f"does not suffice for {advice}") as told:
         fit(rvlib.create("fsrcnn"), objective, photo(), settings, run=tmp_path)
     assert told.value.__context__ is None  # whose traceback would keep the step's memory
 

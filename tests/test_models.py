@@ -234,7 +234,7 @@ def test_spandrel_computes_the_same(name):
         ("swinir", {"upsampler": "magic"}, "unknown upsampler"),
         ("swinir", {"upsampler": "none", "scale": 1}, "upsampler none is for denoising or jpeg"),
         ("swinir", {"task": "denoising"}, "upsampler pixelshuffledirect is for super-resolution, not for 'denoising'"),
-        ("nafnet", {"encoder": (1, 1), "decoder": (1,)}, "as many levels"),
+        ("nafnet", {"encoder": (1, 1), "decoder": (1,)}, "the same number of levels"),
         ("diffir", {"stage": 3}, "stage 3"),
         ("diffir", {"task": "dehazing"}, "unknown task"),
         ("diffir", {"timesteps": 0}, "at least one timestep"),

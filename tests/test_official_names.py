@@ -136,7 +136,7 @@ def test_the_second_address_is_asked_where_the_first_has_nothing(shelf):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (CONTENT[:-1] + b"?", f"sha256 .* instead of {sha256(CONTENT)}"),
+        (CONTENT[:-1] + b"?", f"SHA-256 .* instead of {sha256(CONTENT)}"),
         (CONTENT[:-1], f"{len(CONTENT) - 1} of them instead of {len(CONTENT)}"),
         (None, "status 404"),
     ],
@@ -198,7 +198,10 @@ def test_a_file_without_an_address_is_put_in_its_place_by_hand(shelf):
     (shelf.cache / "toy.pth").write_bytes(CONTENT)
     load()
     (shelf.cache / "toy.pth").write_bytes(CONTENT + b"?")
-    with pytest.raises(rvlib.UserError, match=r"put it at .*remove .*toy.pth.sha256"):
+    with pytest.raises(
+        rvlib.UserError,
+        match=r"toy.pth is not official/swinir-toy-x2: wrong bytes, .*put it at .*remove .*toy.pth.sha256",
+    ):
         load()
 
 

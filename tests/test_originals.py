@@ -510,9 +510,9 @@ def test_the_profile_of_inks_does_not_belong_to_rgb(tmp_path):
     [
         (Original(RGB), "out.heic", "ends in"),
         (Original(RGB), "out", "ends in"),
-        (Original(DEEP[..., :3]), "out.png", r"16 bits are kept by \.tif alone"),
-        (Original(DEEP[..., :3], is_grey=True), "out.jpg", r"by \.tif and \.png alone"),
-        (Original(DEEP[..., :3], is_grey=True, alpha=DEEP[..., 3]), "out.png", r"by \.tif alone"),
+        (Original(DEEP[..., :3]), "out.png", r"a photo of 16 bits needs \.tif: choose"),
+        (Original(DEEP[..., :3], is_grey=True), "out.jpg", r"needs \.tif or \.png: choose"),
+        (Original(DEEP[..., :3], is_grey=True, alpha=DEEP[..., 3]), "out.png", r"needs \.tif: choose"),
         (Original(np.zeros((1, 4100, 3), np.uint8)), "out.webp", "16,383 pixels"),
         (Original(np.zeros((16_400, 1, 3), np.uint8)), "out.jpg", "65,500 pixels"),
     ],

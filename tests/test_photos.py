@@ -68,7 +68,9 @@ def test_folders(colours, tmp_path):
     with pytest.raises(rvlib.UserError, match="holds no photos"):
         photos.folder(tmp_path)
     (tmp_path / "below").mkdir()
-    with pytest.raises(rvlib.UserError, match="holds no photos .*; the folders in it are not looked into"):
+    with pytest.raises(
+        rvlib.UserError, match="holds no photos .*; the folders in it are not looked into .restore: give --recursive"
+    ):
         photos.folder(tmp_path)
     with pytest.raises(rvlib.UserError, match="is not a folder"):
         photos.folder(tmp_path / "none")

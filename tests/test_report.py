@@ -627,7 +627,7 @@ def test_hours_of_a_gpu_and_of_a_cpu_are_not_added():
     record = {"history": history, "log": log}
     assert provenance.spent(record) == {"GPU-hours": pytest.approx(0.1), "core-hours": pytest.approx(2.0)}
     assert provenance.budget(record) == "0.1 GPU-hours and 2.0 core-hours"
-    assert provenance.machine(record) == "NVIDIA H200, 8 threads; then NVIDIA H200, 4 threads; then cpu, 1 thread"
+    assert provenance.machine(record) == "NVIDIA H200, 8 threads; then NVIDIA H200, 4 threads; then CPU, 1 thread"
     assert pd.isna(provenance.hours(record))
     del history[2]["seconds"]
     assert provenance.budget(record) == "–"
@@ -637,13 +637,13 @@ def test_the_machines_of_what_a_run_continued_from_come_first():
     own = {"history": [{"event": "begun", "device": "cpu", "threads": 1}]}
     gpu = {"event": "begun", "device": "NVIDIA H200", "threads": 2, "processes": 4}
     before = {"history": [gpu, {**gpu, "event": "resumed"}, {"event": "resumed", "device": "cpu", "threads": 2}]}
-    told = "NVIDIA H200, 2 threads in each of 4 processes; then cpu, 2 threads"
-    assert provenance.machine(own) == "cpu, 1 thread"
+    told = "NVIDIA H200, 2 threads in each of 4 processes; then CPU, 2 threads"
+    assert provenance.machine(own) == "CPU, 1 thread"
     assert provenance.machine(before) == told, "each machine once"
-    assert provenance.machine({**own, "before": [before]}) == f"run before: {told}; this run: cpu, 1 thread"
+    assert provenance.machine({**own, "before": [before]}) == f"run before: {told}; this run: CPU, 1 thread"
     both = provenance.machine({**own, "before": [before, {}]})
-    assert both == f"run before: {told}; run before: machine not kept; this run: cpu, 1 thread"
-    assert provenance.machine({"before": [own]}) == "run before: cpu, 1 thread; this run: machine not kept"
+    assert both == f"run before: {told}; run before: machine not kept; this run: CPU, 1 thread"
+    assert provenance.machine({"before": [own]}) == "run before: CPU, 1 thread; this run: machine not kept"
     assert provenance.machine({}) == "machine not kept"
 
 
@@ -692,6 +692,20 @@ def test_a_table_without_rows_names_its_weights():
     text = report.origin_html("video/f.csv", notebook="14_video", profile="demo", weights={"a-x4": 64 * "f"})
     assert f'a-x4 <code title="{64 * "f"}">{12 * "f"}</code>' in text and 'href="../../weights/README.md"' in text
     assert "weights" not in report.origin_html("data/f.csv", notebook="01_data", profile="demo")
+
+
+@pytest.mark.parametrize("labels", [["this run"], ["this run", "released weights"]])
+def test_a_table_links_the_cards_of_its_own_run(tmp_path, monkeypatch, labels):
+    rows = pd.DataFrame({"weights": "a-x4", "label": labels, "sha256": 64 * "f", "set": "Set5", "photo": "a"})
+    named = {"notebook": "09_compare_super_resolution", "profile": "paper", "rows": rows}
+    monkeypatch.setattr(rvlib, "ROOT", tmp_path)
+    own, others = 'href="weights/README.md"', 'href="../../weights/README.md"'
+    text = report.origin_html("f.csv", **named)
+    assert (own in text, others in text) == (False, True), "there are none"
+    (tmp_path / "reports/paper/weights").mkdir(parents=True)
+    (tmp_path / "reports/paper/weights/README.md").touch()
+    text = report.origin_html("f.csv", **named)
+    assert (own in text, others in text) == (True, len(labels) == 2)
 
 
 @pytest.mark.parametrize("sets", [True, False])

@@ -442,7 +442,10 @@ def test_validation_takes_pairs_as_they_are(tmp_path, photos):
         scores.append(log["psnr_y_crop4"].item())
     assert scores[0] == scores[1]
     assert scores[1] > scores[2] + 0.5
-    with pytest.raises(rvlib.UserError, match="validation photo tiny has .* x 3 pixels, fewer than 16"):
+    with pytest.raises(
+        rvlib.UserError,
+        match="validation photo tiny has .* x 3 pixels: leave it out, or take one of at least 16 pixels",
+    ):
         recipes.train("fsrcnn", photos, run=tmp_path / "x", steps=1, validation={"tiny": photos["coffee"][:3]}, **TINY)
 
 

@@ -184,8 +184,10 @@ def test_pairs_as_benchmarks_have_them(rv, tmp_path):
     halves = make(tmp_path / "half", a=degrade.imresize(np.ascontiguousarray(COFFEE[:56, :60]), 0.5))
     status, said = rv("evaluate", "--model", "{weights}", "--reference", reference, "--degraded", halves)
     assert status == 1
-    assert "a.png: the reference has 61 x 57 pixels, the degraded photo 30 x 28" in said
-    assert "but 2 times: give --scale" in said
+    assert (
+        "a.png: the reference (61 x 57) must be 4 times as large as the degraded photo (30 x 28), not 2 times" in said
+    )
+    assert "take weights for x2 (FSRCNN, SRCNN, super-resolution training: --scale 2)" in said
 
 
 def test_a_photo_too_small_for_a_perceptual_measure_is_measured_by_the_others(rv, tmp_path, monkeypatch):
@@ -259,8 +261,9 @@ def test_pairs_that_do_not_fit_are_refused_and_the_mended_command_works(rv, tmp_
     command = ["train", "fsrcnn", "--run", tmp_path / "run", *ONE]
     status, said = rv(*command, "--photos", folders[0], "--degraded", folders[1])
     assert status == 1
-    assert "a: the reference has" in said
-    assert ("wrong way round" in said) == (kind == "swapped folders")
+    assert "a: the reference (" in said
+    assert ("swap the two folders" in said) == (kind == "swapped folders")
+    assert ("take weights for x2" in said) == (kind == "another scale")
     status, said = rv(*command, "--photos", high, "--degraded", low, "--scale", 2)
     assert status == 0, said
 
@@ -436,4 +439,7 @@ def test_too_little_memory_is_one_line(rv, tmp_path, monkeypatch, error):
     folder = make(tmp_path / "in", a=COFFEE)
     monkeypatch.setattr("rvlib.evaluate.evaluate", mock.Mock(side_effect=error))
     status, said = rv("evaluate", "--model", "{weights}", "--reference", folder)
-    assert (status, said.splitlines()[-1]) == (1, "error: there is not enough memory for this")
+    assert (status, said.splitlines()[-1]) == (
+        1,
+        "error: there is not enough memory: close other programs, or take smaller photos, patches or batches",
+    )

@@ -434,9 +434,9 @@ def test_the_command_restores_skips_and_refuses(rv, tmp_path):
         name, _, value = more.strip("-").partition("=")
         assert video.maker(target) == f"fsrcnn-x4, {name} {value}, of {digest}"
     for word in ("--jobs=2", "--recursive", "--compare", "--dry-run", "--suffix=_x4", "--format=png"):
-        assert f"{word.partition('=')[0]} cannot be had with a clip" in rv(*wishes, word)[2]
+        assert f"{word.partition('=')[0]} does not work with a clip" in rv(*wishes, word)[2]
     photos.write(tmp_path / "photo.png", photos.sample("coffee")[:24, :32])
-    assert "several files" in rv("restore", tmp_path / "photo.png", clip, *options)[2]
+    assert "a clip is restored alone: give one file" in rv("restore", tmp_path / "photo.png", clip, *options)[2]
     for itself in (clip, tmp_path):
         assert "choose another output" in rv("restore", clip, "--model", "fsrcnn-x4", "-o", itself)[2]
     assert "--start is for clips" in rv("restore", tmp_path / "photo.png", *options, "--start", "0")[2]

@@ -40,7 +40,7 @@ def test_card_describes_the_file(name):
     (card,) = [each for each in parts if each.startswith(f"{name}\n")]
     assert sha256(WEIGHTS / f"{name}.safetensors") in card
     said = (
-        "Model,Use it for,Not for,Would we use it?,Data,Photos and their licences,Training,Cost,Learning curve,sha256"
+        "Model,Use it for,Not for,Would we use it?,Data,Photos and their licences,Training,Cost,Learning curve,SHA-256"
     )
     for part in (*said.split(","), "Failure case"):
         assert f"**{part}**" in card
@@ -166,11 +166,11 @@ def test_the_card_tells_what_happened_to_a_training_and_what_was_seen(tmp_path, 
     assert f"commit {40 * 'a'}, 2026-11-26 03:20; released with torch {known['versions']['torch']}\n" in plain
     assert "in part or whole by the clock" in plain, "seconds of before commit 4b29454"
     assert len(re.findall(r"\bseed \d", plain)) == 1
-    assert not any(word in plain for word in ("Not in one go", "earlier state", "Looked at"))
+    assert not any(word in plain for word in ("Not in one go", "earlier state", "By eye"))
     text = card(history=[begun, carried, longer, resumed], seen="ten photos: sharper edges.")
     assert f"2026-11-26 03:20; taken up last at commit {40 * 'c'}, 2026-11-26 06:01; released" in text
     told = f"lengthened from 7 to 9 steps (step 1,007, commit {12 * 'c'}, 2026-11-26 06:00)"
-    assert f"- **Not in one go**: {told}\n" in text and "- **Looked at**: ten photos: sharper edges.\n" in text
+    assert f"- **Not in one go**: {told}\n" in text and "- **By eye**: ten photos: sharper edges.\n" in text
     old = begun | {"event": f"{cards.BEFORE_RECORDS}; the curve is that of its first card", "date": "2026-11-25"}
     text = card(history=[old], validation=None)
     told = f"the curve is that of its first card (commit {12 * 'a'}, 2026-11-25)"
@@ -319,3 +319,13 @@ def test_the_record_knows_the_present_code_so_that_a_clone_trains_nothing_again(
     now = identity(trained, objective, patches, chosen.settings)
     assert now["code"] == known["code"]
     assert now["data"]["degraded"] == known["data"]["degraded"]
+
+
+def test_the_cards_of_a_profile_say_how_to_load_its_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(rvlib, "ROOT", tmp_path)
+    folder = tmp_path / "reports/paper/weights"
+    folder.mkdir(parents=True)
+    cards.write_cards(folder, tmp_path / "reports/paper", {})
+    text = (folder / "README.md").read_text()
+    assert '`rvlib.load("reports/paper/weights/NAME.safetensors")` loads them' in text
+    assert "a name alone loads the released weights" in text

@@ -160,11 +160,11 @@ if warmup:
     pixels = f"{warmup['steps']:,} steps with {warmup['loss'].upper()}, batches of {warmup['batch_size']}"
     pixels += f", learning rate {warmup['learning_rate']:g}"
 lines = [
-    ("learning rate of the game", "0.0001", "0.0001, then 0.00001", game.get("learning_rate")),
-    ("length of the game", "400 epochs", "200,000 steps", f"{game['steps']:,} steps" if game else None),
-    ("training on pixels before", "10 epochs with MSE", "1,000,000 steps with MSE", pixels or None),
-    ("batch size of the game", "16", "16", game.get("batch_size")),
-    ("number of workers", "4", "–", "none: patches are cut by the training process"),
+    ("learning rate, adversarial training", "0.0001", "0.0001, then 0.00001", game.get("learning_rate")),
+    ("length, adversarial training", "400 epochs", "200,000 steps", f"{game['steps']:,} steps" if game else None),
+    ("pre-training with a pixel loss", "10 epochs with MSE", "1,000,000 steps with MSE", pixels or None),
+    ("batch size, adversarial training", "16", "16", game.get("batch_size")),
+    ("number of workers", "4", "–", "none on a CPU; on a GPU, up to 8 processes cut the next batches"),
     ("scale", "4", "4", game.get("scale", 4) if game else None),
     ("high-resolution patch", "96 × 96", "96 × 96", f"{side} × {side}" if side else None),
     ("low-resolution patch", "24 × 24", "24 × 24", f"{side // 4} × {side // 4}" if side else None),
@@ -359,7 +359,8 @@ def differences(comparison: str) -> str:
 
 
 # %%
-numbered = "Tables and figures are numbered as in the audited report. Rows labelled “report’s claim” hold its numbers."
+numbered = "Tables and figures are numbered as in the audited report. "
+numbered += 'Rows labelled "report\'s claim" hold its numbers.'
 section(
     "Super-resolution compared",
     f"Which network, on the same photos with the same protocol? {numbered}",
@@ -387,7 +388,7 @@ section(
         "compare_deblurring/sweep.png": "PSNR and gain against the length of the shake (grey: the lengths in test sets "
         "that are blurred here; small dots: photos).",
         "compare_deblurring/robustness.png": "Other blur, noise and JPEG than in training.",
-        "compare_deblurring/failure.png": "Where it fails: the longest shake of the sweep.",
+        "compare_deblurring/failure.png": "Where deblurring fails: the longest shake of the sweep.",
         "compare_deblurring/failures.png": "The error after deblurring, at each frequency and next to flat and steep "
         "places (dashed: an error as large as the signal).",
         "compare_deblurring/sharp.png": "What becomes of a photo that was sharp.",
@@ -449,7 +450,7 @@ for place, name in dict.fromkeys((place, name) for place in (profile, "official"
         )
         confirmed.append(report.table_html(table, caption=caption, origin=source))
 if confirmed:
-    text = "The papers' own weights: within 0.02 dB of the published number the protocol is the papers'."
+    text = "The papers' own weights: within 0.02 dB of the published number, the protocol is the papers'."
     section("Is the protocol the papers'?", text, {}, tuple(confirmed))
 
 # %% [markdown]
@@ -466,7 +467,7 @@ method_captions = {
     "swinir": {"reach": "What an output pixel depends on.", "failure": "A shift of the input changes the output."},
     "nafnet": {"experiment": "What each step brings.", "failure": "Where it gains least."},
     "diffir": {
-        "path": "The reverse steps of the IPR.",
+        "path": "The reverse steps of the image prior representation (IPR).",
         "experiment": "What the IPR and its steps bring.",
         "failure": "Half of the photo was shaken.",
     },
@@ -629,7 +630,8 @@ section("Bibliography", "Sources are cited by these keys.", {}, (report.bibliogr
 section(
     "Limits",
     "The tables and cards name the photos and hours behind each network. Most degradations are known and synthetic; a "
-    "mean over few photos decides little; one seed if no spread is stated. LPIPS is a network's opinion, not an eye's.",
+    "mean over few photos decides little; one seed unless a number of seeds is stated. LPIPS is a network's opinion, "
+    "not an eye's.",
     {},
 )
 

@@ -8,7 +8,7 @@ import typer
 import rvlib
 
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:1, mps, ...")]
-Scale = Annotated[int | None, typer.Option(help="Only where the weights cannot tell (FSRCNN, SRCNN).")]
+Scale = Annotated[int | None, typer.Option(help="Of --model, only where the weights cannot tell (FSRCNN, SRCNN).")]
 
 
 class Share:

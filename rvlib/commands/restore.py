@@ -18,7 +18,7 @@ OF = ", of "  # between what made a result and what it was made of
 REAL = "Photos as they come (noise, JPEG, unknown blur) need weights trained on such: official/swinir-real-m-x4."
 STATUS = (
     "Exit status: 0 if all is done, or was there already; 1 if a photo failed (the others are done) or nothing could "
-    "be; 2 for a wrong option; 130 after Ctrl-C."
+    "be done; 2 for a wrong option; 130 after Ctrl-C."
 )
 
 
@@ -34,14 +34,20 @@ def restore(
             help="From 0 (true to the pixels) to 1 (most detail, true or not): srgan-x4, official/swinir-real-m-x4, ..."
         ),
     ] = None,
-    factor: Annotated[float | None, typer.Option(help="How many times larger, up to the model's scale: 2.")] = None,
+    factor: Annotated[
+        float | None, typer.Option(help="How many times larger, up to the model's scale, such as 2.")
+    ] = None,
     width: Annotated[int | None, typer.Option(help="Of the result, in pixels.")] = None,
     height: Annotated[int | None, typer.Option(help="Of the result, in pixels.")] = None,
     longest: Annotated[int | None, typer.Option(help="The longer side of the result, in pixels.")] = None,
-    recursive: Annotated[bool, typer.Option(help="Folders with the folders in them.")] = False,
+    recursive: Annotated[bool, typer.Option(help="Look into the folders inside folders, too.")] = False,
     suffix: Annotated[str, typer.Option(help="Added to the names of restored photos, such as _x4.")] = "",
     kind: Annotated[
-        str, typer.Option("--format", help="In a folder: png, jpg, tif, webp, bmp; without it, each photo's own.")
+        str,
+        typer.Option(
+            "--format",
+            help="In a folder: png, jpg, tif, webp, bmp; without it, each photo's own (PNG where that is not written).",
+        ),
     ] = "",
     quality: Annotated[
         int | None, typer.Option(help="Of JPEG (95 without it), WebP (lossless without it), a clip (65).")
@@ -52,7 +58,7 @@ def restore(
     codec: Annotated[str | None, typer.Option(help="Of a clip: h264, hevc, vp9, or ffv1, which loses nothing.")] = None,
     compare: Annotated[bool, typer.Option(help="Also write NAME.compare.png: before and after, side by side.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, sizes and time; do nothing.")
+        bool, typer.Option("--dry-run", help="Say what would be done, sizes and time; write no photo.")
     ] = False,
     jobs: Annotated[int, typer.Option(help="Photos at a time: for many small ones.")] = 1,
     tile: Annotated[int | None, typer.Option(help="Side of tiles in pixels; without it, what memory allows.")] = None,
@@ -62,11 +68,12 @@ def restore(
     device: Device = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile first: for many photos on a GPU.")] = False,
 ):
-    """Restore photos or a clip with any model; what is restored already is skipped, so a stopped command can go on.
+    """Restore photos or a clip with any model.
 
+    What is restored already is skipped, so a stopped command can be repeated and resumes.
     Each result says in its file which model made it, how, and of which photo (PNG text, EXIF Software). What another
     model, or another photo, left there is replaced.
-    A clip (the extra `video`) keeps its sound, timing, rotation and colours, and goes on after a stop, too.
+    A clip (the extra `video`) keeps its sound, timing, rotation and colours, and resumes after a stop, too.
     `accelerate launch -m rvlib restore ...` shares the photos among GPUs or machines.
     """
     from rvlib import metadata, video
@@ -81,11 +88,11 @@ def restore(
     share, is_clip = Share(), any(map(video.is_clip, photos))
     if is_clip:
         given = {"--recursive": recursive, "--suffix": bool(suffix), "--format": bool(kind), "--compare": compare}
-        _refuse(given | {"--dry-run": dry_run, "--jobs": jobs > 1}, "cannot be had with a clip: leave it out")
+        _refuse(given | {"--dry-run": dry_run, "--jobs": jobs > 1}, "does not work with a clip: leave it out")
         if len(photos) > 1:
-            raise UserError("several files cannot be had with a clip: restore them one after the other")
+            raise UserError("a clip is restored alone: give one file")
         if share.number > 1:
-            raise UserError("several processes cannot be had with a clip: start the command without a launcher")
+            raise UserError("a clip is restored by one process: start the command without a launcher")
     else:
         given = {"--start": start is not None, "--end": end is not None, "--codec": codec is not None}
         _refuse(given, "is for clips: leave it out")
@@ -180,7 +187,7 @@ def _outcomes(work: Callable, jobs: list, at_a_time: int, *, is_shown: bool) -> 
                 said[outcome] += texts
         except KeyboardInterrupt:
             left = len(jobs) - counts.total()
-            told = f"stopped: {counts['done']} restored, {left} left; the same command goes on from there"
+            told = f"stopped: {counts['done']} restored, {left} left; the same command resumes there"
             typer.echo(told, err=True)
             raise
         finally:
@@ -198,7 +205,8 @@ def _report(everywhere: list[tuple[Counter, dict]], number: int, *, notes: list[
     for note, count in Counter(notes + told).items():
         say(f"note: {note}{f' ({count} photos)' if count > 1 else ''}", err=True)
     if counts["skipped"]:
-        typer.echo(f"{counts['skipped']} of {number} were there already: --overwrite restores them again", err=True)
+        told = f"{counts['skipped']} of {number} skipped, restored already"
+        typer.echo(f"{told}: --overwrite restores {'it' if counts['skipped'] == 1 else 'them'} again", err=True)
     if counts["unknown"]:
         told = "were there already and do not say what made them: --overwrite replaces them"
         typer.echo(f"{counts['unknown']} of {number} {told}", err=True)
@@ -208,7 +216,7 @@ def _report(everywhere: list[tuple[Counter, dict]], number: int, *, notes: list[
         told = f"{len(failed)} of {number} photos failed, {counts['done']} were restored"
         raise UserError(told if number > 1 else failed[0])
     if faults:
-        raise UserError(f"{len(faults)} folders may not be read")
+        raise UserError(f"{len(faults)} folder{'' if len(faults) == 1 else 's'} could not be read: see above")
     return counts["done"]
 
 
@@ -239,7 +247,7 @@ def _restore_clip(chain: list, clip: Path, output: Path, overwrite: bool, *, mad
     try:
         notes = video.restore_clip(chain, clip, target, made_by=made_by, digest=digest, progress=True, **how)
     except KeyboardInterrupt:
-        typer.echo("stopped: the same command goes on from the last whole segment", err=True)
+        typer.echo("stopped: the same command resumes after the last whole segment", err=True)
         raise
     for note in notes:
         say(f"note: {note}", err=True)

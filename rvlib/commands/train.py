@@ -17,7 +17,10 @@ def train(
     photos: Annotated[
         Path | None, typer.Option(help="A folder of photos to train on; without it, the profile's sets.")
     ] = None,
-    degraded: Annotated[Path | None, typer.Option(help="Their degraded versions, by name; else made anew.")] = None,
+    degraded: Annotated[
+        Path | None,
+        typer.Option(help="Their degraded versions, by name; without them, the command degrades the photos itself."),
+    ] = None,
     validation: Annotated[
         Path | None,
         typer.Option(
@@ -26,7 +29,7 @@ def train(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(help="Weights to go on from: a name, a file or a run's folder; '' for fresh ones."),
+        typer.Option(help="Weights to continue from: a name, a file or a run's folder; '' for fresh ones."),
     ] = None,
     profile: Annotated[
         str | None,
@@ -91,7 +94,7 @@ def train(
             **stated,
         )
     except KeyboardInterrupt as stopped:
-        typer.echo(str(stopped) or "stopped before the first step", err=True)
+        typer.echo(str(stopped) or "stopped: the same command resumes from what was saved", err=True)
         if (run / "last.safetensors").exists():
             typer.echo(f"weights so far: {run / 'last.safetensors'}", err=True)
         raise
@@ -107,7 +110,8 @@ def _say_small(references, size: object) -> None:
     small = [name for name, photo in references.items() if isinstance(size, int) and min(photo.shape[:2]) < size]
     if 0 < len(small) < len(references):
         told = ", ".join(small if len(small) <= 3 else [*small[:3], "..."])
-        say(f"note: {len(small)} of {len(references)} photos are smaller than a patch of {size}: {told}", err=True)
+        left = f"{len(small)} of {len(references)} left out"
+        say(f"note: {left}, smaller than a patch of {size} pixels: {told}", err=True)
 
 
 def _few(references, degraded, scale: int) -> dict:
@@ -159,8 +163,8 @@ def adapt(
     """Let a network that enlarges learn from your own photos: from each and its shrunk version.
 
     The run lies beside the result, in NAME.run: the same command resumes where it was stopped. What is printed is
-    measured on the pairs that were learned from. It pays for photos of one kind;
-    for usual photos it gains next to nothing, and may lose. `rvlib evaluate` measures both networks.
+    measured on the pairs that were learned from. It can pay for photos of one
+    kind; for usual photos it gains next to nothing, and may lose. `rvlib evaluate` measures both networks.
     """
     import shutil
 
@@ -174,7 +178,7 @@ def adapt(
         network = rvlib.load(model, scale=scale)
         adapted = rvlib.adapt(network, photos, run=run, steps=steps, seed=seed, replace_run=replace)
     except KeyboardInterrupt as stopped:
-        typer.echo(str(stopped) or "stopped before the first step", err=True)
+        typer.echo(str(stopped) or "stopped: the same command resumes from what was saved", err=True)
         raise
     write_atomically(output, lambda file: shutil.copyfile(run / "last.safetensors", file))
     gain = adapted.after - adapted.before

@@ -390,7 +390,9 @@ def after_stage_1(objective: Callable[[Loss, DiffIRS1, DiffIRS2], Objective]) ->
 
     def prepare(model: DiffIRS2, start: RestorationModel | None, loss: Loss) -> tuple[DiffIRS2, Objective]:
         if start is None or not start.needs_reference:
-            raise UserError("stage 2 of DiffIR continues from stage 1: train diffir-s1 first and give it as start")
+            raise UserError(
+                "stage 2 of DiffIR continues from stage 1: train diffir-s1 first and give it as start (--start)"
+            )
         take_over(model.G, start.G)
         return model, objective(loss, deepcopy(start).requires_grad_(False), model)
 

@@ -226,7 +226,9 @@ class UNet(RestorationModel):
     ):
         super().__init__()
         if len(encoder) != len(decoder):
-            raise UserError(f"encoder and decoder need as many levels, not {len(encoder)} and {len(decoder)}")
+            raise UserError(
+                f"encoder and decoder need the same number of levels, not {len(encoder)} and {len(decoder)}"
+            )
         if width < 1 or middle < 0 or min((*encoder, *decoder), default=0) < 0:
             raise UserError(f"width {width} and the numbers of blocks must be positive")
         self.multiple_of = 2 ** len(encoder)

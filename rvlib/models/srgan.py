@@ -337,7 +337,7 @@ def against_discriminator(
 ) -> tuple[Adversaries, Objective]:
     """The generator continues from its training with a pixel loss; the discriminator begins."""
     if start is None:
-        raise UserError("srgan continues from weights of srresnet: train that first and give it as start")
+        raise UserError("srgan continues from weights of srresnet: train that first and give it as start (--start)")
     take_over(model, start)
     return Adversaries(model, Discriminator()), PerceptualAdversarial(loss)
 

@@ -19,7 +19,11 @@ def data(profile: str) -> Path:
 
         fetch(["samples"], folder, progress=False)
     if not folder.is_dir():
-        raise UserError(f"{folder} is missing: run `make report PROFILE={profile}`, which fetches it")
+        raise UserError(
+            f"{folder} is missing: run `dvc repro data.dvc` in "
+            f"{rvlib.ROOT if profile == 'laptop' else rvlib.ROOT / 'profiles' / profile}, which fetches the photos "
+            f"alone"
+        )
     return folder
 
 

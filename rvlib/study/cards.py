@@ -23,7 +23,7 @@ USES = {
         "JPEG artefacts, noise or a camera's own blur. Texture finer than the input can carry is a guess",
     ),
     "deblurring": (
-        "shake of the camera, with a little turning and zoom, drawn as the line Data says",
+        "camera shake with a little rotation and zoom, as the line *Data* describes",
         "things that move, blur that differs with depth, photos out of focus",
     ),
 }
@@ -48,14 +48,19 @@ def write_cards(folder: Path, reports: Path, methods: dict[str, str]) -> None:
     methods: name of the weights -> the method whose notebook trained them.
     """
     size = sum((folder / f"{name}.safetensors").stat().st_size for name in methods)
+    loads = "`rvlib.load(name)` loads them, `rvlib restore PHOTO --model NAME -o OUT` uses them"
+    if folder != checkpoint.WEIGHTS:
+        file = f"{Path(os.path.relpath(folder, rvlib.ROOT)).as_posix()}/NAME.safetensors"
+        loads = f'`rvlib.load("{file}")` loads them, `rvlib restore PHOTO --model {file} -o OUT` uses them; '
+        loads += "a name alone loads the released weights"
     head = (
         f"# Released weights\n\nWritten by `make report PROFILE={reports.name}`; this file too. Where weights were not "
-        "trained in one go, or by an earlier state of the profile, their card says so. `rvlib.load(name)` loads them, "
-        f"`rvlib restore PHOTO --model NAME -o OUT` uses them. Together {size / 2**20:.1f} MiB. A core-hour is an hour "
+        "trained in one go, or by an earlier state of the profile, their card says so. "
+        f"{loads}. Together {size / 2**20:.1f} MiB. A core-hour is an hour "
         "that a CPU core worked; *by the clock*: the clock's time multiplied by the threads. ± is half of the 95 % "
         "interval of the mean over the photos (Student's t), for one training run (one seed). Seconds are wall time "
         "for a photo on the machine that measured, as busy as it was; notebook 11_cost compares speeds. Inputs by "
-        "name: *OpenCV* is downscaled as OpenCV's bicubic does, without antialiasing; *noise 10* has a standard "
+        "name: *OpenCV*: downscaled with OpenCV's bicubic, without antialiasing; *noise 10* has a standard "
         "deviation of 10 grey levels; *JPEG 30* is of quality 30; *blur 1.0* is Gaussian, with a standard deviation "
         "of 1 pixel; *grey levels* is shake averaged in grey levels, not in light.\n\n"
     )
@@ -92,7 +97,7 @@ def card(name: str, folder: Path, reports: Path, method: str) -> str:
         f"- **Use it for**: {good}",
         f"- **Not for**: {bad}",
         *(f"- **Would we use it?** {_verdict(reports / each, name)}" for each, _ in measured),
-        *([f"- **Looked at**: {found['seen']}"] if "seen" in found else []),
+        *([f"- **By eye**: {found['seen']}"] if "seen" in found else []),
         f"- **Data**: {_data(training)}",
         f"- **Photos and their licences**: {licences(found.get('sets', [])) or 'not kept'}",
         f"- **Training**: recipe {training['method']}, {settings}; weights of step {metadata['step']:,}",
@@ -102,7 +107,7 @@ def card(name: str, folder: Path, reports: Path, method: str) -> str:
         *_otherwise(found),
         f"- **Learning curve** ({_validation(found)}): {_curve(found)}"
         f"{_points(folder, reports / 'curves' / f'{name}.csv')}",
-        f"- **sha256**: `{sha256(weights)}`\n",
+        f"- **SHA-256**: `{sha256(weights)}`\n",
     ]
     for _, rows in measured:
         column = psnr_column(rows)

@@ -217,7 +217,7 @@ class _Jobs(Downloads):
             hint = f" (the hash is the one in {self.checksums})" if sha256 and pd.isna(row.sha256) else ""
             raise UserError(
                 f"{row.file} of {row.set} could not be fetched: {error}{hint}. "
-                "Check the network and fetch again, or set RV_MIRROR to a place that has the file"
+                "Check the internet connection and fetch again, or set RV_MIRROR to a place that has the file"
             ) from None
 
 
@@ -235,7 +235,7 @@ def _verify(part: Path, row, sha256: str | None) -> None:
     """Whether a complete file is the right one; without a hash, whether it is a photo at all."""
     found = file_hash(str(part))
     if sha256 and found != sha256:
-        raise SourceError(f"wrong bytes, sha256 {found} instead of {sha256}")
+        raise SourceError(f"wrong bytes, SHA-256 {found} instead of {sha256}")
     if not sha256 and not row.members:
         try:
             with Image.open(part) as image:

@@ -164,9 +164,11 @@ def read_parameters(file: Path) -> dict:
                     raise ValueError(f"{name} has no entry {key!r}, choose among {', '.join(entries)}")
                 _check(f"{name}.{key}", key, value)
     except FileNotFoundError:
-        raise UserError(f"{file} does not exist: give a profile's parameters, such as params.yaml") from None
+        raise UserError(
+            f"{file} does not exist: run this at the root of a checkout, or name a profile's params.yaml (--params)"
+        ) from None
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError) as error:
-        raise UserError(f"{file} is no file of parameters with a `profile`: {error}") from None
+        raise UserError(f"{file} cannot be used as a profile's parameters: {error}") from None
     return content
 
 

@@ -90,7 +90,8 @@ def assignments(words: list[str], option: str) -> dict:
     for word in words:
         name, is_given, value = word.partition("=")
         if not name or not is_given:
-            raise UserError(f"{option} {word!r} is no name=value, such as {option} steps=1000")
+            example = "embed=32" if option == "--argument" else "steps=1000"
+            raise UserError(f"{option} {word!r} is no name=value, such as {option} {example}")
         try:
             found[name.strip()] = _number(yaml.safe_load(value))
         except yaml.YAMLError:

@@ -302,10 +302,11 @@ def machine(record: dict) -> str:
 
 
 def _machines_in_words(record: dict) -> str:
-    """The machines of one run alone: "NVIDIA H200, 8 threads; then cpu, 1 thread"."""
+    """The machines of one run alone: "NVIDIA H200, 8 threads; then CPU, 1 thread"."""
     found = []
     for noted in _machines(record):
         threads, processes = noted.get("threads", 1), noted.get("processes", 1)
         several = f" in each of {processes} processes" if processes > 1 else ""
-        found.append(f"{noted['device']}, {threads} thread{'' if threads == 1 else 's'}{several}")
+        device = "CPU" if noted["device"] == "cpu" else noted["device"]
+        found.append(f"{device}, {threads} thread{'' if threads == 1 else 's'}{several}")
     return "; then ".join(dict.fromkeys(found)) or "machine not kept"

@@ -55,7 +55,10 @@ def release(parameters: Path) -> None:
         tables.write_rows(curves.points(kept), reports / "curves" / name)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     if content["weights"] == "weights" and size > LARGEST_RELEASE:  # other profiles' folders stay on their machine
-        raise UserError(f"{folder} holds {size / 2**20:.0f} MiB of weights, more than {LARGEST_RELEASE / 2**20:.0f}")
+        raise UserError(
+            f"{folder} holds {size / 2**20:.0f} MiB of weights, more than {LARGEST_RELEASE / 2**20:.0f} MiB: release "
+            f"fewer or smaller networks"
+        )
     write_cards(folder, reports, {name: run.partition("/")[0] for name, run in released.items()})
     hashes = {name: sha256(folder / f"{name}.safetensors") for name in released}
     tables.write_json({"sha256": hashes, "bytes": size}, reports / "weights.json")

@@ -125,14 +125,21 @@ def origin_html(
         hashes = [(f"{of} ({label})", sha256) for of, label, sha256 in weights_of(rows).astype(str).to_numpy()]
     named = [f'{html.escape(of)} <code title="{sha256}">{sha256[:12]}</code>' for of, sha256 in hashes]
     if named:
-        parts.append(f'weights (<a href="../../weights/README.md">cards</a>) by SHA-256: {", ".join(named)}')
+        own = rows is not None and "this run" in set(weights_of(rows)["label"])
+        cards = []
+        if own and (rvlib.ROOT / "reports" / profile / "weights" / "README.md").is_file():
+            cards.append('<a href="weights/README.md">cards of this run</a>')
+        if not cards or set(weights_of(rows)["label"]) != {"this run"}:
+            cards.append('<a href="../../weights/README.md">cards</a>')
+        parts.append(f"weights ({', '.join(cards)}) by SHA-256: {', '.join(named)}")
     return f'<p class="origin">Source: {"; ".join(parts)}.</p>'
 
 
 def absent_html(names: list[str], command: str) -> str:
     """What a section lacks, and the command that makes it, as HTML."""
     listed = ", ".join(f"<code>{html.escape(name)}</code>" for name in names)
-    return f'<p class="absent">Not made yet: {listed}. <code>{html.escape(command)}</code> makes it.</p>'
+    it = "it" if len(names) == 1 else "them"
+    return f'<p class="absent">Not made yet: {listed}. <code>{html.escape(command)}</code> makes {it}.</p>'
 
 
 def weights_of(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Flipped bits and cut files: detected with the file named, or without any effect, or mended; never used in silence."""
+"""Flipped bits and cut files: detected with the file named, without any effect, or repaired; never used in silence."""
 
 import copy
 import hashlib
@@ -140,7 +140,7 @@ def test_files_of_a_complete_run_are_mended_from_its_state(run, name, tally, tim
         (folder / name).unlink() if version is None else (folder / name).write_bytes(version)
         again()
         assert (folder / name).read_bytes() == right
-        tally(f"{name} of a complete run: {damage}", "mended")
+        tally(f"{name} of a complete run: {damage}", "repaired")
 
 
 def test_description_of_a_run(run, tally, times):
@@ -181,7 +181,7 @@ def test_a_damaged_photo_is_fetched_again(mirror, tmp_path, tally, times):
     for damage, version in damaged(CONTENT, times(10, 1000)):
         path.write_bytes(version)
         assert get(tmp_path / "data").read_bytes() == CONTENT
-        tally(f"fetched photo: {damage}", "mended")
+        tally(f"fetched photo: {damage}", "repaired")
 
 
 def test_a_damaged_source_is_refused(mirror, tmp_path, tally, times):
@@ -307,7 +307,7 @@ def test_flipped_bits_of_the_parameters_are_refused_or_another_valid_study(tmp_p
         ("fsrcnn: {experiment_seeds: [0, a]}", "experiment_seeds must be a number"),
         ("swinir: {training: {patch_size: 0}}", "swinir.training.patch_size must be a whole number"),
         ("cost: {sides: [16, no]}", "cost.sides must be a whole number"),
-        ("cost: 3", "no file of parameters"),
+        ("cost: 3", "cannot be used as a profile.s parameters"),
         ("fetch: {set: [samples]}", "fetch has no entry 'set'"),
         ("fetch: {sets: [1]}", "fetch.sets must be a list of names"),
     ],

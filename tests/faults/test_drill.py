@@ -199,7 +199,7 @@ def test_bits_flipped_in_what_dvc_keeps(pipeline, tally):
         assert "Traceback" not in said
         if process.returncode == 0:
             assert metrics(folder) == expected, f"{path} was used though it is damaged"
-            tally(f"bit flipped: {kind}", "mended or without effect, same metrics")
+            tally(f"bit flipped: {kind}", "repaired or without effect, same metrics")
         else:
             assert path.name in said, said[-2000:]
             tally(f"bit flipped: {kind}", "refused")
