@@ -6,7 +6,6 @@ first is recorded in `<target>/checksums.csv` and holds from then on.
 """
 
 import errno
-import importlib.util
 import os
 import re
 import shutil
@@ -27,6 +26,7 @@ from tqdm import tqdm
 from rvlib.download import CHUNK, Downloads, SourceError, is_right, mirrored
 from rvlib.errors import UserError
 from rvlib.files import SPACE, alone, reason_of, write_text
+from rvlib.photos import in_package
 
 MANIFEST = Path(__file__).parent / "manifest.csv"
 GITHUB = "https://raw.githubusercontent.com"
@@ -224,8 +224,7 @@ class _Jobs(Downloads):
 def _sources(row) -> list[str]:
     """Where a file can come from, the mirror first."""
     if row.source == "wheel":
-        package, _, inside = row.path.partition("/")
-        return [str(Path(importlib.util.find_spec(package).origin).parent / inside)]
+        return [str(in_package(row.path))]
     # a mirror repeats GitHub's paths, and other addresses with their host
     path = row.path if row.source == "github" else row.path.partition("://")[2]
     return [*mirrored(path), f"{GITHUB}/{path}" if row.source == "github" else row.path]
