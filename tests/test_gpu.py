@@ -17,8 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import rvlib
-from rvlib import complexity, evaluate, losses, objectives, recipes, tiles, train
+from rvlib import complexity, evaluate, losses, recipes, tiles, train
 from rvlib.degrade import Bicubic, MotionBlur
+from rvlib.models import srgan
 from rvlib.models.base import RestorationModel
 from rvlib.objectives import BlindSpot, Pixelwise
 from rvlib.pairs import Ahead, Patches
@@ -309,7 +310,7 @@ def test_a_game_fetches_its_network_before_anything_runs(tmp_path, monkeypatch):
     def unreachable():
         raise rvlib.UserError("no network")
 
-    monkeypatch.setattr(objectives, "vgg16_features", unreachable)
+    monkeypatch.setattr(srgan, "vgg16_features", unreachable)
     start = rvlib.create("srgan", **SMALL["srgan"])
     with pytest.raises(rvlib.UserError, match="no network"):
         recipes.train("srgan", {"coffee": sample("coffee")}, run=tmp_path / "run", start=start, steps=1)

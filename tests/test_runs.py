@@ -14,13 +14,14 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from torch import nn
 
 import rvlib
-from rvlib import checkpoint, losses, objectives, recipes, runs
+from rvlib import checkpoint, losses, recipes, runs
 from rvlib.degrade import Bicubic
 from rvlib.files import sha256
 from rvlib.fingerprint import code
-from rvlib.models import METHODS
+from rvlib.models import METHODS, srgan
 from rvlib.objectives import PerceptualAdversarial, Pixelwise
 from rvlib.pairs import Patches
 from rvlib.photos import sample
@@ -64,8 +65,13 @@ class TestFingerprints:
         families = {method.builder.__module__.rpartition(".")[2] for method in METHODS.values()}
         assert {name.partition(".")[0] for name in found} & families == {builder.__module__.rpartition(".")[2]}
 
-    def test_backbones_belong_to_the_game(self):
-        assert "backbones.vgg16_features" in code(PerceptualAdversarial)
+    def test_the_game_knows_its_network_by_the_weights_and_not_by_how_they_were_fetched(self, photos):
+        assert not [name for name in code(PerceptualAdversarial) if name.startswith(("backbones", "files"))]
+        game = srgan.Adversaries(rvlib.create("srgan", features=8, blocks=1), srgan.Discriminator())
+        patches = Patches(photos, Bicubic(4), patch_size=32, channels=3)
+        played = [PerceptualAdversarial(losses.mse, nn.Conv2d(3, 1, 1)) for _ in range(2)]
+        known = [computed(game, each, patches, Settings(steps=1))["objective"]["features"] for each in played]
+        assert known[0].startswith("weights ") and known[0] != known[1]
 
     def test_a_function_from_elsewhere_counts_with_what_it_uses(self):
         def objective(model, batch):
@@ -82,7 +88,7 @@ class TestFingerprints:
 class TestCells:
     @pytest.mark.parametrize(("method", "section"), rehearsal.trainings())
     def test_dvc_sees_what_a_run_knows_itself_by(self, photos, monkeypatch, method, section):
-        monkeypatch.setattr(objectives, "vgg16_features", lambda: None)
+        monkeypatch.setattr(srgan, "vgg16_features", nn.Identity)
         chosen, network = recipes.RECIPES[method], recipes.METHOD_OF[method].network
         arguments = {**chosen.arguments, **profiles.settings("laptop", method, section).get("arguments", {})}
         model = rvlib.create(network, **arguments)

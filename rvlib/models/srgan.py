@@ -9,12 +9,15 @@ discriminator.
 Symbols: k9n64 a 9 x 9 convolution with 64 channels.
 """
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
 from rvlib import fast
+from rvlib.backbones import vgg16_features
 from rvlib.errors import UserError
 from rvlib.models.base import RestorationModel
 from rvlib.models.keys import Recognised, children
@@ -335,11 +338,15 @@ def recognise(state: dict[str, Tensor]) -> Recognised | None:
 def against_discriminator(
     model: RestorationModel, start: RestorationModel | None, loss: Loss
 ) -> tuple[Adversaries, Objective]:
-    """The generator continues from its training with a pixel loss; the discriminator begins."""
+    """The generator continues from its training with a pixel loss; the discriminator begins.
+
+    VGG16 is fetched here, where it is missing, and not at the first step: nodes that compute may have no network.
+    """
     if start is None:
         raise UserError("srgan continues from weights of srresnet: train that first and give it as start (--start)")
     take_over(model, start)
-    return Adversaries(model, Discriminator()), PerceptualAdversarial(loss)
+    features = deepcopy(vgg16_features())  # which the training may move to a GPU; others use the original
+    return Adversaries(model, Discriminator()), PerceptualAdversarial(loss, features)
 
 
 _VARIANTS = {style: {"style": style} for style in ("paper", "compact", "msrresnet")}
