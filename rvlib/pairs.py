@@ -254,7 +254,8 @@ class Patches:
             places = [side // self.scale - self.degraded_side + 1 for side in photo.shape[:2]]
             y, x = int(down * places[0]), int(across * places[1])
             if self.is_fresh:
-                small, large = self._fresh(photo, y, x, np.random.default_rng([self.seed, number, position]))
+                # from 1, since numpy takes [seed, number, 0] for [seed, number]: the draws that chose the crops
+                small, large = self._fresh(photo, y, x, np.random.default_rng([self.seed, number, 1 + position]))
             else:
                 small, large = self._made(index, y, x)
             # the photos keep a pixel's channels side by side; turning is faster once a patch is in planes

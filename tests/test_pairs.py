@@ -123,6 +123,23 @@ def test_pairs_that_do_not_fit_are_named(references, degraded, message):
         Patches(references, given, patch_size=32)
 
 
+def test_what_a_patch_draws_tells_nothing_of_where_it_was_cut(references):
+    class Drawn(Degradation):
+        is_random = True
+
+        def part(self, reference, rng, top, left, height):
+            drawn.append(rng.random(3))
+            return reference[top : top + height, left : left + height]
+
+    drawn = []
+    patches = Patches(references, Drawn(), patch_size=32)
+    for number in range(3):
+        patches.cut(number, 4)
+    crops = [np.random.default_rng([0, number]).random((4, 3)) for number in range(3)]
+    streams = np.concatenate([*crops, drawn])
+    assert len(np.unique(streams)) == streams.size
+
+
 def test_batches_are_made_ahead_by_others_and_each_is_what_it_would_be(references):
     patches = Patches(references, MotionBlur((5, 25)), patch_size=32)
 

@@ -180,7 +180,8 @@ class PlainResidual(nn.Module):
 class MSRResNet(Generator):
     """BasicSR's generator without BatchNorm: ReLU residual blocks, and the bilinear enlargement is added.
 
-    (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w)
+    (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w). Convolutions begin as PyTorch's do. BasicSR's begin with a tenth of
+    Kaiming's standard deviation: nothing but the bilinear enlargement, of which a short training is slow to get away.
     """
 
     def __init__(self, *, scale: int = 4, features: int = 64, blocks: int = 16):
