@@ -1,8 +1,9 @@
 """From a degraded photo to the restored one with any model of the study."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from math import lcm, prod
+from math import ceil, isfinite, lcm, prod
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from rvlib.models.base import RestorationModel, unwrapped
 
 MOST_OVERLAP = 2 * tiles.GRID  # degraded pixels: with more, most of the work would be done twice
 OVERLAP = 32  # degraded pixels around a tile where a model's reach is not limited: attention, means over the photo
+LEAST = 4  # pixels of a side; smaller ones are padded, else what networks see is mostly the zeros of their borders
 WHOLE = 1024  # side up to which a photo is measured in one piece, as the papers measure
 
 
@@ -57,7 +59,7 @@ class Size:
         return factor
 
 
-@torch.inference_mode()
+@torch.no_grad()  # what is kept between calls (`imresize`) may need gradients later: no inference tensors
 def restore(
     model: nn.Module | Sequence[nn.Module],
     image: str | Path | Image.Image | np.ndarray,
@@ -78,12 +80,15 @@ def restore(
     asks for another size, up to that: what the models made is shrunk by `degrade.imresize`.
     A photo that fits into memory is restored in one forward. A larger one is cut into tiles of about `tile` degraded
     pixels, each seeing `overlap` pixels around it: by default the model's reach, so that no pixel changes, or 32 where
-    the reach is the whole photo. DiffIR's IPR is that of the whole photo in any case. `progress` shows the tiles.
+    the reach is the whole photo. DiffIR's IPR is about that of the whole photo: in tiles, it comes from their mean.
+    `progress` shows the tiles.
     `self_ensemble` averages over the eight symmetries of the square (EDSR, section 3.4), at eight times the cost.
-    `precision="bf16"` computes products in bfloat16: faster, and off by a grey level here and there.
-    Deterministic: `seed` feeds DiffIR's noise, the other models draw none. One-channel models restore the luminance;
-    the chroma, to which the eye is less sensitive, is enlarged by bicubic interpolation. Those that remove noise
-    restore each colour instead, and those for JPEG take a grey photo as it is.
+    `precision="bf16"` computes products in bfloat16: faster, and off by a grey level here and there; with SwinIR and
+    luminance networks in up to a third of the values, a few by two.
+    Deterministic for a given tile size: `seed` feeds DiffIR's noise, the other models draw none. Without `tile`, free
+    memory decides, on which the result then depends a little where the reach is the whole photo.
+    One-channel models restore the luminance; the chroma, to which the eye is less sensitive, is enlarged by bicubic
+    interpolation. Those that remove noise restore each colour instead, and those for JPEG take a grey photo as it is.
     Stage 1 of DiffIR alone looks at a `reference` too, which shows what its IPR is worth where the answer is known.
     `notes` takes what is odd about the result, in words (`oddities`).
     Raises UserError if `image` is not a photo, if `factor`, `tile` or `overlap` is out of range, or if the size of a
@@ -134,20 +139,25 @@ def _restore(
 ) -> np.ndarray:
     """What `restore` says, with one model."""
     network, device = unwrapped(model), next(model.parameters()).device
-    # a window of 7 falls on no multiple of 64; multiples of 56 are those of JPEG's blocks of 8 too
-    grid = tiles.GRID if tiles.GRID % network.window == 0 else lcm(8, network.window)
-    if overlap is None:
-        overlap = OVERLAP // network.window * network.window if network.reach is None else network.reach
-        overlap = min(overlap, MOST_OVERLAP)  # of a network deeper than any released one, tiles then differ a little
-    margin = overlap // 4 if network.reach is None else overlap
+    # tiles meet where two windows do (or two strides), and two of JPEG's blocks
+    step = lcm(network.window, network.multiple_of)
+    base = lcm(8, step)
+    grid = base * max(1, round(tiles.GRID / base))
     # a quarter of the overlap is margin; the three quarters that are blended reach half a cell of the grid at most
     most = MOST_OVERLAP if network.reach is not None else min(MOST_OVERLAP, grid // 2 * 4 // 3)
+    if overlap is None:
+        overlap = OVERLAP // network.window * network.window if network.reach is None else network.reach
+        overlap = min(overlap, most)  # of a network deeper than any released one, tiles then differ a little
     if not 0 <= overlap <= most:
         raise UserError(f"overlap {overlap} is negative or too large: take 0 to {most} pixels")
-    if tile is None:
-        bytes_per_row = photo.shape[1] * 3 * 4 * network.scale**2  # in float32
-        tile = tiles.fitting(_bytes_per_pixel(network, photo), bytes_per_row, device, overlap, grid)
+    margin = overlap // 4 if network.reach is None else overlap
+    more = -overlap % step  # what a tile sees ends there too, else its windows would not be the photo's
+    overlap, margin = overlap + more, margin + more
     is_grey = bool((photo == photo[..., :1]).all())
+    if tile is None:
+        batch = 3 if network.channels == 1 and network.task == "denoising" and not is_grey else 1  # as in `_colour`
+        bytes_per_row = photo.shape[1] * 3 * 4 * network.scale**2  # in float32
+        tile = tiles.fitting(batch * _bytes_per_pixel(network, photo), bytes_per_row, device, overlap, grid)
     sees_reference = network.needs_reference and reference is not None
     if sees_reference:
         _check_reference(reference, photo, network.scale)
@@ -160,7 +170,7 @@ def _restore(
     def restore_part(part: np.ndarray) -> Tensor:
         extremes: list[float] = []
         restored = _colour(model, to_tensor(part).to(device), is_grey=is_grey, extremes=extremes, **options)
-        beyond.append(max(extremes))
+        beyond.append(float(np.max(extremes)))  # NaN if one of them is, which `max` may lose
         return restored
 
     if is_whole:
@@ -189,7 +199,13 @@ def oddities(
 
     `beyond` says for each tile, by its place (row, column), how far the network's numbers left [0, 1].
     """
-    said = []
+    said, lost = [], [place for place, excess in beyond.items() if not isfinite(excess)]
+    if lost:
+        row, column = lost[0]
+        return [
+            f"the network's numbers are not finite on {len(lost)} of {len(beyond)} tiles, first at row {row}, column "
+            f"{column}: try other weights, or --precision fp32"
+        ]
     for (row, column), excess in beyond.items():
         if excess > 0.5:
             said.append(
@@ -210,9 +226,11 @@ def oddities(
 
 def _detail(image: np.ndarray) -> float:
     """How much neighbouring pixels differ, on average: less of it in a softer version of a photo."""
-    strips = [image[top : top + 256, :, 1].astype(np.float32) for top in range(0, len(image), 256)]
-    steps = [float(np.abs(np.diff(strip, axis=1)).sum()) for strip in strips]
-    return sum(steps) / image[..., 0].size
+    total = 0.0
+    for top in range(0, len(image), 256):
+        strip = image[top : top + 257, :, 1].astype(np.float32)  # with the first row of the next one
+        total += float(np.abs(np.diff(strip[:256], axis=1)).sum() + np.abs(np.diff(strip, axis=0)).sum())
+    return total / image[..., 0].size
 
 
 def _colour(model: nn.Module, degraded: Tensor, *, is_grey: bool, **options) -> Tensor:
@@ -244,21 +262,21 @@ def forward_any_size(
     """One forward in eval mode at any size: (b c h w) -> (b c scale·h scale·w), both in [0, 1].
 
     Models whose official forward does not pad name the multiple that they need in `multiple_of`; the photo is
-    reflected at its right and bottom edge up to there, and the result is cropped. `extremes` takes how far the
-    network's numbers left [0, 1].
+    reflected at its right and bottom edge up to there, and to four pixels at least, and the result is cropped.
+    `extremes` takes how far the network's numbers left [0, 1].
     """
     if self_ensemble:
         plain = {"seed": seed, "precision": precision, "description": description, "extremes": extremes}
-        restored = []
+        total = 0.0
         for turn in range(8):
             seen = None if reference is None else _turn(reference, turn)
-            restored.append(forward_any_size(model, _turn(degraded, turn), reference=seen, **plain))
-        return torch.stack([_turn(each, turn, back=True) for turn, each in enumerate(restored)]).mean(dim=0)
-    network, was_training = unwrapped(model), model.training
-    model.eval()
-    height, width = degraded.shape[-2:]
+            restored = forward_any_size(model, _turn(degraded, turn), reference=seen, **plain)
+            total += _turn(restored, turn, back=True)
+        return total / 8
+    network, (height, width) = unwrapped(model), degraded.shape[-2:]
     multiple, scale = network.multiple_of, network.scale
-    degraded = pad(degraded, -height % multiple, -width % multiple)
+    bottom, right = (ceil(max(side, LEAST) / multiple) * multiple - side for side in (height, width))
+    degraded = pad(degraded, bottom, right)
     inputs = {} if description is None else {"description": description}
     if network.noise_size:
         generator = torch.Generator().manual_seed(seed)
@@ -266,17 +284,25 @@ def forward_any_size(
     if network.needs_reference:
         if reference is None:
             raise UserError("stage 1 of DiffIR needs the reference that it is to restore: take stage 2 for photos")
-        inputs["reference"] = pad(reference, *(scale * (-side % multiple) for side in (height, width)))
-    try:
-        with torch.autocast(degraded.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            restored = model(degraded, **inputs).float()
-    finally:
-        model.train(was_training)
+        inputs["reference"] = pad(reference, scale * bottom, scale * right)
+    with evaluating(model), torch.autocast(degraded.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        restored = model(degraded, **inputs).float()
     restored = restored[..., : height * scale, : width * scale]
     if extremes is not None:
         least, most = restored.aminmax()
         extremes.append(max(-float(least), float(most) - 1))
     return restored.clamp(0, 1)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Let a model be in eval mode inside the `with` block, and in its own mode again after it."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def _turn(image: Tensor, turn: int, *, back: bool = False) -> Tensor:
@@ -307,7 +333,8 @@ def _bytes_per_pixel(model: RestorationModel, photo: np.ndarray) -> float:
     if model.bytes_per_pixel is None:
         device = next(model.parameters()).device
         probe = torch.zeros(1, model.channels, side, side, device=device)
-        model.bytes_per_pixel = complexity.peak_memory(model, probe) / side**2
+        with evaluating(model):
+            model.bytes_per_pixel = complexity.peak_memory(model, probe) / side**2
     return model.bytes_per_pixel
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-GRID = 64  # boundaries are multiples of every stride and window, but for JPEG's windows of 7: there of 56
+GRID = 64  # boundaries are multiples of every stride and window: of 64, or near it (56 for JPEG's windows of 7)
 
 
 def assemble(

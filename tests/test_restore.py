@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 import rvlib
-from rvlib import photos
+from rvlib import complexity, photos, tiles
 from rvlib.color import rgb_to_ycbcr, ycbcr_to_rgb
 from rvlib.degrade import imresize
 from rvlib.models.base import RestorationModel
-from rvlib.restore import Size, forward_any_size, pad, to_array, to_tensor
+from rvlib.restore import Size, _detail, forward_any_size, pad, to_array, to_tensor
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +73,15 @@ def test_pads_to_the_multiple_that_a_model_names():
 def test_padding_reflects_and_never_repeats_the_edge():
     row = torch.arange(4.0).view(1, 1, 1, 4)
     assert pad(row, 0, 3).flatten().tolist() == [0, 1, 2, 3, 2, 1, 0]
-    assert pad(row[..., :2], 0, 5).shape[-1] == 7
+    assert pad(row[..., :2], 0, 5).flatten().tolist() == [0, 1, 0, 1, 0, 1, 0]
     assert pad(row[..., :1], 2, 2).shape[-2:] == (3, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 50), (50, 1), (2, 3), (1, 1)])
+def test_a_narrow_photo_is_as_bright_as_a_wide_one(size):
+    """A network that sees mostly the zeros beside a photo would darken it."""
+    restored = rvlib.restore(rvlib.load("fsrcnn-x4"), np.full((*size, 3), 128, np.uint8))
+    assert np.abs(restored.astype(int) - 128).max() <= 4
 
 
 def test_does_not_change_the_model(model, photo):
@@ -82,6 +89,15 @@ def test_does_not_change_the_model(model, photo):
     rvlib.restore(model, photo)
     assert model.training
     model.eval()
+
+
+def test_measuring_memory_changes_no_running_statistics():
+    network = rvlib.create("srgan", features=8, blocks=1).train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    rvlib.restore(network, np.zeros((129, 129, 3), np.uint8))  # the least for which memory is measured
+    assert network.bytes_per_pixel > 0
+    assert network.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 def test_colour_conversion_is_its_own_inverse():
@@ -216,6 +232,19 @@ def test_a_one_channel_denoiser_restores_each_colour():
     assert (restored != photo).any()
 
 
+def test_the_memory_of_three_colours_at_a_time_is_counted(monkeypatch):
+    network = rvlib.create(
+        "swinir", task="denoising", scale=1, upsampler="none", channels=1, embed=12, depths=(2,), heads=(2,)
+    )
+    colour, asked = photos.sample("coffee")[:129, :129], []
+    monkeypatch.setattr(tiles, "fitting", lambda bytes_per_pixel, *_: asked.append(bytes_per_pixel) or 1024)
+    for photo in (colour, colour[..., [1, 1, 1]]):
+        rvlib.restore(network, photo)
+    one, three = (complexity.peak_memory(network, torch.zeros(batch, 1, 64, 64)) / 64**2 for batch in (1, 3))
+    assert asked[0] >= three > 1.5 * asked[1]
+    assert asked[1] == pytest.approx(one, rel=0.05)
+
+
 # Sizes ----------------------------------------------------------------------------------------------------------------
 
 
@@ -324,19 +353,48 @@ def test_a_tile_that_leaves_the_range_is_named():
     assert rvlib.restore(Toy(lambda x: x + 9), photo).max() == 255
 
 
-@pytest.mark.parametrize(("window", "grid"), [(7, 56), (8, 64)])
-def test_tiles_begin_where_windows_do(window, grid):
-    """Each tile of a network with windows is cut into the windows that the whole photo is cut into."""
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_said(broken):
+    photo = np.full((100, 130, 3), 100, np.uint8)
+    photo[70:80, 90:100] = 250
+    notes = told(lambda x: x.where(x < 0.9, broken), photo, tile=64)
+    assert len(notes) == 1
+    assert "not finite on 1 of 2 tiles, first at row 0, column 64: try other weights" in notes[0]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+def test_one_broken_turn_of_eight_is_said():
+    photo = np.full((20, 30, 3), 100, np.uint8)
+    photo[-1, -1] = 250  # the corner where the network begins in the third turn
+    notes = told(lambda x: x * float("nan") if x[0, 0, 0, 0] > 0.9 else x, photo, self_ensemble=True)
+    assert "not finite" in notes[0]
+
+
+def test_detail_is_looked_for_in_both_directions():
+    image = np.random.default_rng(0).integers(0, 256, (600, 20, 3), dtype=np.uint8)
+    green = image[..., 1].astype(float)
+    steps = sum(np.abs(np.diff(green, axis=axis)).sum() for axis in (0, 1))
+    assert _detail(image) == pytest.approx(steps / green.size)
+    stripes = np.repeat(image[:, :1], 20, axis=1)
+    assert "sharp already" in told(blurred, stripes)[0]
+
+
+@pytest.mark.parametrize("declared", ["window", "multiple_of"])
+@pytest.mark.parametrize("overlap", [None, 17])
+@pytest.mark.parametrize(("window", "grid"), [(3, 72), (5, 80), (7, 56), (8, 64), (12, 72), (24, 72)])
+def test_tiles_begin_where_windows_do(window, grid, overlap, declared):
+    """Each tile of a network with windows (or strides) is cut into those that the whole photo is cut into."""
     seen = []
 
     class Windows(Toy):
         reach = None
 
     network = Windows(lambda x: seen.append(x[0, :2, 0, 0].tolist()) or x)
-    network.window = window
-    rows, columns = np.mgrid[:200, :250].astype(np.uint8)
+    setattr(network, declared, window)
+    rows, columns = np.mgrid[:240, :250].astype(np.uint8)
     photo = np.dstack([rows, columns, rows])
-    assert np.array_equal(rvlib.restore(network, photo, tile=64), photo)
+    assert np.array_equal(rvlib.restore(network, photo, tile=64, overlap=overlap), photo)
     starts = (255 * np.array(seen)).round().astype(int)
     assert len(starts) > 6
     assert (starts % window == 0).all()
@@ -354,6 +412,18 @@ def test_tiles_of_a_jpeg_network_are_near_the_whole():
     whole, tiled = rvlib.restore(model, photo, tile=1024), rvlib.restore(model, photo, tile=64)
     assert np.abs(whole.astype(int) - photo).max() > 5
     assert np.abs(whole.astype(int) - tiled).max() <= 1, "two layers reach no further than a tile's overlap"
+
+
+def test_the_description_of_a_photo_is_the_mean_over_its_pixels():
+    network = rvlib.create("diffir", dim=8, blocks=(1, 1, 1, 1), refinement=1, encoder=1)
+    photo, seen = np.zeros((64, 88, 3), np.uint8), []
+    photo[:, 64:] = np.random.default_rng(0).integers(0, 256, (64, 24, 3))
+    network.register_forward_pre_hook(lambda _, inputs, more: seen.append(more["description"]), with_kwargs=True)
+    rvlib.restore(network, photo, tile=64)
+    with torch.no_grad():
+        left, right = (network.describe(to_tensor(part)) for part in (photo[:, :64], photo[:, 64:]))
+    assert (left - right).abs().max() > 0.01
+    torch.testing.assert_close(seen[0], (64 * left + 24 * right) / 88)
 
 
 def test_a_network_that_fails_is_in_training_again(photo):

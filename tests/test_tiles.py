@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import rvlib
-from rvlib import tiles
+from rvlib import complexity, tiles
+from rvlib.models.base import RestorationModel
 from rvlib.photos import sample
+from rvlib.restore import forward_any_size
 
 LOCAL = {
     "srcnn": {},
@@ -68,6 +70,25 @@ def test_tiles_of_global_models_are_blended(name):
     assert steps[None].max() < min(steps[0][seams]) / 2
 
 
+@pytest.mark.parametrize(("window", "overlap"), [(8, 12), (8, 17), (8, 28), (5, None), (12, None)])
+def test_windows_of_tiles_are_those_of_the_whole_photo(window, overlap):
+    model = make("swinir", {"window": window, "embed": 12, "depths": (2,), "heads": (2,)})
+    photo = sample("coffee")[:128, :192]
+    whole, tiled = rvlib.restore(model, photo, tile=4096), rvlib.restore(model, photo, tile=64, overlap=overlap)
+    assert whole.std() > 5
+    assert np.abs(whole.astype(int) - tiled).max() <= 1, "two layers reach no further than a tile's overlap"
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_row", "overlap", "free", "side"),
+    [(1, 0, 2**31, 1024), (1, 32, 2**31, 960), (2**22, 0, 2**31, 128), (1, 0, 2**29, 512)],
+)
+def test_a_tile_fits_into_memory(monkeypatch, bytes_per_row, overlap, free, side):
+    """1 GiB or half of what is free holds side² pixels of 1 KiB, half a GiB a row of tiles."""
+    monkeypatch.setattr("psutil.virtual_memory", lambda: mock.Mock(available=free))
+    assert tiles.fitting(1024.0, bytes_per_row, torch.device("cpu"), overlap) == side
+
+
 def test_photos_at_the_same_time_have_a_part_of_the_memory_each(monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: mock.Mock(available=2**33))
     sides = []
@@ -102,6 +123,15 @@ def test_self_ensemble_is_the_mean_of_eight():
         back = rvlib.restore(model, turned).astype(float)
         restored.append(np.rot90(back[:, ::-1] if turn >= 4 else back, -(turn % 4)))
     assert np.abs(np.mean(restored, axis=0) - ensemble).max() < 1.01
+
+
+def test_self_ensemble_holds_one_sum_and_not_eight_results():
+    class Same(RestorationModel):
+        def forward(self, x):
+            return x.clone()
+
+    photo = torch.rand(1, 3, 64, 64)
+    assert complexity.peak_memory(lambda x: forward_any_size(Same(), x, self_ensemble=True), photo) <= 6 * photo.nbytes
 
 
 def test_sixteen_bits_stay():
