@@ -120,7 +120,10 @@ def from_index(package: str, version: str, *options: str) -> Iterator[Path]:
     """The folder, for as long as it is needed, to which pip fetches a package from the index, without installing it."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *options, "--dest", folder]
-        subprocess.run([*command, f"{package}=={version}"], check=True, capture_output=True, timeout=600)
+        done = subprocess.run([*command, f"{package}=={version}"], capture_output=True, text=True, timeout=600)
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["it said nothing"]
+            raise OSError(f"pip could not fetch {package} {version}: {said[-1]}")
         yield Path(folder)
 
 

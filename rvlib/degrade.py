@@ -8,6 +8,7 @@ from math import ceil, prod
 import numpy as np
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 from torch import Tensor
 from torch.nn import functional as F
@@ -165,12 +166,12 @@ class Bicubic(Degradation):
 class MotionBlur(Degradation):
     """Camera shake, made as the GoPro set was made (Nah et al. 2017, eq. 1-2): the average of sharp frames.
 
-        x = ((1/N) Σ_k (y ∘ w_k)^γ)^(1/γ),   w_k(p) = c + t_k + (1 + z_k) R(a_k) (p - c)
+        x = ((1/N) Σ_k (y ∘ w_k)^γ)^(1/γ),   w_k(p) = c - t_k + (1 + z_k) R(a_k) (p - c)
 
-    The frames are one photo, moved by w_k: by t_k along a random smooth path of `length` pixels, turned by a_k and
-    enlarged by z_k around the photo's centre c. The sensor adds light (γ = 2.2), but some cameras and benchmarks
-    average grey levels (γ = 1). A field that is a pair (from, to) is drawn uniformly for each photo, a triple (from,
-    most likely, to) from a triangular distribution.
+    The frames are one photo, which w_k moves by t_k along a random smooth path of `length` pixels, turns by a_k and
+    shrinks by 1 + z_k (enlarges where z_k < 0) around its centre c. The sensor adds light (γ = 2.2), but some cameras
+    and benchmarks average grey levels (γ = 1). A field that is a pair (from, to) is drawn uniformly for each photo, a
+    triple (from, most likely, to) from a triangular distribution.
     """
 
     is_random = True
@@ -264,10 +265,8 @@ class GaussianBlur(Degradation):
 
     def __call__(self, reference: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """uint8 H x W x 3 -> the same; draws nothing."""
-        reach = ceil(4 * self.std)
-        line = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * self.std**2))
-        line /= line.sum()
-        return _to_bytes(_convolve(reference.astype(np.float64), np.outer(line, line)))
+        image = reference.astype(np.float64)
+        return _to_bytes(gaussian_filter(image, self.std, mode="reflect", radius=self.margin, axes=(0, 1)))
 
 
 @dataclass(frozen=True)
@@ -321,9 +320,15 @@ class Noise(Degradation):
 
 @dataclass(frozen=True)
 class Jpeg(Degradation):
-    """x = decode(encode(y, quality)): blocks of 8 x 8 whose cosine coefficients are rounded."""
+    """x = decode(encode(y, quality)): blocks of 8 x 8 whose cosine coefficients are rounded.
+
+    Colour has half the resolution, so that 16 x 16 pixels are encoded together.
+    """
 
     quality: int = 40
+
+    unit = 16
+    margin = unit  # colour is enlarged from this unit and its neighbours
 
     def __call__(self, reference: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """uint8 H x W x 3 -> the same; draws nothing."""
@@ -332,6 +337,12 @@ class Jpeg(Degradation):
         buffer = io.BytesIO()
         Image.fromarray(reference).save(buffer, "JPEG", quality=self.quality)
         return np.array(Image.open(buffer))
+
+    def part(self, reference: np.ndarray, rng: np.random.Generator, top: int, left: int, side: int) -> np.ndarray:
+        """The square at (top, left), encoded in the units of the whole photo."""
+        first = [max(0, start - self.margin) // self.unit * self.unit for start in (top, left)]
+        around = self(reference[first[0] : top + side + self.margin, first[1] : left + side + self.margin])
+        return around[top - first[0] :, left - first[1] :][:side, :side]
 
 
 class Chain(Degradation):
@@ -353,13 +364,18 @@ class Chain(Degradation):
             reference = step(reference, rng)
         return reference
 
-
-def _convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Each channel of H x W x 3 with the kernel, the photo mirrored beyond its border."""
-    reach = kernel.shape[0] // 2
-    padded = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
-    # fftconvolve leaves tiny negative values, which no power can be taken of
-    return np.clip(fftconvolve(padded, kernel[:, :, None], mode="valid", axes=(0, 1)), 0, None)
+    def part(self, reference: np.ndarray, rng: np.random.Generator, top: int, left: int, side: int) -> np.ndarray:
+        """The square at (top, left) as the whole photo has it, but for noise; a shake has to come first."""
+        first, later = self.steps[0], Chain(*self.steps[1:])
+        if not later.steps:
+            return first.part(reference, rng, top, left, side)
+        margin, grid = first.scale * later.margin, Jpeg.unit * self.scale  # any step can begin at a multiple of it
+        y, x = (max(0, start - margin) // grid * grid for start in (top, left))
+        around = first.part(reference, rng, y, x, max(top - y, left - x) + side + margin)
+        # a shake goes on beyond the border of the photo, where the next step has to see the border
+        height, width = ((size - start) // first.scale for size, start in zip(reference.shape, (y, x), strict=False))
+        down, across, side = (n // first.scale for n in (top - y, left - x, side))
+        return later.part(around[:height, :width], rng, down, across, side)
 
 
 def _draw(value: float | tuple[float, ...], rng: np.random.Generator) -> float:

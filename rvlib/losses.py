@@ -26,9 +26,12 @@ def charbonnier(restored: Tensor, reference: Tensor) -> Tensor:
 
 
 def l1_and_frequency(restored: Tensor, reference: Tensor) -> Tensor:
-    """Mean |x - y| + 0.1 · mean |F(x - y)|, F the discrete Fourier transform (MIMO-UNet eq. 5, whose weight it is)."""
+    """Mean |x - y| + 0.1 · mean of |Re F(x - y)| and |Im F(x - y)|, F the Fourier transform (MIMO-UNet eq. 5 and code).
+
+    F is the whole discrete transform, where each frequency and its mirror image count.
+    """
     error = (restored - reference).float()
-    return error.abs().mean() + 0.1 * torch.view_as_real(torch.fft.rfft2(error)).abs().mean()
+    return error.abs().mean() + 0.1 * torch.view_as_real(torch.fft.fft2(error)).abs().mean()
 
 
 def negative_psnr(restored: Tensor, reference: Tensor) -> Tensor:

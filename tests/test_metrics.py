@@ -221,3 +221,15 @@ def test_refuses_what_cannot_be_measured(pair):
         psnr(*pair, crop=60)
     with pytest.raises(rvlib.UserError, match="uint8"):
         psnr(pair[0] / 255, pair[1] / 255)
+
+
+@pytest.mark.parametrize(
+    ("factor", "shift", "message"),
+    [(255, 0, r"reaches 2\d\d: divide it by 255"), (2, -1, r"reaches -1: give \(x \+ 1\) / 2")],
+)
+def test_refuses_tensors_of_another_range(pair, factor, shift, message):
+    batch = [torch.from_numpy(image.transpose(2, 0, 1))[None] / 255 for image in pair]
+    for metric in (psnr, ssim):
+        with pytest.raises(rvlib.UserError, match=message):
+            metric(*(factor * image + shift for image in batch))
+        assert metric(*(1.1 * image - 0.05 for image in batch)).isfinite().all(), "a network's answer"

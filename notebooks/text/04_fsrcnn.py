@@ -269,16 +269,14 @@ plt.show()
 # $$O\!\left(\{25 d + s d + 9 m s^2 + d s + 81 d\}\, S_{LR}\right) =
 #   O\!\left(\{9 m s^2 + 2 s d + 106 d\}\, S_{LR}\right) \tag{complexity}$$
 #
-# Counting while the model runs gives the same number for every choice of d, s and m, if the deconvolution is computed
-# as it is written down (the library has a faster way, which comes below):
+# Counting while the model runs gives the same number for every choice of d, s and m. The deconvolution is counted as it
+# is written down (the library has a faster way, which comes below):
 
 # %%
 rows = []
 for d, s, m in ((56, 12, 4), (32, 5, 1), (48, 16, 3)):
     network = rvlib.create("fsrcnn", scale=scale, d=d, s=s, m=m)
-    scatter = torch.nn.ConvTranspose2d(d, 1, 9, stride=scale, padding=4, output_padding=scale - 1)
-    as_written = torch.nn.Sequential(network.first_part, network.mid_part, scatter)
-    counted = complexity.multiply_adds(as_written, x) / x.numel()
+    counted = complexity.multiply_adds(network, x) / x.numel()
     formula = 25 * d + s * d + 9 * m * s**2 + d * s + 81 * d
     assert counted == formula == 9 * m * s**2 + 2 * s * d + 106 * d, (counted, formula)
     count = complexity.parameters(network)
@@ -321,6 +319,8 @@ both_counts.style.format(precision=2).hide(axis="index")
 # is faster is measured here; `11_cost` compares whole networks:
 
 # %%
+from torch.utils.flop_counter import FlopCounterMode  # counts a layer as it runs, two operations for a multiply-add
+
 gather = model.last_part
 scatter = torch.nn.ConvTranspose2d(56, 1, 9, stride=scale, padding=4, output_padding=scale - 1)
 scatter.load_state_dict(gather.state_dict())
@@ -329,9 +329,10 @@ for name, layer in (("scatter", scatter), ("gather", gather)):
     with torch.inference_mode():
         layer(features)
         taken = [evaluate.timed(layer, features)[1] for _ in range(7)]
-    work = complexity.multiply_adds(layer, features) / 96**2
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        layer(features)
     compared[name] = {
-        "multiply-adds per input pixel": work,
+        "multiply-adds per input pixel": counter.get_total_flops() / 2 / 96**2,
         "milliseconds on this machine": 1000 * float(np.median(taken)),
     }
 assert torch.allclose(gather(features), scatter(features), atol=1e-5)

@@ -352,9 +352,10 @@ print(
 
 # %%
 for width in (32, 64):
-    counted = complexity.multiply_adds(rvlib.create("nafnet", width=width), torch.rand(1, 3, 32, 32)) / 32**2
-    print(f"width {width}: {counted:,.0f} multiply-adds per pixel, {counted * 256**2 / 1e9:.2f} billion for 256 × 256")
-    assert width != 32 or abs(counted * 256**2 / 1e9 - 16) < 0.3
+    with torch.device("meta"):  # shapes without numbers are counted at once
+        counted = complexity.multiply_adds(rvlib.create("nafnet", width=width), torch.empty(1, 3, 256, 256))
+    print(f"width {width}: {counted / 256**2:,.0f} multiply-adds per pixel, {counted / 1e9:.2f} billion for 256 × 256")
+    assert width != 32 or abs(counted / 1e9 - 16) < 0.05
 
 # %% [markdown]
 # ## Objective and training

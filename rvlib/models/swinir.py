@@ -8,7 +8,7 @@ Symbols: n tokens of a window, d channels of a head, `embed` all channels.
 """
 
 from functools import partial
-from math import sqrt
+from math import inf, nextafter, sqrt
 
 import torch
 from einops import rearrange
@@ -356,6 +356,9 @@ def recognise(state: dict[str, Tensor], *, img_range: float | None = None) -> Re
     hidden = state.get("layers.0.residual_group.blocks.0.mlp.fc1.weight")
     if any(each is None for each in tables) or hidden is None:
         raise UserError("this SwinIR checkpoint has blocks without position tables or MLP: it is damaged")
+    ratio = hidden.shape[0] / embed
+    if int(embed * ratio) < hidden.shape[0]:  # the quotient was rounded down: 60 · (123 / 60) < 123
+        ratio = nextafter(ratio, inf)
     upsampler, scale = _infer_upsampler(state, channels)
     window = (round(tables[0].shape[0] ** 0.5) + 1) // 2
     task = "super-resolution" if upsampler != "none" else "jpeg" if window == JPEG_WINDOW else "denoising"
@@ -366,7 +369,7 @@ def recognise(state: dict[str, Tensor], *, img_range: float | None = None) -> Re
         "depths": tuple(children(state, f"layers.{block}.residual_group.blocks.") for block in range(blocks)),
         "heads": tuple(each.shape[1] for each in tables),
         "window": window,
-        "mlp_ratio": hidden.shape[0] / embed,
+        "mlp_ratio": ratio,
         "upsampler": upsampler,
         "body": "3conv" if "conv_after_body.0.weight" in state else "1conv",
         "channels": channels,
