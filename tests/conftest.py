@@ -7,11 +7,13 @@ only `make drill` runs are marked `drill`. In the drill a fault is injected thou
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import warnings
 from collections import Counter, defaultdict
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,56 @@ def tally():
 def times():
     """How often to inject a fault: `times(20, 2000)` is 20 here and 2000 in the drill."""
     return lambda few, many: many if DRILL else few
+
+
+@pytest.fixture(scope="session")
+def photos():
+    """Two small photos to train on, by name."""
+    import small  # here: it imports torch, which the tests of notebooks need not wait for
+
+    return small.photos()
+
+
+@pytest.fixture
+def vgg16(monkeypatch):
+    """Something small in place of the network that SRGAN's content loss looks through, which would be fetched."""
+    from torch import nn
+
+    from rvlib.models import srgan
+
+    features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(4)).requires_grad_(False)
+    monkeypatch.setattr(srgan, "vgg16_features", lambda: features)
+
+
+@cache
+def missing(name):
+    """Why weights that are fetched on first use cannot be had; each try takes seconds where there is no network."""
+    from rvlib import UserError, backbones, naturalness
+
+    try:
+        naturalness.model() if name == "niqe" else backbones.backbone_weights(name)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture
+def fetched():
+    """Skips a test without the weights that it names: `fetched("alexnet")`, `fetched("niqe")`."""
+
+    def require(name):
+        if missing(name):
+            pytest.skip(missing(name))
+
+    return require
+
+
+@pytest.fixture
+def closed_port():
+    """A port of this machine where nobody answers: it is taken, and nobody listens to it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 @pytest.fixture

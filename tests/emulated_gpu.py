@@ -133,13 +133,12 @@ def install():
 
 def recipes_on_gpu(methods: str, run: str) -> None:
     """Train each method on the CPU, on the GPU, and on the GPU with a stop in between."""
+    import small
     from two_processes import SMALL
 
-    import rvlib
     from rvlib import recipes
-    from rvlib.photos import sample
 
-    photos = {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
+    photos = small.photos()
     facts = {"steps": 6, "validate_every": 3, "patch_size": 32, "batch_size": 4, "validation": photos, "accumulate": 2}
 
     def stop(log):
@@ -150,12 +149,7 @@ def recipes_on_gpu(methods: str, run: str) -> None:
         if place == "gpu":
             install()
         for method in methods.split(","):
-            torch.manual_seed(1)
-            start = None
-            if method == "srgan":
-                start = rvlib.create("srgan", **SMALL[method])
-            elif method.startswith("diffir-s2"):
-                start = rvlib.create("diffir", stage=1, **SMALL[method])
+            start = small.before(method)
             told = {"on_log": stop} if place == "parts" else {}
             arguments = {**SMALL[method], "stage": 1} if method == "diffir-s1" else SMALL[method]
             try:

@@ -14,10 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from small import SMALL
 
 import rvlib
 from rvlib import cli, complexity, edge, metadata, photos, realism, recipes, study, tiles
 from rvlib.commands import train
+from rvlib.degrade import imresize
+from rvlib.objectives import Pixelwise
 from rvlib.study import profiles
 
 RESTORE = ("restore", "{photo}", "--model", "{weights}", "-o", "x.png")
@@ -172,6 +175,49 @@ def test_trains_and_evaluates_on_own_photos(rv, photo, tmp_path):
     assert settings["warmup_steps"] == 4
 
 
+def test_evaluate_measures_the_degraded_photos_that_are_given(done, weights, tmp_path):
+    reference, grey = photos.sample("coffee")[:48, :64], np.full((12, 16, 3), 128, np.uint8)
+    photos.write(tmp_path / "high/photo.png", reference)
+    photos.write(tmp_path / "low/photo.png", grey)
+    words = ["--reference", tmp_path / "high", "--degraded", tmp_path / "low", "-o", tmp_path / "rows.csv"]
+    done("evaluate", "--model", weights, *words)
+    found = pd.read_csv(tmp_path / "rows.csv").set_index("method")["psnr_y_crop4"]
+    enlarged = {"bicubic": np.full_like(reference, 128), "fsrcnn": rvlib.restore(rvlib.load(weights), grey)}
+    for method, image in enlarged.items():
+        assert found[method] == pytest.approx(rvlib.metrics.psnr(image, reference, channel="y", crop=4), abs=1e-6)
+
+
+def test_a_training_that_is_stopped_says_where_its_weights_are(rv, photo, tmp_path, monkeypatch):
+    compute = Pixelwise.__call__
+
+    def stopping(self, model, batch):
+        if batch.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return compute(self, model, batch)
+
+    monkeypatch.setattr(Pixelwise, "__call__", stopping)
+    words = ["--photos", tmp_path, "--run", tmp_path / "run", "--patch-size", 16, "--steps", 9]
+    status, out, said = rv("train", "fsrcnn", *words)
+    assert (status, out) == (130, "")
+    assert "stopped at step 3; started again, the run resumes there\n" in said
+    assert f"weights so far: {tmp_path / 'run/last.safetensors'}\n" in said
+
+
+def test_a_gain_is_told_in_numbers_and_where_there_is_none_what_to_do(weights):
+    part = photos.sample("coffee")[:96, :96]
+    low = imresize(part, 1 / 4)
+    for model, hint in (("fsrcnn-x4", ""), (weights, "; train longer (--steps), or from released weights (--start)")):
+        network = rvlib.load(model)
+        results = rvlib.restore(network, low), imresize(low, 4)
+        after, before = (rvlib.metrics.psnr(result, part, channel="y", crop=4) for result in results)
+        assert (after > before) == (not hint)
+        told = f"{after:.2f} dB on 2 validation photos, {after - before:+.2f} dB against bicubic{hint}"
+        assert train._gain(network, {"a": part, "b": part}, "validation") == told
+    assert train._gain(network, {}, "training") == "not measured: no photo is large enough"
+    first = rvlib.create("diffir", stage=1, **SMALL["diffir-s1"])
+    assert train._gain(first, {"a": part}, "training").startswith("not measured: stage 1 of DiffIR sees the reference")
+
+
 def test_photos_that_no_patch_fits_into_are_named(capsys):
     photos = {name: np.zeros((side, 60, 3), np.uint8) for name, side in (("a", 48), ("b", 47), ("c", 8))}
     train._say_small(photos, 48)
@@ -199,7 +245,7 @@ def test_every_setting_and_the_architecture_can_be_chosen(rv, photo, tmp_path):
     assert {name: found["settings"][name] for name in expected} == expected
 
 
-@STARTS
+@pytest.mark.slow
 def test_a_profile_says_how_to_train(rv, tmp_path):
     photos.write(tmp_path / "photos/photo.png", photos.sample("coffee")[:256, :256])
     words = ["--photos", tmp_path / "photos", "--run", tmp_path / "run", "--profile", "paper", "--steps", 2]
@@ -264,7 +310,7 @@ def test_photos_may_be_those_of_the_profile_and_a_run_is_replaced_when_asked(rv,
         ("diffir-s2", "diffir", {"stage": 1, "dim": 8, "blocks": [1, 1, 1, 1], "refinement": 1, "encoder": 1}),
     ],
 )
-def test_a_start_brings_its_architecture(rv, tmp_path, method, name, arguments):
+def test_a_start_brings_its_architecture(rv, vgg16, tmp_path, method, name, arguments):
     rvlib.save(rvlib.create(name, **arguments), tmp_path / "start.safetensors")
     photos.write(tmp_path / "photos/photo.png", photos.sample("coffee")[:64, :64])
     sizes = ["--steps", "1", "--patch-size", "64", "--batch-size", "1"]
@@ -291,6 +337,8 @@ def test_a_start_brings_its_architecture(rv, tmp_path, method, name, arguments):
         (["fsrcnn", "--set", "run=elsewhere"], "unknown setting 'run'"),
         (["fsrcnn", "--seed", "-1"], "seed must be a whole number from 0"),
         (["fsrcnn", "--degraded", ".", "--validation", "."], "put validation pairs into"),
+        (["srgan"], "srgan continues from weights of srresnet: train that first and give it as start (--start)"),
+        (["diffir-s2"], "continues from stage 1: train diffir-s1 first and give it as start (--start)"),
         (["diffir-s2", "--start", "fsrcnn-x4"], "DiffIR cannot be trained from weights of FSRCNN: take"),
     ],
 )
@@ -521,7 +569,7 @@ def test_what_cannot_be_exported_is_one_clear_line(rv, weights, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
-@STARTS
+@pytest.mark.slow
 def test_exports_a_file_that_restores_as_the_weights_do(done, weights, photo, tmp_path):
     for extra in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(extra)

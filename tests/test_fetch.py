@@ -66,7 +66,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         size, start = len(body), 0
         if self.headers.get("Range") and behaviour != "ignores ranges":
             start = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"])[1])
-            if behaviour == "changed":
+            if behaviour == "changed" and self.headers.get("If-Unmodified-Since"):
                 self.send_error(412)
                 return
             if start >= size:
@@ -204,8 +204,8 @@ def test_wrong_bytes_are_named_with_both_hashes(server, tmp_path):
     assert files(tmp_path / "data") == []
 
 
-def test_nobody_answers(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetching, "GITHUB", "http://127.0.0.1:9")
+def test_nobody_answers(server, tmp_path, monkeypatch, closed_port):
+    monkeypatch.setattr(fetching, "GITHUB", f"http://127.0.0.1:{closed_port}")
     with pytest.raises(rvlib.UserError, match="no connection"):
         get(tmp_path / "data")
 

@@ -11,8 +11,7 @@ from unittest import mock
 import pandas as pd
 import pytest
 import torch
-from small import SMALL
-from test_train import before
+from small import SMALL, before
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 

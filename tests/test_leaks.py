@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import rvlib
-from rvlib import photos, study
+from rvlib import photos
 from rvlib.study.fetch import fetch
 from rvlib.study.leaks import find_leaks
 
@@ -17,8 +17,9 @@ CLOUDS = "CID22/CID22-512/training/3316926_opo25u.png"
 
 
 @pytest.fixture(scope="module")
-def sets():
-    data = study.data("demo")
+def sets(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    fetch(["samples"], data, progress=False)
     return photos.load_set(data, "samples", split="train"), photos.load_set(data, "samples", split="test")
 
 

@@ -60,11 +60,8 @@ def test_three_dimensional_ssim_equals_nafnets(row):
 
 class TestLPIPS:
     @pytest.fixture(autouse=True)
-    def backbone(self):
-        try:
-            backbone_weights("alexnet")
-        except rvlib.UserError as error:
-            pytest.skip(str(error))
+    def backbone(self, fetched):
+        fetched("alexnet")
 
     def test_identical_symmetric_and_growing(self, pair):
         rng = np.random.default_rng(1)
@@ -144,11 +141,8 @@ class TestNIQE:
                 source()
 
     @pytest.fixture
-    def model(self):
-        try:
-            naturalness.model()
-        except rvlib.UserError as error:
-            pytest.skip(str(error))
+    def model(self, fetched):
+        fetched("niqe")
 
 
 def test_pickles_of_anything_but_arrays_are_refused():

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 
 import rvlib
@@ -111,8 +112,22 @@ def test_parameters_must_be_a_profile(tmp_path):
     with pytest.raises(rvlib.UserError, match="does not exist"):
         notebooks.run("01_data", tmp_path / "none.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
-    with pytest.raises(rvlib.UserError, match="no file of parameters"):
+    with pytest.raises(rvlib.UserError, match="cannot be used as a profile.s parameters"):
         notebooks.run("01_data", tmp_path / "list.yaml")
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_stops_its_notebook_and_the_copy_shows_where(tmp_path):
+    notebook = notebooks.read_twin(NAMES[0])
+    texts = ("1", "assert 1 == 2, 'no'", "open('later.txt', 'w')")
+    notebook.cells = [nbformat.v4.new_code_cell(text) for text in texts]
+    told = "toy stopped in cell 2, .*toy.ipynb shows where: AssertionError: no"
+    with pytest.raises(rvlib.UserError, match=told):
+        notebooks.execute(notebook, tmp_path / "toy.ipynb", {}, folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["toy.ipynb"], "the cell after it did not run"
+    cells = nbformat.read(tmp_path / "toy.ipynb", as_version=4).cells
+    (failed,) = [cell for cell in cells if any(output.output_type == "error" for output in cell.get("outputs", []))]
+    assert failed.source == texts[1]
 
 
 def takeaways(name):

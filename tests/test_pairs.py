@@ -12,7 +12,7 @@ from PIL import Image
 import rvlib
 from rvlib import photos, recipes
 from rvlib.degrade import Bicubic, Degradation, MotionBlur
-from rvlib.pairs import Ahead, Patches, photo_pairs, set_pairs, to_unit
+from rvlib.pairs import Ahead, Patches, own_validation, photo_pairs, set_pairs, to_unit
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,17 @@ def test_own_folders_are_sets(tmp_path, references):
     assert made["coffee"][0].shape == (16, 24, 3)
     given = set_pairs(tmp_path, str(tmp_path / "pairs"), MotionBlur())
     assert np.array_equal(given["coffee"][0], 255 - references["coffee"])
+
+
+def test_own_validation_pairs_are_those_of_two_folders_and_photos_alone_are_no_pairs(tmp_path, references):
+    high, low = references["coffee"], 255 - references["coffee"][::4, ::4]
+    for role, image in (("reference", high), ("degraded", low)):
+        photos.write(tmp_path / role / "a.png", image)
+    for beside in (None, tmp_path):  # training photos may be degraded by something else then
+        (pair,) = own_validation(tmp_path, beside).values()
+        assert all(map(np.array_equal, pair, (low, high)))
+    (photo,) = own_validation(tmp_path / "reference", None).values()
+    assert np.array_equal(photo, high)
 
 
 @pytest.mark.parametrize(

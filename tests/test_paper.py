@@ -64,7 +64,7 @@ def test_local_means_change_no_training_of_the_profile():
 
 
 @pytest.mark.slow
-def test_a_rehearsal_takes_official_sizes():
+def test_a_rehearsal_takes_official_sizes(vgg16):
     rows = rehearsal.rehearse("paper", only="srgan srgan.adversarial").set_index("training")
     assert list(rows.index) == ["srresnet", "srgan"], "what a training starts from comes before it"
     assert rows.loc["srresnet", "parameters"] == OFFICIAL["srresnet"]

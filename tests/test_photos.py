@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import rvlib
-from rvlib import photos
+from rvlib import photos, study
 
 
 @pytest.fixture
@@ -92,6 +92,15 @@ def test_folders(colours, tmp_path):
 def test_no_photo_hides_another_of_its_name():
     files = [Path(name) for name in ("a.jpg", "a.png", "a.png.tif", "b.png")]
     assert photos.by_name(files) == {"a.jpg": files[0], "a.png": files[1], "a.png.tif": files[2], "b": files[3]}
+
+
+def test_curves_are_measured_on_the_first_sixteen_validation_photos(colours, tmp_path, monkeypatch):
+    names = [f"{number:02}" for number in range(17)]
+    for split, found in (("train", ["a"]), ("validation", names), ("test", ["b"])):
+        for name in found:
+            photos.write(photos.place(tmp_path, "toy", split=split) / f"{name}.png", colours)
+    monkeypatch.setattr(study, "data", lambda profile: tmp_path)
+    assert list(study.validation("any", "toy")) == names[:16]
 
 
 def test_unknown_suffix_and_sample(colours, tmp_path):

@@ -121,8 +121,7 @@ def test_the_configuration_of_accelerate_changes_nothing(tmp_path, alone):
 
 
 @STARTS
-def test_train_starts_its_own_processes(tmp_path):
-    photos = {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
+def test_train_starts_its_own_processes(tmp_path, photos):
     facts = {"steps": 5, "batch_size": 4, "patch_size": 32, "validate_every": 5, "learning_rate": 1e-3}
     facts |= {"warmup_steps": 0, "start": rvlib.create("fsrcnn", d=20)}
     alone, log = recipes.train("fsrcnn", photos, run=tmp_path / "one", **facts)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import small
 from PIL import Image
 
 from rvlib import evaluate, measures, photos, recipes
@@ -59,11 +60,10 @@ def test_a_map_has_no_minus_zero():
 
 def test_budget_is_read_from_the_file(tmp_path):
     """Patches count in reference pixels, whatever the scale; what has no file has no budget."""
-    crops = {name: photos.sample(name)[:96, :128] for name in ("coffee", "chelsea")}
     for method, scale in (("fsrcnn", 4), ("nafnet", 1)):
         arguments = {} if scale == 4 else {"width": 8, "encoder": (1,), "middle": 1, "decoder": (1,)}
         facts = {"steps": 2, "batch_size": 3, "patch_size": 32, "arguments": arguments}
-        recipes.train(method, crops, run=tmp_path / method, **facts)
+        recipes.train(method, small.photos(), run=tmp_path / method, **facts)
         file = tmp_path / method / "last.safetensors"
         assert provenance.training_patch(file) == 32
         assert provenance.pixels_seen(file) == pytest.approx(2 * 3 * 32**2 / 1e9)

@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import small
 import torch
 import yaml
 from torch import nn
@@ -24,7 +24,6 @@ from rvlib.fingerprint import code
 from rvlib.models import METHODS, srgan
 from rvlib.objectives import PerceptualAdversarial, Pixelwise
 from rvlib.pairs import Patches
-from rvlib.photos import sample
 from rvlib.settings import Settings
 from rvlib.study import cells, profiles, rehearsal
 from rvlib.train import Training, checksum, fit
@@ -33,11 +32,6 @@ from rvlib.train import identity as computed
 TINY = {"patch_size": 32, "batch_size": 4, "validate_every": 2}
 SWINIR = {"arguments": {"embed": 12, "depths": (2,), "heads": (2,)}}
 NAFNET = {"arguments": {"width": 8, "encoder": (1,), "middle": 1, "decoder": (1,)}}
-
-
-@pytest.fixture(scope="module")
-def photos():
-    return {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
 
 
 def identity(run):
@@ -87,16 +81,8 @@ class TestFingerprints:
 
 class TestCells:
     @pytest.mark.parametrize(("method", "section"), rehearsal.trainings())
-    def test_dvc_sees_what_a_run_knows_itself_by(self, photos, monkeypatch, method, section):
-        monkeypatch.setattr(srgan, "vgg16_features", nn.Identity)
-        chosen, network = recipes.RECIPES[method], recipes.METHOD_OF[method].network
-        arguments = {**chosen.arguments, **profiles.settings("laptop", method, section).get("arguments", {})}
-        model = rvlib.create(network, **arguments)
-        start = rvlib.create(network, **arguments, stage=1) if method.startswith("diffir-s2") else model
-        trained, objective = chosen.prepare(model, start, losses.PIXEL_LOSSES[chosen.loss])
-        degradation = recipes.degradation(model.task, model.scale, training=True)
-        patches = Patches(photos, degradation, patch_size=64, channels=model.channels)
-        run = computed(trained, objective, patches, chosen.settings)
+    def test_dvc_sees_what_a_run_knows_itself_by(self, vgg16, method, section):
+        run = small.identity(method, profiles.settings("laptop", method, section).get("arguments", {}))
         notebook = section.partition(".")[0]
         parameters = yaml.safe_load((rvlib.ROOT / "params.yaml").read_text())["methods"][notebook]
         seen = cells.computed(notebook, parameters)["recipes"][method]
@@ -118,7 +104,6 @@ sys.path.insert(0, sys.argv[1])
 import rvlib
 assert rvlib.__file__.startswith(sys.argv[1]), rvlib.__file__
 from rvlib import recipes
-from rvlib.photos import sample
 photos = {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
 for method, arguments in json.loads(sys.argv[3]).items():
     facts = {"steps": 3, "patch_size": 32, "batch_size": 2, "validate_every": 3, "arguments": arguments}
@@ -267,6 +252,16 @@ def test_a_run_with_damaged_weights_is_set_aside_too(photos, tmp_path):
     assert identity(run)["settings"]["learning_rate"] == 1e-3
 
 
+def test_the_best_weights_are_those_of_the_highest_score(photos, tmp_path):
+    scores, patches = iter((1.0, 3.0, 2.0)), Patches(photos, Bicubic(4), patch_size=32, channels=1)
+    settings = Settings(steps=3, batch_size=2, validate_every=1)
+    network, validate = rvlib.create("fsrcnn"), lambda _: {"psnr": next(scores)}
+    fit(network, Pixelwise(losses.mse), patches, settings, run=tmp_path, validate=validate)
+    best, last = (checkpoint.read_metadata(tmp_path / f"{name}.safetensors") for name in ("best", "last"))
+    assert (best["step"], best["scores"]) == (2, {"psnr": 3.0})
+    assert (last["step"], last["scores"]) == (3, {"psnr": 2.0})
+
+
 def test_a_longer_schedule_lengthens_the_run(photos, tmp_path):
     recipes.train("fsrcnn", photos, run=tmp_path, steps=4, **TINY)
     _, log = recipes.train("fsrcnn", photos, run=tmp_path, steps=8, **TINY)
@@ -274,6 +269,30 @@ def test_a_longer_schedule_lengthens_the_run(photos, tmp_path):
     events = json.loads((tmp_path / "run.json").read_text())["history"]
     assert [each["event"] for each in events] == ["begun", "lengthened from 4 to 8 steps", "resumed"]
     assert [each["step"] for each in events] == [0, 4, 4]
+
+
+def test_a_run_is_lengthened_by_changed_code_only_where_it_computes_the_same(photos, tmp_path):
+    patches = Patches(photos, Bicubic(4), patch_size=32, channels=1)
+
+    def objective(model, batch):
+        return {"loss": factor * Pixelwise(losses.mse)(model, batch)["loss"]}
+
+    def train(steps):
+        fit(rvlib.create("fsrcnn"), objective, patches, Settings(steps=steps, batch_size=2), run=tmp_path)
+
+    factor = 1
+    train(2)
+    content = json.loads((tmp_path / "run.json").read_text())
+    content["identity"]["code"]["losses.mse"] = "another"
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    factor = 2
+    with pytest.raises(rvlib.UserError, match=r"the changed code gives loss .* at step 3 instead of"):
+        train(4)
+    assert history(tmp_path) == ["begun"]
+    factor = 1
+    train(4)
+    carried = "carried over changed code, whose numbers are the same"
+    assert history(tmp_path) == ["begun", carried, "lengthened from 2 to 4 steps", "resumed"]
 
 
 def test_a_run_that_is_ended_early_is_taken_as_it_is(photos, tmp_path, monkeypatch):
@@ -506,5 +525,3 @@ def test_differences_are_in_words():
     expected = ["code of degrade.Noise", "code of losses.l1", "settings.a (1 -> 2)"]
     assert runs.differences(before, now) == expected
     assert runs.differences(before, before) == []
-    assert checkpoint.WEIGHTS == runs.WEIGHTS
-    assert Path(runs.__file__).exists()

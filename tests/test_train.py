@@ -1,5 +1,6 @@
 """Training: it learns, it goes on exactly where it was stopped, and it says what is wrong."""
 
+import copy
 import errno
 import json
 import math
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from unittest import mock
@@ -16,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small import SMALL
+from small import SMALL, before
 
 import rvlib
 from rvlib import checkpoint, losses, recipes, train
@@ -32,11 +34,6 @@ from rvlib.train import Settings, fit
 TINY = {"patch_size": 32, "batch_size": 4}
 
 
-@pytest.fixture(scope="module")
-def photos():
-    return {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
-
-
 def state(path):
     return rvlib.load(path / "last.safetensors").state_dict()
 
@@ -45,20 +42,12 @@ def equal(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
-def before(method):
-    """What a method that goes on from another one starts with."""
-    torch.manual_seed(1)
-    if method == "srgan":
-        return rvlib.create("srgan", **SMALL["srgan"])
-    return rvlib.create("diffir", stage=1, **SMALL[method]) if method.startswith("diffir-s2") else None
-
-
 def test_overfits_one_patch(tmp_path):
     torch.manual_seed(0)
     smooth = np.linspace(40, 200, 32)[None, :, None] + np.linspace(0, 40, 32)[:, None, None] + np.zeros(3)
     patches = Patches({"ramp": smooth.astype(np.uint8)}, Bicubic(4), patch_size=32, channels=1, augment=False)
     model = rvlib.create("fsrcnn")
-    settings = Settings(steps=1000, batch_size=1, learning_rate=5e-3, validate_every=1000)
+    settings = Settings(steps=600, batch_size=1, learning_rate=5e-3, validate_every=600)
     fit(model, Pixelwise(losses.mse), patches, settings, run=tmp_path / "run")
     degraded, reference, _ = patches.batch(0, 1)
     with torch.no_grad():
@@ -76,7 +65,7 @@ ALIKE = ("srcnn", "srresnet", "plainnet", "baseline", "diffir-s1")  # they diffe
         for each in SMALL
     ],
 )
-def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, photos, method, monkeypatch):
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, photos, vgg16, method, monkeypatch):
     arguments, start = SMALL[method], before(method)
     whole = {"steps": 8, "validate_every": 4, "validation": photos, "arguments": arguments, **TINY}
     recipes.train(method, photos, run=tmp_path / "whole", start=start, **whole)
@@ -107,28 +96,36 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, photos, 
 
 @pytest.mark.slow
 def test_survives_being_killed(tmp_path, photos):
-    """SIGKILL at any moment leaves a run that goes on, and ends as if nothing had happened."""
+    """SIGKILL leaves a run that goes on where it was saved, and ends as if nothing had happened."""
+    facts = {"steps": 300, "validate_every": 20, **TINY}
     program = (
         "import sys\n"
-        "from rvlib import recipes\n"
+        "from rvlib import recipes, train\n"
         "from rvlib.photos import sample\n"
+        "train.FIRST_SAVE = 1e9\n"  # nothing but a validation saves, on a slow machine too
         "photos = {n: sample(n)[:96, :128] for n in ('coffee', 'chelsea')}\n"
-        "recipes.train('fsrcnn', photos, run=sys.argv[1], steps=3000, validate_every=20, patch_size=32, batch_size=4)\n"
+        f"recipes.train('fsrcnn', photos, run=sys.argv[1], **{facts})\n"
     )
-    run = tmp_path / "killed"
-    for _ in range(2):
+    run, saved = tmp_path / "killed", [0]
+
+    def written():
+        return (run / "state.pt").stat().st_mtime_ns if (run / "state.pt").exists() else 0
+
+    for moment in (0.0, 0.05):  # right after it was saved, and some steps later
+        last = written()
         process = subprocess.Popen([sys.executable, "-c", program, str(run)], stderr=subprocess.DEVNULL)
-        before = (run / "state.pt").stat().st_mtime_ns if (run / "state.pt").exists() else 0
-        while process.poll() is None:
-            if (run / "state.pt").exists() and (run / "state.pt").stat().st_mtime_ns > before:
-                process.kill()
-                process.wait()
-        assert process.returncode == -signal.SIGKILL
-        saved = torch.load(run / "state.pt", weights_only=True)
-        assert saved["step"] > 0
-        assert saved["step"] % 20 == 0
+        while written() == last and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(moment)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        saved.append(torch.load(run / "state.pt", weights_only=True)["step"])
         rvlib.load(run / "last.safetensors")
-        assert not [name for name in os.listdir(run) if name.startswith("state.pt.")]
+    assert saved == sorted(set(saved)), "each went on from what the one before had saved"
+    assert all(step % 20 == 0 for step in saved)
+    for name in ("killed", "undisturbed"):
+        recipes.train("fsrcnn", photos, run=tmp_path / name, **facts)
+    assert equal(state(run), state(tmp_path / "undisturbed"))
 
 
 def test_a_complete_run_is_taken_as_it_is(tmp_path, photos):
@@ -252,6 +249,48 @@ def test_averaged_weights_follow_their_formula(tmp_path, photos):
         beta = min(0.9, (1 + step) / (10 + step))
         average = beta * average + (1 - beta) * weight
     torch.testing.assert_close(model.first_part[0].weight, average)
+
+
+@pytest.mark.parametrize(("optimizer", "plain"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+@pytest.mark.parametrize("clip", [None, 0.02])
+def test_a_training_takes_the_steps_of_plain_torch(tmp_path, photos, monkeypatch, optimizer, plain, clip):
+    """Warm-up, cosine, betas, weight decay, clipping, and a batch in parts that is one batch to the optimizer."""
+    torch.manual_seed(0)
+    model, patches = rvlib.create("fsrcnn"), Patches(photos, Bicubic(4), patch_size=32, channels=1)
+    monkeypatch.setattr(type(model), "slow_parameters", lambda _: [])  # which have a test of their own
+    settings = {"learning_rate": 1e-2, "warmup_steps": 3, "betas": (0.5, 0.7), "weight_decay": 0.1, "clip_norm": clip}
+    chosen = Settings(steps=4, batch_size=4, accumulate=2, ema=0.0, optimizer=optimizer, **settings)
+    twin = copy.deepcopy(model)
+    steps = plain(twin.parameters(), betas=(0.5, 0.7), weight_decay=0.1)
+    for number, rate in enumerate((1e-2 / 3, 2e-2 / 3, 1e-2, 1e-2 * (1 + math.cos(0.75 * math.pi)) / 2)):
+        degraded, reference, _ = patches.batch(number, 4)
+        steps.param_groups[0]["lr"] = rate
+        steps.zero_grad()
+        torch.nn.functional.mse_loss(twin(degraded), reference).backward()
+        torch.nn.utils.clip_grad_norm_(twin.parameters(), math.inf if clip is None else clip)
+        steps.step()
+    fit(model, Pixelwise(losses.mse), patches, chosen, run=tmp_path)
+    for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
+
+
+def test_averaged_weights_have_the_running_statistics_of_the_last_step(tmp_path, photos):
+    facts = {"arguments": SMALL["srresnet"], "steps": 3, **TINY}
+    recipes.train("srresnet", photos, run=tmp_path, **facts)
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    for key, mean in saved["average"].items():
+        if key.endswith("running_mean"):
+            assert torch.equal(mean, saved["model"][key])
+            assert mean.abs().max() > 0, "it moved"
+
+
+@pytest.mark.parametrize(("bf16", "kind"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bf16_is_the_kind_of_the_forward_and_not_of_the_weights(tmp_path, photos, bf16, kind):
+    model, patches, seen = rvlib.create("fsrcnn"), Patches(photos, Bicubic(4), patch_size=32, channels=1), []
+    model.first_part[0].register_forward_hook(lambda layer, given, found: seen.append(found.dtype))
+    fit(model, Pixelwise(losses.mse), patches, Settings(steps=1, batch_size=2, bf16=bf16), run=tmp_path)
+    assert set(seen) == {kind}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 def test_deconvolution_learns_at_a_tenth_of_the_rate(tmp_path, photos):

@@ -9,22 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import small
 import yaml
 from safetensors import safe_open
-from torch import nn
 
 import rvlib
 from rvlib import evaluate, measures, recipes, runs
 from rvlib.checkpoint import WEIGHTS
 from rvlib.degrade import Bicubic
 from rvlib.files import sha256
-from rvlib.losses import PIXEL_LOSSES
-from rvlib.models import srgan
-from rvlib.pairs import Patches
 from rvlib.photos import sample
 from rvlib.study import cards, provenance, release, tables
 from rvlib.study.fetch import fetch
-from rvlib.train import identity
 
 NAMES = rvlib.released()
 REPORT = Path(rvlib.ROOT) / "reports" / "release"
@@ -308,17 +304,9 @@ def test_the_limit_holds_for_the_folder_that_git_keeps_alone(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_record_knows_the_present_code_so_that_a_clone_trains_nothing_again(name, monkeypatch):
-    monkeypatch.setattr(srgan, "vgg16_features", nn.Identity)
+def test_the_record_knows_the_present_code_so_that_a_clone_trains_nothing_again(name, vgg16):
     known = provenance.record(name)["identity"]
-    chosen, network = recipes.RECIPES[known["method"]], recipes.METHOD_OF[known["method"]].network
-    arguments = {**chosen.arguments, **known["model"]["arguments"]}
-    model = rvlib.create(network, **arguments)
-    start = rvlib.create(network, **arguments, stage=1) if chosen.starts_from == "diffir-s1" else model
-    trained, objective = chosen.prepare(model, start, PIXEL_LOSSES[known["objective"]["loss"]])
-    made = recipes.degradation(model.task, model.scale, training=True)
-    patches = Patches({"coffee": sample("coffee")}, made, patch_size=64, channels=model.channels)
-    now = identity(trained, objective, patches, chosen.settings)
+    now = small.identity(known["method"], known["model"]["arguments"], loss=known["objective"]["loss"])
     assert now["code"] == known["code"]
     assert now["data"]["degraded"] == known["data"]["degraded"]
 

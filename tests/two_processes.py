@@ -12,7 +12,6 @@ from rvlib import recipes
 from rvlib.degrade import Bicubic, MotionBlur
 from rvlib.losses import PIXEL_LOSSES
 from rvlib.pairs import Patches
-from rvlib.photos import sample
 from rvlib.train import Batch, Settings, fit
 
 SMALL = small.SMALL | {"swinir": {**small.SMALL["swinir"], "drop_path": 0.0}}  # they are drawn per process
@@ -21,21 +20,16 @@ RANK, WORLD = (int(os.environ.get(name, default)) for name, default in (("RANK",
 
 def prepared(method: str):
     """(what is trained, its objective in float64, patches), as `recipes.train` makes them."""
-    recipe = recipes.RECIPES[method]
+    recipe, start = recipes.RECIPES[method], small.before(method)
     torch.manual_seed(0)
-    model, start = rvlib.create(recipes.METHOD_OF[method].network, **{**recipe.arguments, **SMALL[method]}), None
-    if method == "srgan":
-        start = rvlib.create("srgan", **SMALL[method])
-    elif method.startswith("diffir-s2"):
-        start = rvlib.create("diffir", stage=1, **SMALL[method])
+    model = rvlib.create(recipes.METHOD_OF[method].network, **{**recipe.arguments, **SMALL[method]})
     trained, objective = recipe.prepare(model, start, PIXEL_LOSSES[recipe.loss])
 
     def precise(model, batch):
         return objective(model, Batch(batch.degraded.double(), batch.reference.double(), batch.step))
 
-    photos = {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
     degradation = MotionBlur(5.0) if model.task == "deblurring" else Bicubic(4)
-    return trained, precise, Patches(photos, degradation, patch_size=32, channels=model.channels)
+    return trained, precise, Patches(small.photos(), degradation, patch_size=32, channels=model.channels)
 
 
 def disturbed(objective, case: str):

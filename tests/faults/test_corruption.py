@@ -163,14 +163,14 @@ def test_description_of_a_run(run, tally, times):
 
 
 @pytest.fixture
-def mirror(monkeypatch, tmp_path):
+def mirror(monkeypatch, tmp_path, closed_port):
     """A mirror in a folder with one photo; no network."""
     folder = tmp_path / "mirror"
     (folder / "a/b/c").mkdir(parents=True)
     (folder / "a/b/c/photo.png").write_bytes(CONTENT)
     monkeypatch.setenv("RV_MIRROR", str(folder))
     monkeypatch.setattr(fetching, "MANIFEST", tmp_path / "manifest.csv")
-    monkeypatch.setattr(fetching, "GITHUB", "http://127.0.0.1:9")
+    monkeypatch.setattr(fetching, "GITHUB", f"http://127.0.0.1:{closed_port}")
     monkeypatch.setattr(download, "BACK_OFF", 0)
     lists(tmp_path, row())
     return folder
@@ -195,20 +195,21 @@ def test_a_damaged_source_is_refused(mirror, tmp_path, tally, times):
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_damaged_archive_is_refused_or_gives_the_right_photos(mirror, tmp_path, known, tally, times):
-    content = zipped(PAIRS)
-    (mirror / "127.0.0.1:9").mkdir()
+    content, address = zipped(PAIRS), fetching.GITHUB.removeprefix("http://")
+    archive = mirror / address / "G.zip"
+    archive.parent.mkdir()
     sha256 = hashlib.sha256(content).hexdigest() if known else None
     common = {"source": "url", "sha256": sha256, "size": len(content) if known else None}
     lists(tmp_path, *[
-        row("http://127.0.0.1:9/G.zip", split="test", role=role, members=rf"G/test/(S\d)/{side}/(\d+\.png)", **common)
+        row(f"http://{address}/G.zip", split="test", role=role, members=rf"G/test/(S\d)/{side}/(\d+\.png)", **common)
         for role, side in (("reference", "sharp"), ("degraded", "blur"))
     ])  # fmt: skip
     label, target = f"archive, hash {'known' if known else 'unknown'}", tmp_path / "data"
-    (mirror / "127.0.0.1:9/G.zip").write_bytes(content)
+    archive.write_bytes(content)
     get(target)
     assert len(files(target)) == 9
     for damage, version in damaged(content, times(20, 1000)):
-        (mirror / "127.0.0.1:9/G.zip").write_bytes(version)
+        archive.write_bytes(version)
         shutil.rmtree(target, ignore_errors=True)
         try:
             get(target)

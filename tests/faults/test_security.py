@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from test_batch import _png
 
 import rvlib
-from rvlib import backbones, cli, compare, originals, photos
+from rvlib import cli, compare, originals, photos
 from rvlib.study import report
 
 ROOT = Path(__file__).parent.parent.parent
@@ -169,17 +169,6 @@ def test_a_hostile_training_state_does_not_run(tmp_path, tally):
         recipes.train("fsrcnn", pictures, run=tmp_path / "run", **options)
     assert not (tmp_path / "executed").exists()
     tally("hostile pickle", "refused, nothing ran")
-
-
-def test_the_backbones_pickle_reader_builds_arrays_alone(tmp_path, tally):
-    import io
-
-    for function in ("os.mkdir", "eval", "subprocess.call"):
-        content = io.BytesIO(pickle.dumps({"AlexNet_0": Runs(tmp_path / "executed", function)}))
-        with pytest.raises(pickle.UnpicklingError, match="is no array"):
-            backbones._ArraysOnly(content).load()
-        assert not (tmp_path / "executed").exists()
-        tally("hostile pickle", "refused, nothing ran")
 
 
 # Photos ---------------------------------------------------------------------------------------------------------------
