@@ -4,8 +4,24 @@ import pytest
 import torch
 
 import rvlib
+from rvlib import losses
+from rvlib.models import srgan
 
 STYLES = {"paper": "conv1.0.weight", "compact": "block1.0.weight", "msrresnet": "conv_first.weight"}
+
+
+def test_the_discriminator_begins_alike_whether_vgg16_was_made_before_or_not(monkeypatch):
+    def first():
+        torch.rand(1)  # as what makes the network does
+        return torch.nn.Identity()
+
+    begun = []
+    for features in (first, torch.nn.Identity):
+        monkeypatch.setattr(srgan, "vgg16_features", features)
+        torch.manual_seed(0)
+        model = rvlib.create("srgan", features=8, blocks=1)
+        begun.append(srgan.against_discriminator(model, model, losses.mse)[0].discriminator.state_dict())
+    assert all(torch.equal(begun[0][key], begun[1][key]) for key in begun[0])
 
 
 @pytest.mark.parametrize("style", STYLES)

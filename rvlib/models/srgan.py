@@ -346,8 +346,9 @@ def against_discriminator(
     if start is None:
         raise UserError("srgan continues from weights of srresnet: train that first and give it as start (--start)")
     take_over(model, start)
+    adversaries = Adversaries(model, Discriminator())  # before VGG16, of which the first in a process draws numbers too
     features = deepcopy(vgg16_features())  # which the training may move to a GPU; others use the original
-    return Adversaries(model, Discriminator()), PerceptualAdversarial(loss, features)
+    return adversaries, PerceptualAdversarial(loss, features)
 
 
 _VARIANTS = {style: {"style": style} for style in ("paper", "compact", "msrresnet")}
