@@ -105,7 +105,8 @@ def _method(network: RestorationModel) -> str:
             for key, each in METHODS.items()
             if "super-resolution" in each.tasks and key in each.recipes and key not in REFUSED
         ]
-        raise UserError(f"{method} cannot be adapted: take weights of {', '.join(able[:-1])} or {able[-1]}")
+        given = "an ONNX file" if method == "onnx" else method
+        raise UserError(f"{given} cannot be adapted: take weights of {', '.join(able[:-1])} or {able[-1]}")
     return method
 
 

@@ -112,7 +112,7 @@ def first_of(sources: Mapping[str, Callable[[], T]], what: str) -> T:
             return source()
         except FAILURES as error:
             problems.append(f"{name}: {in_short(error)}")
-    raise MissingBackboneError(f"{what} could not be fetched ({'; '.join(problems)}): check the network")
+    raise MissingBackboneError(f"{what} could not be fetched ({'; '.join(problems)}): check the internet connection")
 
 
 @contextmanager

@@ -253,8 +253,8 @@ def _recognise(path: Path, state: dict[str, Tensor], hints: dict) -> Recognised:
         if "scale" in method.hints and "scale" not in hints:
             guessed = f"x{found.arguments['scale']}"
             warnings.warn(
-                f"{path} does not tell its scale: {guessed} is assumed (--model of restore, evaluate, export, adapt: "
-                f"--scale; in Python: scale=)",
+                f"{path} does not tell its scale: {guessed} is assumed; to change it, give --scale (restore, evaluate, "
+                f"export, adapt) or scale= in Python",
                 stacklevel=3,
             )
         return found

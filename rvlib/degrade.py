@@ -366,7 +366,7 @@ class Chain(Degradation):
 
     def part(self, reference: np.ndarray, rng: np.random.Generator, top: int, left: int, side: int) -> np.ndarray:
         """The square at (top, left) as the whole photo has it, but for noise; a shake has to come first."""
-        first, later = self.steps[0], Chain(*self.steps[1:])
+        reference, first, later = mod_crop(reference, self.scale), self.steps[0], Chain(*self.steps[1:])
         if not later.steps:
             return first.part(reference, rng, top, left, side)
         margin, grid = first.scale * later.margin, Jpeg.unit * self.scale  # any step can begin at a multiple of it

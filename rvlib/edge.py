@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from unittest import mock
 
 import numpy as np
 import torch
@@ -196,7 +195,7 @@ def _traced(network: RestorationModel):
     quiet = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
     levels = [each.level for each in quiet]
     # the plain twins: what is faster in torch on a CPU only makes a larger graph
-    with mock.patch.multiple(fast, **fast.TWINS), warnings.catch_warnings(action="ignore"):
+    with fast.plain(), warnings.catch_warnings(action="ignore"):
         for each in quiet:
             each.setLevel(logging.ERROR)
         try:

@@ -5,7 +5,10 @@ is computed, and a reader of a network needs nothing else. The fast function giv
 rounding, and its comments say why it is faster. `benchmarks/bench.py` measures what each gains.
 """
 
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from unittest import mock
 
 import torch
 from einops import rearrange
@@ -148,3 +151,8 @@ TWINS = {
     "convolution_to_few": plain_convolution_to_few,
 }
 """The plain twin of each fast function, by the fast function's name."""
+
+
+def plain() -> AbstractContextManager:
+    """Let networks compute by the plain twins inside the `with` block."""
+    return mock.patch.multiple(sys.modules[__name__], **TWINS)

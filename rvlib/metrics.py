@@ -132,7 +132,7 @@ def _from_tensor(image: Tensor) -> Tensor:
         raise UserError(f"a tensor holds floats in [0, 1] or uint8, not {image.dtype}")
     low, high = (float(each) for each in image.detach().aminmax()) if image.numel() else (0.0, 1.0)
     reaches = "a tensor of floats lies in [0, 1], and this one reaches"
-    if high > 2:  # a network's answer goes a little beyond 0 and 1, never there
+    if high > 2:  # a network's result may leave [0, 1], but not by this much
         raise UserError(f"{reaches} {high:.3g}: divide it by 255")
     if low < -0.5:
         raise UserError(f"{reaches} {low:.3g}: give (x + 1) / 2 if it lies in [-1, 1]")

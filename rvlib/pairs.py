@@ -55,8 +55,8 @@ def given_pair(name: str, degraded: np.ndarray, reference: np.ndarray, scale: in
         hint = ": swap the two folders"
     elif found > 1 and mod_crop(reference, found).shape[:2] == (found * low, found * wide):
         hint = (
-            f", not {found} times: take weights for x{found} (FSRCNN, SRCNN, super-resolution training: "
-            f"--scale {found})"
+            f", not {found} times: take weights for x{found}; to train super-resolution, or with weights of FSRCNN or "
+            f"SRCNN that do not tell their scale, give --scale {found}"
         )
     else:
         hint = ": crop or resize one of them"

@@ -16,7 +16,6 @@ from rvlib.errors import UserError
 from rvlib.losses import PIXEL_LOSSES
 from rvlib.models import METHODS, create
 from rvlib.models.base import RestorationModel
-from rvlib.models.method import Method
 from rvlib.pairs import Pair, Patches, check_given, given_pair, photo_pairs
 from rvlib.processes import in_processes
 from rvlib.restore import WHOLE, restore
@@ -120,7 +119,7 @@ def train(
     start = load(start) if isinstance(start, str | Path) else start
     sized = {} if scale is None else {"scale": scale}
     if start is not None and not arguments:
-        arguments = _architecture(start, METHOD_OF[method]) | sized
+        arguments = _architecture(start, method) | sized
     torch.manual_seed(chosen.seed)  # the fresh weights
     model = create(METHOD_OF[method].network, **{**recipe.arguments, **sized, **(arguments or {})})
     if model.channels not in (1, 3):
@@ -186,13 +185,17 @@ def _train_in(processes: int, method: str, references: Mapping, degraded: Mappin
         shelf.clear(given["run"])
 
 
-def _architecture(start: RestorationModel, wanted: Method) -> dict:
+def _architecture(start: RestorationModel, method: str) -> dict:
     """The arguments of the network to start from, without what says which stage of DiffIR it is."""
-    spec, title = start.spec, wanted.title
+    spec, wanted = start.spec, METHOD_OF[method]
     if spec["name"] != wanted.network:
-        of = METHODS[start.method].title if start.method in METHODS else spec["name"]
-        given = "an ONNX file" if spec["name"] == "onnx" else f"weights of {of}"
-        raise UserError(f"{title} cannot be trained from {given}: take a .safetensors or .pth file of {title}")
+        key = start.method if start.method in METHODS else spec["name"]
+        given = "an ONNX file" if key == "onnx" else f"weights of {METHODS[key].title}"
+        needed = METHOD_OF[RECIPES[method].starts_from or method].title
+        raise UserError(
+            f"{wanted.title} cannot be trained from {given}: take weights of {needed}, by name or as a .safetensors or "
+            f".pth file"
+        )
     return {key: value for key, value in spec["arguments"].items() if key != "stage"}
 
 

@@ -146,7 +146,7 @@ def _restore(
     # a quarter of the overlap is margin; the three quarters that are blended reach half a cell of the grid at most
     most = MOST_OVERLAP if network.reach is not None else min(MOST_OVERLAP, grid // 2 * 4 // 3)
     if overlap is None:
-        overlap = OVERLAP // network.window * network.window if network.reach is None else network.reach
+        overlap = OVERLAP if network.reach is None else network.reach
         overlap = min(overlap, most)  # of a network deeper than any released one, tiles then differ a little
     if not 0 <= overlap <= most:
         raise UserError(f"overlap {overlap} is negative or too large: take 0 to {most} pixels")
@@ -171,7 +171,7 @@ def _restore(
         extremes: list[float] = []
         restored = _colour(model, to_tensor(part).to(device), is_grey=is_grey, extremes=extremes, **options)
         beyond.append(float(np.max(extremes)))  # NaN if one of them is, which `max` may lose
-        return restored
+        return restored if isfinite(beyond[-1]) else restored.nan_to_num(0)
 
     if is_whole:
         restored, places = to_array(restore_part(photo), photo.dtype), [(0, 0)]
@@ -204,7 +204,7 @@ def oddities(
         row, column = lost[0]
         return [
             f"the network's numbers are not finite on {len(lost)} of {len(beyond)} tiles, first at row {row}, column "
-            f"{column}: try other weights, or --precision fp32"
+            f"{column}: the result is wrong there; try other weights (after --precision bf16: fp32)"
         ]
     for (row, column), excess in beyond.items():
         if excess > 0.5:

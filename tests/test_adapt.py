@@ -118,7 +118,7 @@ class TestAdapt:
         exported = rvlib.create("fsrcnn")
         exported.spec = {"name": "onnx", "arguments": {}}
         with pytest.raises(
-            rvlib.UserError, match="onnx cannot be adapted: take weights of SRCNN, FSRCNN, .* or SwinIR"
+            rvlib.UserError, match="an ONNX file cannot be adapted: take weights of SRCNN, FSRCNN, .* or SwinIR"
         ):
             rvlib.adapt(exported, {"page": page}, run=tmp_path / "run")
 

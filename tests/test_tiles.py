@@ -70,7 +70,7 @@ def test_tiles_of_global_models_are_blended(name):
     assert steps[None].max() < min(steps[0][seams]) / 2
 
 
-@pytest.mark.parametrize(("window", "overlap"), [(8, 12), (8, 17), (8, 28), (5, None), (12, None)])
+@pytest.mark.parametrize(("window", "overlap"), [(8, 12), (8, 17), (8, 28), (5, None), (12, None), (40, None)])
 def test_windows_of_tiles_are_those_of_the_whole_photo(window, overlap):
     model = make("swinir", {"window": window, "embed": 12, "depths": (2,), "heads": (2,)})
     photo = sample("coffee")[:128, :192]

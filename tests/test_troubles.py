@@ -187,7 +187,7 @@ def test_pairs_as_benchmarks_have_them(rv, tmp_path):
     assert (
         "a.png: the reference (61 x 57) must be 4 times as large as the degraded photo (30 x 28), not 2 times" in said
     )
-    assert "take weights for x2 (FSRCNN, SRCNN, super-resolution training: --scale 2)" in said
+    assert "take weights for x2; to train super-resolution, or with weights of FSRCNN or SRCNN" in said
 
 
 def test_a_photo_too_small_for_a_perceptual_measure_is_measured_by_the_others(rv, tmp_path, monkeypatch):

@@ -94,7 +94,7 @@ def train(
             **stated,
         )
     except KeyboardInterrupt as stopped:
-        typer.echo(str(stopped) or "stopped: the same command resumes from what was saved", err=True)
+        typer.echo(str(stopped) or "stopped: run the same command again; it resumes if something was saved", err=True)
         if (run / "last.safetensors").exists():
             typer.echo(f"weights so far: {run / 'last.safetensors'}", err=True)
         raise
@@ -110,7 +110,7 @@ def _say_small(references, size: object) -> None:
     small = [name for name, photo in references.items() if isinstance(size, int) and min(photo.shape[:2]) < size]
     if 0 < len(small) < len(references):
         told = ", ".join(small if len(small) <= 3 else [*small[:3], "..."])
-        left = f"{len(small)} of {len(references)} left out"
+        left = f"{len(small)} of {len(references)} photos left out"
         say(f"note: {left}, smaller than a patch of {size} pixels: {told}", err=True)
 
 
@@ -163,8 +163,8 @@ def adapt(
     """Let a network that enlarges learn from your own photos: from each and its shrunk version.
 
     The run lies beside the result, in NAME.run: the same command resumes where it was stopped. What is printed is
-    measured on the pairs that were learned from. It can pay for photos of one
-    kind; for usual photos it gains next to nothing, and may lose. `rvlib evaluate` measures both networks.
+    measured on the pairs that were learned from. It can help with photos of one kind; with
+    ordinary photos it gains next to nothing, and may lose. `rvlib evaluate` measures both networks.
     """
     import shutil
 
@@ -178,7 +178,7 @@ def adapt(
         network = rvlib.load(model, scale=scale)
         adapted = rvlib.adapt(network, photos, run=run, steps=steps, seed=seed, replace_run=replace)
     except KeyboardInterrupt as stopped:
-        typer.echo(str(stopped) or "stopped: the same command resumes from what was saved", err=True)
+        typer.echo(str(stopped) or "stopped: run the same command again; it resumes if something was saved", err=True)
         raise
     write_atomically(output, lambda file: shutil.copyfile(run / "last.safetensors", file))
     gain = adapted.after - adapted.before

@@ -181,7 +181,8 @@ class MSRResNet(Generator):
     """BasicSR's generator without BatchNorm: ReLU residual blocks, and the bilinear enlargement is added.
 
     (b 3 h w) in [0, 1] -> (b 3 scale·h scale·w). Convolutions begin as PyTorch's do. BasicSR's begin with a tenth of
-    Kaiming's standard deviation: nothing but the bilinear enlargement, of which a short training is slow to get away.
+    Kaiming's standard deviation: at first the result is nearly the bilinear enlargement, and a short training changes
+    little of that.
     """
 
     def __init__(self, *, scale: int = 4, features: int = 64, blocks: int = 16):
@@ -341,7 +342,7 @@ def against_discriminator(
 ) -> tuple[Adversaries, Objective]:
     """The generator continues from its training with a pixel loss; the discriminator begins.
 
-    VGG16 is fetched here, where it is missing, and not at the first step: nodes that compute may have no network.
+    A missing VGG16 is fetched here, so that a missing internet connection is noticed before anything is trained.
     """
     if start is None:
         raise UserError("srgan continues from weights of srresnet: train that first and give it as start (--start)")
