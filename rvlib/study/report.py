@@ -125,11 +125,11 @@ def origin_html(
         hashes = [(f"{of} ({label})", sha256) for of, label, sha256 in weights_of(rows).astype(str).to_numpy()]
     named = [f'{html.escape(of)} <code title="{sha256}">{sha256[:12]}</code>' for of, sha256 in hashes]
     if named:
-        own = rows is not None and "this run" in set(weights_of(rows)["label"])
+        labels = set() if rows is None else set(weights_of(rows)["label"])
         cards = []
-        if own and (rvlib.ROOT / "reports" / profile / "weights" / "README.md").is_file():
+        if "this run" in labels and (rvlib.ROOT / "reports" / profile / "weights" / "README.md").is_file():
             cards.append('<a href="weights/README.md">cards of this run</a>')
-        if not cards or set(weights_of(rows)["label"]) != {"this run"}:
+        if not cards or labels != {"this run"}:
             cards.append('<a href="../../weights/README.md">cards</a>')
         parts.append(f"weights ({', '.join(cards)}) by SHA-256: {', '.join(named)}")
     return f'<p class="origin">Source: {"; ".join(parts)}.</p>'
