@@ -75,7 +75,8 @@ def shared(photos: Iterable[tuple[str, np.ndarray]], run: str | Path, name: str)
     accelerator = Accelerator()
     if accelerator.num_processes == 1:
         return dict(photos)
-    file = place(run) / f"{name}.u8"
+    first = accelerator.process_index - accelerator.local_process_index  # who fills it: two machines may share a name
+    file = place(run) / f"{name}-{first}.u8"
     if accelerator.is_local_main_process:
         with suppress(OSError):  # what is wrong there, `write` says
             _index(file).unlink()  # of a run that was killed

@@ -205,7 +205,7 @@ def play(method, run, *, stop=False):
         ("fsrcnn", True),
         ("swinir", False),
         pytest.param("diffir-s1", False, marks=pytest.mark.slow),
-        ("diffir-s2", False),
+        pytest.param("diffir-s2", False, marks=pytest.mark.slow),
     ],
 )
 def test_what_is_recorded_computes_the_same(method, stop, tmp_path, tapes):

@@ -168,9 +168,8 @@ def test_the_lines_of_the_readme_train_together(machines, tmp_path):
         )
         for _ in range(machines)
     ]
-    for process in begun:
-        said = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, said[-3000:]
+    said = [process.communicate(timeout=300)[1] for process in begun]
+    assert [process.returncode for process in begun] == [0] * machines, "\n".join(each[-3000:] for each in said)
     assert json.loads((tmp_path / "run/run.json").read_text())["history"][0]["processes"] == 2
     assert rvlib.load(tmp_path / "run").spec["name"] == "fsrcnn"
 

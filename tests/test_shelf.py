@@ -96,12 +96,16 @@ def test_one_process_fills_the_shelf_and_the_others_wait_for_it(tmp_path, monkey
     """Not for what a run that was killed left there."""
     together, roles = threading.Barrier(2), threading.local()
     one, place = np.ones((2, 3, 3), np.uint8), shelf.place(tmp_path / "run")
-    shelf.write([("old", one)], place / "references.u8")
+    shelf.write([("old", one)], place / "references-0.u8")
     monkeypatch.setattr(
         shelf,
         "Accelerator",
         lambda: mock.Mock(
-            num_processes=2, is_local_main_process=roles.is_first, wait_for_everyone=lambda: together.wait(10)
+            num_processes=2,
+            process_index=1 - roles.is_first,
+            local_process_index=1 - roles.is_first,
+            is_local_main_process=roles.is_first,
+            wait_for_everyone=lambda: together.wait(10),
         ),
     )
 
@@ -117,8 +121,39 @@ def test_one_process_fills_the_shelf_and_the_others_wait_for_it(tmp_path, monkey
         assert [list(made) for made in pool.map(work, (True, False))] == [["a"], ["a"]]
 
 
+def test_machines_of_one_name_on_one_disk_fill_a_shelf_each(tmp_path, monkeypatch):
+    """Containers are often all called localhost."""
+    together, machines = threading.Barrier(2), threading.local()
+    monkeypatch.setattr(
+        shelf,
+        "Accelerator",
+        lambda: mock.Mock(
+            num_processes=4,
+            process_index=2 * machines.index,
+            local_process_index=0,
+            is_local_main_process=True,
+            wait_for_everyone=lambda: together.wait(10),
+        ),
+    )
+
+    def work(index):
+        machines.index = index
+        photos = [("a", np.full((2, 3, 3), index, np.uint8)), ("b", np.ones((2, 3, 3), np.uint8))]
+
+        def decoded():
+            for photo in photos:
+                yield photo
+                together.wait(10)  # both are half-way
+
+        return shelf.shared(decoded(), tmp_path / "run", "references")
+
+    with ThreadPoolExecutor(2) as pool:
+        for index, made in enumerate(pool.map(work, (0, 1))):
+            assert (list(made), made["a"].sum()) == (["a", "b"], 18 * index)
+
+
 def test_who_waits_for_a_shelf_that_no_longer_grows_stops(tmp_path, monkeypatch):
-    other = mock.Mock(num_processes=2, is_local_main_process=False)
+    other = mock.Mock(num_processes=2, is_local_main_process=False, process_index=1, local_process_index=1)
     monkeypatch.setattr(shelf, "Accelerator", lambda: other)
     monkeypatch.setattr(shelf, "PATIENCE", 0.3)
     with pytest.raises(UserError, match="has not grown for 0.3 seconds"):
