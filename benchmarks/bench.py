@@ -7,6 +7,7 @@ tables beside this file.
 """
 
 import copy
+import platform
 import statistics
 import subprocess
 import sys
@@ -408,8 +409,17 @@ def memory() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def processor() -> str:
+    """The processor's name, as Linux tells it."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
 def write(table: pd.DataFrame, name: str) -> None:
-    """Print a table and write it beside this file, where `11_cost` reads it."""
+    """Print a table and write it beside this file, where `11_cost` reads it, with the machine that measured it."""
+    table = table.assign(processor=processor(), threads=torch.get_num_threads())
     print(f"{tables.markdown(table)}\n", flush=True)
     table.to_csv(Path(__file__).parent / f"{name}.csv", index=False, float_format="%.4g")
 

@@ -75,7 +75,7 @@ def trials(chains: Mapping[str, nn.Module | Sequence[nn.Module]], part: Part) ->
     lists = {name: list(given) if isinstance(given, Sequence) else [given] for name, given in chains.items()}
     for name, chain in lists.items():
         if (side := max(part.pixels.shape[:2]) * scale_of(chain)) > most:
-            raise UserError(f"{name} makes {side} pixels a side, and a page holds {most}: give a smaller --side")
+            raise UserError(f"{name} makes {side} pixels a side, and a page holds {most}: take a smaller part (--side)")
     for name, chain in lists.items():
         place = torch.zeros(1, device=next(chain[0].parameters()).device)
         memory = complexity.peak_memory(lambda _, chain=chain: restore(chain, part.pixels), place)

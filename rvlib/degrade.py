@@ -65,9 +65,9 @@ def imresize(image: np.ndarray | Tensor, factor: float) -> np.ndarray | Tensor:
 
 
 def _resize(image: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
-    """Of (..., h, w), computed in `dtype`: whole grey levels shrink by 2 and 4 without rounding in float64.
+    """Resize (..., h, w), computing in `dtype`.
 
-    So every machine makes the same photo of them, even where a value lies in the middle of two grey levels.
+    In float64, whole grey levels shrink by 2 and 4 without rounding, so that all machines round ties alike.
     """
     down, across = (_bands(side, factor) for side in image.shape[-2:])
     rows = [weights.to(image.device, dtype) @ image[..., inputs, :].to(dtype) for weights, inputs in down]
@@ -78,7 +78,7 @@ def _resize(image: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _bands(length: int, factor: float) -> list[tuple[Tensor, slice]]:
-    """The resize of one axis: for 32 outputs at a time the inputs they read and a matrix (outputs, inputs) of weights.
+    """Resize one axis in bands of 32 outputs: the inputs that each band reads, and its weights (outputs, inputs).
 
     One matrix for the whole axis would be nearly all zeros beside its diagonal.
     """

@@ -47,7 +47,7 @@ def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
         write(temporary)
         if mode is not None:
             os.chmod(temporary, mode)
-        if not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):  # what stays keeps its time
+        if not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):  # an unchanged file keeps its time
             os.replace(temporary, path)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise _failure(named, error) from error.__cause__

@@ -159,7 +159,7 @@ def _bring(official: Official) -> None:
     fault = _fault(official.place, official) if official.place.is_file() else ""
     if fault and sources:
         print(f"{official.place} is damaged: it is fetched again", file=sys.stderr)
-    if official.urls:
+    if sources:
         kind = f"{official.size / 1e6:.0f} MB" if official.size else "size not published"
         print(
             f"fetching {official.name} ({kind}; licence: {official.licence}; from {official.page})\n"

@@ -80,7 +80,7 @@ def in_processes(number: int, function: Callable, *arguments, **named) -> None:
     # those that this process may use, where the system says which
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max(1, cores // number)
-    facts = {"OMP_NUM_THREADS": str(threads), "ACCELERATE_USE_CPU": str(not gpus).lower()}
+    environment = {"OMP_NUM_THREADS": str(threads), "ACCELERATE_USE_CPU": str(not gpus).lower()}
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -92,7 +92,7 @@ def in_processes(number: int, function: Callable, *arguments, **named) -> None:
         start_method="spawn",
     )
     try:
-        with patch_environment(**facts):
+        with patch_environment(**environment):
             elastic_launch(config, update_wrapper(partial(function, **named), function))(*arguments)
     except SignalException:  # Ctrl-C and SIGTERM, which this process hears
         raise KeyboardInterrupt("stopped; started again, the run resumes from what it saved") from None

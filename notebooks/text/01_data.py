@@ -113,8 +113,8 @@ samples.style.hide(axis="index")
 
 # %%
 data = study.data(profile)
-train = {f"{name}/{k}": v for name in train_sets for k, v in photos.load_set(data, name, split="train").items()}
-test = {f"{name}/{k}": v for name in test_sets for k, v in photos.load_set(data, name, split="test").items()}
+train = photos.load_sets(data, train_sets, split="train")
+test = photos.load_sets(data, test_sets, split="test")
 validation_sets = [name for name in train_sets if name in set(listed[listed["split"] == "validation"]["set"])]
 validation = photos.load_sets(data, validation_sets, split="validation")
 shown = photos.load_set(study.data("demo"), "samples", split="test")

@@ -19,7 +19,7 @@
 # - LPIPS by hand, from the features of a network, and four distortions of *equal* PSNR, of which it sets one apart,
 # - NIQE, which needs no reference: which damage it sees, and which changes it cannot see.
 #
-# Needs: `02_degradations`. Time: half a minute; the first run fetches LPIPS's network (9 MB on disk).
+# Needs: `02_degradations`. Time: half a minute; the first run fetches LPIPS's network (10 MB on disk).
 
 # %%
 import copy

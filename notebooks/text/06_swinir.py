@@ -452,7 +452,7 @@ assert ((spread >= 1) & (spread <= 64)).all()
 # explains them). Higher PSNR and SSIM are better, lower LPIPS and NIQE. Each network was trained once, so ± says
 # nothing about other trainings; ± and ≈ are those of `04_fsrcnn`. The audited report also says that SwinIR, with fewer
 # parameters, is better than convolutional networks: the released SRResNet (`05_srgan`), a chain of convolutions, stands
-# beside it. `09_compare_super_resolution` says how long each was trained.
+# next to it. `09_compare_super_resolution` says how long each was trained.
 
 # %%
 chosen = measures.for_task("super-resolution", scale, perceptual=True)

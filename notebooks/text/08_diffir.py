@@ -260,9 +260,9 @@ figures.show_source(dirformer.Modulation.forward)
 
 # %% [markdown]
 # There is no bias. Two things follow, and both matter below. With $z = 0$ every block gets zeros and adds nothing:
-# $z = 0$ is no "network without IPR", it is a network that is switched off. And with any *constant* $z \neq 0$, $W_1 z$
-# and $W_2 z$ are free learned vectors: then (17) is an ordinary LayerNorm with learned scale and shift. A constant is
-# the right control.
+# $z = 0$ is not a "network without IPR", it is a network that is switched off. And with any *constant* $z \neq 0$,
+# $W_1 z$ and $W_2 z$ are free learned vectors: then (17) is an ordinary LayerNorm with learned scale and shift. A
+# constant is the right control.
 #
 # ### DMTA: attention between channels
 #
@@ -466,7 +466,7 @@ for task, (network, kind, _) in models.items():
         told += f", stages 1 and 2 in turn: {provenance.story('diffir-x4' if task == 'x4' else 'diffir-deblur')}"
     print(told)
 print("The official x4 network has 64 channels, blocks (13, 1, 1, 1) and 1,000,000 steps in each stage.")
-print("What is found here holds for these short trainings. It is no finding on the published networks.")
+print("What is found here holds for these short trainings. It is not a finding on the published networks.")
 tile = torch.rand(1, 3, 64, 64)
 whole, alone = (complexity.multiply_adds(network, tile, first_noise) for network in (model, model.G))
 seeing = complexity.multiply_adds(model.condition, tile)
@@ -563,7 +563,7 @@ print(f"{len(origin)} patches of {len(names)} photos; the same photo by chance: 
 facts.style.format(precision=0, subset=facts.columns[1:]).hide(axis="index")
 
 # %% [markdown]
-# "The nearest patch is of the same photo" is no proof that a vector knows the *kind* of photo. The controls are an
+# "The nearest patch is of the same photo" does not prove that a vector knows the *kind* of photo. The controls are an
 # untrained CPEN and the mean colour, three numbers without any training:
 
 # %%
@@ -739,8 +739,8 @@ if found is not None:
 #
 # ## Results
 #
-# Stage 1 is no method, since it needs the reference. The pipeline's profiles list it for comparison; mind that stage 2
-# continues its network and trains it further, so the two are not equally trained (the experiment above makes them
+# Stage 1 is not a method, since it needs the reference. The pipeline's profiles list it for comparison; mind that stage
+# 2 continues its network and trains it further, so the two are not equally trained (the experiment above makes them
 # equal). ± is half of the 95 % interval of the mean over photos (`04_fsrcnn`); no place is marked, since stage 1 sees
 # the reference.
 

@@ -417,7 +417,7 @@ print(f"(Spearman's rank correlation over {len(known)} networks; 1: the same ord
 # of photos as they are, four of them JPEG, one taken with a moving camera. (Flower by vultilion, China by
 # danielbuechele, both CC BY 2.0; the others are in the public domain, CC0, or have no known restrictions. The laptop's
 # profile trains on some of them.) There is no reference, so no PSNR and no LPIPS. NIQE is left, and to look: is there
-# texture on the water, beside the strokes of the pen, between the stars, that bicubic interpolation does not have?
+# texture on the water, next to the strokes of the pen, between the stars, that bicubic interpolation does not have?
 
 # %%
 cuts = {"rocket": (150, 300), "flower": (150, 250), "china": (200, 400), "hubble_deep_field": (320, 420)}

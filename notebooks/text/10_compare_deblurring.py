@@ -376,7 +376,8 @@ shown = {"as taken": clock} | {titles[m]: rvlib.restore(contestants[n], clock) f
 try:
     natural = {name: metrics.niqe(picture) for name, picture in shown.items()}
 except rvlib.UserError as reason:  # its model could not be fetched
-    natural, _ = {}, print(reason)
+    print(reason)
+    natural = {}
 found = {name: f"{name}, NIQE {natural[name]:.2f}" if natural else name for name in shown}
 figure = figures.images({found[name]: picture[80:250, 140:310] for name, picture in shown.items()}, width=3)
 figures.save(figure, output / "real")

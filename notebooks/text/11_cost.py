@@ -141,10 +141,10 @@ rate["for comparison: a product of matrices"] = 1536**3 / seconds(torch.mm, matr
 rate.rename(index=NAMES).round(1).to_frame()
 
 # %% [markdown]
-# They do so only roughly, as the factor says. The product of matrices is no upper limit: convolution routines may need
-# fewer multiplications than are counted, and a busy machine slows some rows and not others. Depthwise convolutions,
-# normalisation, softmax and everything that moves memory multiply little for what they read. "Where the time goes",
-# below, shows it for all but the depthwise convolutions, which it counts among the convolutions.
+# They do so only roughly, as the factor says. The product of matrices is not an upper limit: convolution routines may
+# need fewer multiplications than are counted, and a busy machine slows some rows and not others. Depthwise
+# convolutions, normalisation, softmax and everything that moves memory multiply little for what they read. "Where the
+# time goes", below, shows it for all but the depthwise convolutions, which it counts among the convolutions.
 #
 # ## What papers count
 #
@@ -248,9 +248,9 @@ shown = {"parameters": "{:,.0f}", "year": "{:.0f}", "giga multiply-adds": "{:.1f
 together.style.format(shown | {"dB per billion": "{:.3f}"}, na_rep="–").hide(axis="index")
 
 # %% [markdown]
-# A dash means that no number was found in print. The next lines say, for each of the two groups, whether more work
-# brings more gain. SRGAN is left out, since it was trained for looks. The networks measured here are few, and differ in
-# training as well.
+# A dash means that no number was found in print. SAFMN and SPAN are left out: their tables were not read. The next
+# lines say, for each of the two groups, whether more work brings more gain. SRGAN is left out, since it was trained for
+# looks. The networks measured here are few, and differ in training as well.
 
 # %%
 together = together[together["network"] != "SRGAN"]

@@ -670,6 +670,11 @@ print(f"{target.name}: {len(sections)} sections")
 assert 1_000 < size < 6_000_000, f"{size:,} bytes"
 
 # %% [markdown]
+# ## What can go wrong in practice
+#
+# A page is as old as its rows, not as old as its date: where the rows of a table name several commits, they were not
+# all measured by the same code. A number that is copied from the page by hand stays when the page changes.
+#
 # ## Takeaways
 #
 # - A number on the page can be followed to a CSV, from there to a notebook, its parameters, a commit and its weights.
@@ -705,3 +710,7 @@ assert 1_000 < size < 6_000_000, f"{size:,} bytes"
 
 # %%
 assert found["reason"].str.len().min() > 10
+
+# %% [markdown]
+# **Further reading.** Pineau et al. 2021, *Improving Reproducibility in Machine Learning Research*,
+# [doi:10.48550/arXiv.2003.12206](https://doi.org/10.48550/arXiv.2003.12206).

@@ -371,7 +371,7 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # 2. Input and output take four times the bytes, the weights still one each:
 #    $0.5 \cdot 10^9 / (4 \cdot n_{\text{values}} + n_{\text{weights}})$ frames per second. For FSRCNN that is nearly a
 #    quarter of the bound of the bytes; a network whose weights are most of its bytes loses less. The table shows the
-#    smaller bound alone, so compute that of the multiply-adds beside it.
+#    smaller bound alone, so compute that of the multiply-adds as well.
 #
 # </details>
 #

@@ -16,7 +16,8 @@
 # **You will see**
 # - clips whose motion is known exactly, made from photos,
 # - a measure of flicker, first tested on flicker that was put in on purpose,
-# - how much each released network flickers, with an interval, and what part of its error is new in each frame,
+# - how much each released network that enlarges flickers, with an interval, and what part of its error is new in each
+#   frame,
 # - what a shift of the input does to the output,
 # - what the mean over aligned neighbours brings, and what it cannot bring,
 # - blur averaged from frames, as the GoPro set was made, and what a network for shake makes of it.
@@ -70,7 +71,8 @@ print("compared:", ", ".join(titles[key] for key in methods))
 #
 # A camera moves over a large photo by whole pixels. No pixel of the reference is interpolated, so its frames are the
 # same scene *exactly*. Each frame is then made four times smaller. There the motion is one to three **quarters** of a
-# pixel in each direction, so that no frame samples the scene where the one before did.
+# pixel in each direction, so that no frame samples the scene where the one before did. The networks for deblurring are
+# not compared: these clips are not shaken. No real clip is used, since the motion in it is not known.
 
 
 # %%
@@ -134,7 +136,7 @@ shown.style.format(precision=2)
 #
 # ## Who flickers?
 #
-# Each method enlarges each frame by itself. Beside $F$ stands the frames' PSNR (on luminance, the same 16 pixels
+# Each method enlarges each frame by itself. Next to $F$ is the frames' PSNR (on luminance, the same 16 pixels
 # cropped), so that both can be compared.
 
 

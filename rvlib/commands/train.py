@@ -39,7 +39,9 @@ def train(
         str | None, typer.Option(help="Another section of it than the method's own, such as diffir.deblurring.")
     ] = None,
     scale: Annotated[int | None, typer.Option(help="Of super-resolution, 4 without it.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps; more than before lengthens a run.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimizer steps, the section's without it; more than before lengthens a run.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pairs of patches in a step.")] = None,
     patch_size: Annotated[int | None, typer.Option(help="Side of the reference patch.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The largest of the schedule.")] = None,
@@ -73,6 +75,8 @@ def train(
     for name in chosen.keys() - profiles.CHOICES - {"processes"}:
         raise UserError(f"unknown setting {name!r}: choose among {', '.join(sorted(profiles.CHOICES))}")
     stated |= chosen
+    if steps is not None and "warmup_steps" in stated and "warmup_steps" not in chosen:  # the section's own is longer
+        stated["warmup_steps"] = min(stated["warmup_steps"], steps // 10)
     network = profiles.assignments(argument or [], "--argument")
     stated["start"] = (stated.get("start") if start is None else start) or None
     stated["arguments"] = network if stated["start"] else {**(stated.get("arguments") or {}), **network}

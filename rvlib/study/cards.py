@@ -28,6 +28,8 @@ USES = {
     ),
 }
 """What the weights of a task are for, and what not."""
+OWN_BLUR = ("blur like that of the pairs it was trained on (*Photos*)", "other blur, photos out of focus")
+"""The same for weights for deblurring that learned from pairs which were not blurred here."""
 WRONG = "where its luminance is wrong on the sample photo on which it gains least"
 PICTURES = {
     "fsrcnn-x4": WRONG,
@@ -80,7 +82,9 @@ def card(name: str, folder: Path, reports: Path, method: str) -> str:
     weights = folder / f"{name}.safetensors"
     metadata, model = checkpoint.read_metadata(weights), rvlib.load(weights)
     found = runs.read_record(folder / f"{name}.json")
-    training, good, bad = metadata["training"], *USES[model.task]
+    training = metadata["training"]
+    given = isinstance(training["data"], dict) and training["data"].get("degraded") == "photos of their own"
+    good, bad = OWN_BLUR if given and model.task == "deblurring" else USES[model.task]
     stated = {"seed": 0} | training["settings"]  # older records leave out what was a default
     settings = ", ".join(f"{key} {value}" for key, value in stated.items() if key != "validate_every")
     used = found.get("versions", {})

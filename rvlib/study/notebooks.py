@@ -105,7 +105,7 @@ def execute(notebook: NotebookNode, target: Path, parameters: dict, *, folder: P
             cwd=folder,
             progress_bar=False,
             stderr_file=sys.stderr,
-            extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of TCP, which stays here, and of its own end
+            extra_arguments=["--IPKernelApp.log_level=50"],  # no warnings of local TCP and of its own shutdown
         )
     except PapermillExecutionError as error:
         raise UserError(

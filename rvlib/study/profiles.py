@@ -81,7 +81,10 @@ def _section(profile: str | None, notebook: str) -> dict:
     from rvlib.study import notebooks  # here, because it brings all of Jupyter
 
     parameters = file(profile)
-    return notebooks.section(notebooks.read_parameters(parameters), notebook, parameters)
+    content = notebooks.read_parameters(parameters)
+    if not content.get("methods"):
+        raise UserError(f"{parameters} trains nothing: choose the profile laptop, release or paper")
+    return notebooks.section(content, notebook, parameters)
 
 
 def assignments(words: list[str], option: str) -> dict:

@@ -27,7 +27,7 @@ DROP = """<div style="border:2px dashed #888;border-radius:6px;padding:.4em 1em;
 def panel() -> ipywidgets.VBox:
     """Fields for a photo and for models, and what comes out: the photo's middle, before and after, to look at and save.
 
-    What cannot be read is said in the place of the result. Needs a kernel; whole folders are `rvlib restore`'s.
+    What is wrong with a file stands where its result would be. Needs a kernel; whole folders are `rvlib restore`'s.
     """
     photo = ipywidgets.FileUpload(accept="image/*", description="photo")
     names = rvlib.released()
@@ -68,12 +68,14 @@ def panel() -> ipywidgets.VBox:
 
 
 def restored_html(model, image: np.ndarray, name: str) -> str:
-    """The slider between an image, enlarged where the model enlarges, and what it makes, and a link that saves that."""
-    restored = rvlib.restore(model, image)
-    text = html.escape(name)
-    link = f'<a download="{text}.png" href="{compare.data_url(restored, "PNG")}" style="text-decoration:underline">'
+    """A slider between an image and what the model makes of it, what that took, and a link that saves it."""
+    part = compare.Part(image)
+    tried = compare.trials({name: model}, part)
+    [(_, slider, facts)] = compare.sliders(part, tried)
+    text, made = html.escape(name), compare.data_url(tried[name].restored, "PNG")
+    link = f'<a download="{text}.png" href="{made}" style="text-decoration:underline">'
     link += f"download what {text} made</a>"  # JupyterLab shows it as plain text otherwise
-    return compare.slider_html(rvlib.degrade.resize_photo(image, model.scale), restored, name) + link
+    return f"{slider}<p>{facts}</p>{link}"
 
 
 def _given(photo: ipywidgets.FileUpload, dropped: ipywidgets.Textarea) -> tuple[str, bytes] | None:

@@ -19,6 +19,6 @@ def test_fit_validation_and_resume(runs, method):
     assert_the_same(runs, method)
 
 
-@pytest.mark.parametrize("notebook", ["fsrcnn", "srgan", "swinir", "nafnet", "diffir"])
+@pytest.mark.parametrize("notebook", ["fsrcnn", "srgan", "swinir", "nafnet", "diffir", "self_supervised"])
 def test_training_cells(notebook, tmp_path):
     assert '"networks"' in on_gpu("notebook", notebook, tmp_path)
