@@ -89,6 +89,11 @@ class Batch:
             raise UserError(photos.no_photos(source, recursive=recursive))
         told = photos.passed_over(source, recursive=recursive)
         self.notes += [told] if told else []
+        inner = [] if recursive or not found else os.scandir(source)
+        folders = [each for each in inner if each.is_dir(follow_symlinks=False) and not each.name.startswith(".")]
+        left = [each for each in folders if _same(each) not in (own, *own.parents)]
+        if left:
+            self.notes.append(f"the folders in {source} ({len(left)}) are left out: --recursive looks into them")
         return [(photo, photo.relative_to(source)) for photo in found]
 
 
