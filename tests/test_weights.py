@@ -139,11 +139,14 @@ def test_what_a_set_cannot_tell_counts_neither_for_nor_against_the_weights(psnr,
 
 
 def test_a_picture_is_linked_where_it_is_one_of_these_weights(tmp_path):
-    file = tmp_path / "failure.png"
-    assert cards._picture("fsrcnn-x4", tmp_path, file) == "", "there is none"
-    file.touch()
-    linked = [name for name in NAMES if "](failure.png)" in cards._picture(name, tmp_path, file)]
-    assert sorted(linked) == sorted(cards.PICTURES), "SwinIR's is a chart, DiffIR's is of its other task"
+    assert cards._picture("fsrcnn-x4", tmp_path, tmp_path, "fsrcnn") == "", "there is none"
+    for place in ("methods/fsrcnn", "compare_super_resolution"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "failure.png").touch()
+    linked = {name: cards._picture(name, tmp_path, tmp_path, "fsrcnn") for name in [*NAMES, "own-x4"]}
+    of_each = [name for name, link in linked.items() if "](compare_super_resolution/failure.png)" in link]
+    assert of_each == ["diffir-x4", "srresnet-x4", "swinir-small-x4"], "their notebooks show a chart, or another task"
+    assert [name for name, link in linked.items() if not link] == ["own-x4"]
 
 
 def test_the_card_tells_what_happened_to_a_training_and_what_was_seen(tmp_path, monkeypatch):

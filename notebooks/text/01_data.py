@@ -118,11 +118,11 @@ test = photos.load_sets(data, test_sets, split="test")
 validation_sets = [name for name in train_sets if name in set(listed[listed["split"] == "validation"]["set"])]
 validation = photos.load_sets(data, validation_sets, split="validation")
 shown = photos.load_set(study.data("demo"), "samples", split="test")
-figure = figures.images({f"test: {name}": image for name, image in shown.items()}, columns=4)
+figure = figures.images({f"test: {name}": image for name, image in shown.items()}, columns=4, width=2.2)
 
 # %%
 shown = photos.load_set(study.data("demo"), "samples", split="train")
-figure = figures.images({n.replace("_", " "): shown[n] for n in list(shown)[:8]}, columns=4, width=2.6)
+figure = figures.images({n.replace("_", " "): shown[n] for n in list(shown)[:8]}, columns=4, width=2)
 
 # %% [markdown]
 # The next cell draws one photo of each other set that this profile has fetched. These photos are never stored in the
@@ -137,7 +137,7 @@ for folder in sorted(each.name for each in data.iterdir() if each.is_dir() and e
         name, image = next(iter(found.items()))
         others[f"{folder}: {name}"] = image
 if others:
-    figure = figures.images(others, columns=4, width=2.6)
+    figure = figures.images(others, columns=4, width=2)
 print(f"{len(others)} other sets in this profile")
 
 # %% [markdown]

@@ -333,7 +333,7 @@ catalogue = {
     "blur 15 px, noise 8": Chain(MotionBlur(15), Noise(8)),
 }
 degradations = {name: each(part, np.random.default_rng(seed)) for name, each in catalogue.items()}
-figure = figures.images({"reference": part, **degradations}, columns=3, width=2.6)
+figure = figures.images({"reference": part, **degradations}, columns=3, width=2.2)
 
 # %% [markdown]
 # ## Real photos: everything, in random order

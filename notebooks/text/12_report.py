@@ -372,6 +372,8 @@ section(
     | {
         "compare_super_resolution/text.png": "Type in three sizes: which letters and digits turned into others?",
         "compare_super_resolution/real.png": "Cuts of photos as they are: these were not downscaled.",
+        "compare_super_resolution/failure.png": "Where each network is wrong, on that of two photos to which it adds "
+        "less.",
         "compare_super_resolution/failures.png": "The error at each frequency, and next to flat and steep places "
         "(dashed: an error as large as the signal; dotted: the highest frequency that the small photo can hold).",
     },

@@ -30,14 +30,18 @@ USES = {
 """What the weights of a task are for, and what not."""
 OWN_BLUR = ("blur like that of the pairs it was trained on (*Photos*)", "other blur, photos out of focus")
 """The same for weights for deblurring that learned from pairs which were not blurred here."""
+EACH = "where the luminance of each network is wrong on the one of two sample photos to which it adds less"
 WRONG = "where its luminance is wrong on the sample photo on which it gains least"
 PICTURES = {
     "fsrcnn-x4": WRONG,
     "nafnet-deblur": WRONG,
     "srgan-x4": "the place of a sample photo where its error exceeds that of srresnet-x4 most",
     "diffir-deblur": "where its luminance is wrong on a sample photo of which one half was shaken",
+    "srresnet-x4": EACH,
+    "swinir-small-x4": EACH,
+    "diffir-x4": EACH,
 }
-"""What `failure.png` of a method's notebook shows, by the weights of which it is a picture."""
+"""What `failure.png` of a method's notebook, or of the comparison, shows, by the weights of which it is a picture."""
 PLAIN = ("begun", "resumed", "carried over", "code of", "taken from")
 """How the events in a history begin that every training may have."""
 FOR_LOOKS = "For looks, not where values count"
@@ -122,7 +126,7 @@ def card(name: str, folder: Path, reports: Path, method: str) -> str:
         lines.append(
             f"\nMeans with 95 % intervals over the photos; the columns name channels and crop. Inputs: {made}. "
             f"**Failure case**: {worst['photo']} of {worst['set']}, {worst[column]:.2f} dB, {worst['gain']:+.2f} dB "
-            f"against the input{_picture(name, folder, reports / 'methods' / method / 'failure.png')}.\n"
+            f"against the input{_picture(name, folder, reports, method)}.\n"
         )
     return "\n".join(lines)
 
@@ -277,8 +281,10 @@ def _points(folder: Path, file: Path) -> str:
     return f" ([all points]({Path(os.path.relpath(file, folder)).as_posix()}))" if file.is_file() else ""
 
 
-def _picture(name: str, folder: Path, file: Path) -> str:
+def _picture(name: str, folder: Path, reports: Path, method: str) -> str:
     """A link to the picture of a failure on a sample photo, whose licence allows to show it; none of other weights."""
+    place = "compare_super_resolution" if PICTURES.get(name) == EACH else f"methods/{method}"
+    file = reports / place / "failure.png"
     if name not in PICTURES or not file.is_file():
         return ""
     return f". A picture: [{PICTURES[name]}]({Path(os.path.relpath(file, folder)).as_posix()})"

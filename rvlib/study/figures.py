@@ -187,19 +187,22 @@ def signed_difference(restored: np.ndarray, reference: np.ndarray) -> np.ndarray
     return luminance(restored) - luminance(reference)
 
 
-def difference_map(differences: dict[str, np.ndarray], *, limit: float = 40) -> Figure:
-    """Signed differences side by side on one scale: blue is too dark, red too bright, white is right.
+def difference_map(differences: dict[str, np.ndarray], *, limit: float = 40, columns: int = 4) -> Figure:
+    """Signed differences in rows of up to `columns`, on one scale: blue is too dark, red too bright, white is right.
 
     The colours end at ± `limit` grey levels; pointed ends of the scale say that there can be more.
     """
     ratio = max(values.shape[0] / values.shape[1] for values in differences.values())
-    count = len(differences)
-    figure, axes = plt.subplots(1, count, figsize=(3.4 * count + 0.6, 3.4 * ratio + 0.5), squeeze=False)
-    for axis, (title, values) in zip(axes[0], differences.items(), strict=True):
+    columns = min(columns, len(differences))
+    rows = -(-len(differences) // columns)
+    size = (3.4 * columns + 0.6, (3.4 * ratio + 0.5) * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (title, values) in zip(axes.flat, differences.items(), strict=False):
         shown = axis.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
         axis.set_title(title)
-        axis.set_axis_off()
-    figure.colorbar(shown, ax=axes[0].tolist(), label="grey levels", shrink=0.8, extend="both", extendfrac=0.03)
+    figure.colorbar(shown, ax=axes.ravel().tolist(), label="grey levels", shrink=0.8, extend="both", extendfrac=0.03)
     return figure
 
 
