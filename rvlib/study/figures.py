@@ -58,7 +58,7 @@ def _store_small() -> None:
     formatters = shell.display_formatter.formatters
 
     def photo(figure: Figure) -> bytes | None:
-        options = {"quality": 85, "optimize": True, "progressive": True}
+        options = {"quality": 75, "optimize": True, "progressive": True}
         return print_figure(figure, "jpeg", bbox_inches="tight", pil_kwargs=options) if _has_photo(figure) else None
 
     def drawing(figure: Figure) -> bytes | None:
