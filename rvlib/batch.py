@@ -89,6 +89,10 @@ class Batch:
             raise UserError(photos.no_photos(source, recursive=recursive))
         told = photos.passed_over(source, recursive=recursive)
         self.notes += [told] if told else []
+        inner = [] if recursive or not found else [each for each in os.scandir(source) if each.is_dir(follow_symlinks=False)]
+        left = [each for each in inner if not each.name.startswith(".") and _same(each) not in (own, *own.parents)]
+        if left:
+            self.notes.append(f"the folders in {source} ({len(left)}) are left out: --recursive looks into them")
         return [(photo, photo.relative_to(source)) for photo in found]
 
 

@@ -59,7 +59,7 @@ def perceptual(restored: Tensor, reference: Tensor, features: nn.Module) -> Tens
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Isotropic total variation, the report's formula: (1 / HW) Σ √((x_{i+1,j} - x_{i,j})² + (x_{i,j+1} - x_{i,j})²).
+    """Isotropic total variation, the audited report's: (1 / HW) Σ √((x_{i+1,j} - x_{i,j})² + (x_{i,j+1} - x_{i,j})²).
 
     What the formula leaves open is decided so: differences that would leave the image are zero, channels are summed,
     and the batch is averaged.

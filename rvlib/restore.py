@@ -80,7 +80,8 @@ def restore(
     asks for another size, up to that: what the models made is shrunk by `degrade.imresize`.
     A photo that fits into memory is restored in one forward. A larger one is cut into tiles of about `tile` degraded
     pixels, each seeing `overlap` pixels around it: by default the model's reach, so that no pixel changes, or 32 where
-    the reach is the whole photo. DiffIR's IPR is about that of the whole photo: in tiles, it comes from their mean.
+    the reach is the whole photo. (GPUs compute convolutions in TF32: there, and against a CPU, values may differ by a
+    grey level.) DiffIR's IPR is about that of the whole photo: in tiles, it comes from their mean.
     `progress` shows the tiles.
     `self_ensemble` averages over the eight symmetries of the square (EDSR, section 3.4), at eight times the cost.
     `precision="bf16"` computes products in bfloat16: faster, and off by a grey level here and there; with SwinIR and

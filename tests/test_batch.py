@@ -240,9 +240,13 @@ def test_folders_keep_their_shape(tmp_path):
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
     flat = Batch([tmp_path / "in"], tmp_path / "out")
     assert [target.relative_to(tmp_path).as_posix() for _, target in flat.jobs] == ["out/a.png"]
+    assert flat.notes == [f"the folders in {tmp_path / 'in'} (1) are left out: --recursive looks into them"]
+    for output in ("in/deep", "in/deep/deeper/out"):  # a folder of results is not missed
+        assert Batch([tmp_path / "in"], tmp_path / output).notes == []
     deep = Batch([tmp_path / "in"], tmp_path / "out", recursive=True, suffix="_x4")
     names = ["out/a_x4.png", "out/deep/b_x4.jpg", "out/deep/deeper/c_x4.tif"]
     assert [target.relative_to(tmp_path).as_posix() for _, target in deep.jobs] == names
+    assert deep.notes == []
     asked = Batch([tmp_path / "in"], tmp_path / "out", recursive=True, kind="WebP")
     assert {target.suffix for _, target in asked.jobs} == {".webp"}
 

@@ -137,7 +137,7 @@ HTML(compare.slider_html(blurred, pictures[name], f"blurred and {name}"))
 # ## Your own photo
 #
 # Choose a photo and a model; the middle of the photo is restored. This needs a running kernel; the sliders above do
-# not.
+# not. Where a line that begins with `VBox` is all that stands below, no kernel runs.
 
 # %%
 widget.panel()

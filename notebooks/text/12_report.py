@@ -550,7 +550,7 @@ section(
             "edge/quality.csv": f"What each engine restores, photo by photo. Super-resolution: {enlarged}; deblurring: "
             f"{sharpened}; {looks}.",
             "edge/estimate.csv": "What a small board, an accelerator and a phone could reach at best, in frames per "
-            "second: an estimate (Raspberry Pi: fp32; Coral: int8; iPhone: as its maker counts; bytes in fp32).",
+            "second: an estimate (Raspberry Pi: fp32; Coral: int8; iPhone: as its maker counts; 4, 1 and 2 bytes a number).",
         }
     ),
 )
@@ -677,7 +677,8 @@ assert 1_000 < size < 6_000_000, f"{size:,} bytes"
 #
 # ## Takeaways
 #
-# - A number on the page can be followed to a CSV, from there to a notebook, its parameters, a commit and its weights.
+# - A number that was measured on photos can be followed to a CSV, and from there to a notebook, its parameters, a commit
+#   and its weights. Of the other tables the page names the CSV and the notebook.
 # - A cell that was not measured says so, and so does a cell that is worse than the input.
 # - The same value is not the same experiment. A claim without a protocol can be neither confirmed nor refuted; a claim
 #   that contradicts itself can.
