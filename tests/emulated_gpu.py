@@ -54,6 +54,10 @@ class OnGpu(torch.Tensor):
     def __repr__(self):
         return f"OnGpu({self.value})"
 
+    def new_tensor(self, values):
+        """torch makes it of bytes that this device has none of."""
+        return OnGpu(self.value.new_tensor(values))
+
     @classmethod
     def __torch_dispatch__(cls, operation, types, arguments=(), named=None):
         return run(operation, arguments, named or {})
