@@ -159,6 +159,8 @@ def automatic_device() -> torch.device:
 
 def _on(model: RestorationModel, device: str | torch.device) -> RestorationModel:
     """Move a model to a device, or to the `automatic_device`; raises UserError where there is none of that name."""
+    if str(device).partition(":")[0] == "meta":
+        raise UserError("the device meta holds no numbers: choose auto or cpu")
     try:
         return model.to(automatic_device() if str(device) == "auto" else torch.device(device))
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:  # each backend has its own

@@ -125,6 +125,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(weights, tmp
         ([*RESTORE, "--quality", "101"], "--quality lies between 1"),
         ([*RESTORE, "--format", "gif"], "--format gif is for a folder"),
         ([*RESTORE, "--device", "gpu"], "there is no device 'gpu' here (unknown): choose auto or cpu"),
+        ([*RESTORE, "--device", "meta"], "the device meta holds no numbers: choose auto or cpu"),
         ([*RESTORE, "--tile", "3"], "tile must be at least 64"),
         (["compare", "{photo}", "--models", "a,b", "-o", "x.html"], "no released weights are called 'a'"),
         (["compare", "{photo}", "--models", ",", "-o", "x.html"], "--models names none"),

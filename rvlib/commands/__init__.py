@@ -38,8 +38,6 @@ def load_chain(
     """The models of a chain by their names or files, and what their results say made them."""
     from rvlib.checkpoint import signature
 
-    if device.partition(":")[0] == "meta":
-        raise rvlib.UserError("the device meta holds no numbers: choose auto or cpu")
     if realism is None:
         chain, names = [rvlib.load(sources[0], device=device, scale=scale)], [signature(sources[0])]
     else:
