@@ -54,7 +54,7 @@ test: setup  ## ruff, spelling, one case of every kind of test, and nbval over a
 	codespell
 	$(TESTS) --nbval-lax --nbval-cell-timeout=300 tests notebooks
 
-drill: setup  ## all cases: hours of kills, flipped bits and fuzzing (docs/faults.md); started again, it resumes; PART=word
+drill: setup  ## the cases that make test leaves out: hours of kills, flipped bits and fuzzing (docs/faults.md); started again, it resumes; PART=word
 	RV_DRILL=1 python -m pytest $(if $(PART),-k "$(PART)") --timeout=0 -s
 
 test-lab: setup  ## drive the report page and JupyterLab in headless Chromium; screenshots in reports/lab

@@ -17,7 +17,7 @@ from rvlib.restore import Size, restore, scale_of
 class Batch:
     """The pairs (photo, target) of one command, in order, in `jobs`.
 
-    `faults` names folders that may not be read, `notes` what they hold that no reader here knows.
+    `faults` names folders that may not be read, `notes` what of them is left out.
 
     One photo goes to a file if `output` has a suffix; everything else to a folder, where the folders below a given one
     are kept, and names keep their suffix, unless `kind` ("png") is asked for or theirs is of a format that is not

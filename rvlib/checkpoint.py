@@ -172,7 +172,8 @@ def _on(model: RestorationModel, device: str | torch.device) -> RestorationModel
 
 def signature(source: str | Path) -> str:
     """What a result says of the weights that made it: their name, or a file's with the beginning of its SHA-256."""
-    if str(source) in (*released(), *RENAMED) or (str(source).startswith("official/") and not os.path.exists(source)):
+    names = (*released(), *RENAMED)
+    if (str(source) in names or str(source).startswith("official/")) and not os.path.exists(source):
         return RENAMED.get(str(source), str(source))
     name = f"{Path(source).name} ({sha256(_find(source))[:8]})".replace(";", ",")
     return name.encode("ascii", "replace").decode()

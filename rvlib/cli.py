@@ -135,7 +135,7 @@ def rehearse(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Option(help="A released name or a file of weights.")],
+    model: Annotated[str, typer.Option(help="A name of `rvlib models`, a file of weights, or a run's folder.")],
     reference: Annotated[Path, typer.Option(help="A folder of reference photos.")],
     degraded: Annotated[
         Path | None,
@@ -174,6 +174,8 @@ def evaluate(
             raise UserError(f"{output}: rows are written as CSV: choose a name that ends in .csv")
         output = output.with_suffix(".csv")
         make_ready(output)
+    if level is not None and degraded is not None:
+        raise UserError("--level is for photos that the command degrades itself: leave it or --degraded out")
     network, share = rvlib.load(model, scale=scale, device=device), Share()
     stated = model.rpartition("-")[2]  # official/swinir-denoise-colour-25
     if level is None and network.task in LEVELS and model.startswith("official/") and stated.isdecimal():
@@ -184,7 +186,7 @@ def evaluate(
     restorers = evaluation.baseline(network.task, network.scale)
     folder = Path(model) if Path(model).is_dir() else Path(model).parent
     label = "this run" if (folder / "run.json").is_file() else "given weights"
-    if model in (*rvlib.released(), *RENAMED):
+    if model in (*rvlib.released(), *RENAMED) and not Path(model).exists():
         label = "released weights"
     if official.find(model) is not None:
         label = "official weights"
@@ -316,6 +318,8 @@ def notebook(
     from rvlib.study import notebooks
 
     if params is None:
+        if only is not None:
+            raise UserError("--only is for a run with the parameters of a profile: give --params, too")
         notebooks.refresh(name)
     else:
         notebooks.run(name, params, only=only)

@@ -10,11 +10,10 @@ from email.utils import formatdate
 from pathlib import Path
 
 import requests
-from pooch import file_hash
 from tqdm import tqdm
 
 import rvlib
-from rvlib.files import write_atomically
+from rvlib.files import sha256, write_atomically
 
 ATTEMPTS = 4  # requests in a row that bring no new byte
 BACK_OFF = 0.5  # seconds, doubled with each of them
@@ -135,6 +134,6 @@ def length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def is_right(path: Path, size: int | None, sha256: str) -> bool:
+def is_right(path: Path, size: int | None, expected: str) -> bool:
     """Whether a file is there with this size, where it is known, and this hash, or a hash that begins so."""
-    return path.is_file() and size in (None, path.stat().st_size) and file_hash(str(path)).startswith(sha256)
+    return path.is_file() and size in (None, path.stat().st_size) and sha256(path).startswith(expected)

@@ -79,7 +79,10 @@ def export(
     if precision == "fp16":
         content = _halved(content)
     elif precision == "int8":
-        content = quantised(content, network, list(calibration or samples(network)))
+        seen = list(calibration or samples(network))
+        if any(min(photo.shape[:2]) < network.multiple_of for photo in seen):
+            raise UserError(f"photos for the ranges need {network.multiple_of} pixels a side: leave smaller ones out")
+        content = quantised(content, network, seen)
     _describe(content, network, precision)
     packed = content.SerializeToString()
     difference, limit = _largest_difference(packed, network), LIMITS[precision]

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from rvlib.download import Downloads, SourceError, length, mirrored
 from rvlib.errors import UserError
-from rvlib.files import alone, write_text
+from rvlib.files import alone, sha256, write_text
 from rvlib.measures import TASKS
 from rvlib.models import METHODS
 
@@ -221,7 +221,7 @@ def _fault(path: Path, official: Official) -> str:
     """What is wrong with the bytes of a file that should be this one; empty where nothing is."""
     if official.size not in (None, length(path)):
         return f"{length(path)} of them instead of {official.size}"
-    found, expected = pooch.file_hash(str(path)), official.expected
+    found, expected = sha256(path), official.expected
     if not found.startswith(expected):
         return f"SHA-256 {found} instead of {expected}"
     with path.open("rb") as file:  # torch writes an archive, or a pickle
@@ -236,4 +236,4 @@ def _verify(part: Path, *, official: Official) -> None:
 
 
 def _record(official: Official) -> None:
-    write_text(official.record, f"{pooch.file_hash(str(official.place))}  {official.file}\n")
+    write_text(official.record, f"{sha256(official.place)}  {official.file}\n")

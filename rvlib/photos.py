@@ -42,11 +42,13 @@ def read(path: str | Path) -> np.ndarray:
 def write(path: str | Path, image: np.ndarray) -> None:
     """Write uint8 H x W x 3 to a file in one step; its suffix names the format.
 
-    JPEG is written at quality 95, the other formats without loss. Raises UserError for another type of number, for an
-    unknown suffix and where the file cannot be written; what stood there before then stays.
+    JPEG is written at quality 95, the other formats without loss. Raises UserError for another type of number, for no
+    pixels, for an unknown suffix and where the file cannot be written; what stood there before then stays.
     """
     if image.dtype != np.uint8:
         raise UserError(f"a photo is written from uint8, not {image.dtype}: round it first")
+    if not image.size:
+        raise UserError("the photo has no pixels: there is nothing to write")
     Original(image).write(Path(path), image)
 
 
@@ -168,7 +170,7 @@ def place(root: str | Path, name: str, *, split: str = "test", role: str = "refe
     """
     if "/" not in name:
         return Path(root) / name / split / role
-    own = rvlib.ROOT / Path(name).expanduser()
+    own = rvlib.ROOT / os.path.expanduser(name)  # leaves an unknown user's name as it is
     return own if role == "reference" and not (own / role).is_dir() else own / role
 
 

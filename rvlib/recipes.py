@@ -52,8 +52,11 @@ def degradation(task: str, scale: int, *, training: bool = False, level: int | N
     """What a task's methods learn to undo, or are measured on: MATLAB's bicubic downscaling, or camera shake.
 
     Denoising has white noise of `level` grey levels, rounded to 8 bits as photos are, and "jpeg" a JPEG of quality
-    `level`, by default those of `LEVELS`; the other tasks have no level. Raises UserError for a level out of range.
+    `level`, by default those of `LEVELS`; the other tasks have no level. Raises UserError for an unknown task and for a
+    level out of range.
     """
+    if task not in measures.TASKS:
+        raise UserError(f"unknown task {task!r}: choose one of {', '.join(measures.TASKS)}")
     if level is not None and not (task in LEVELS and 1 <= level <= 95):
         raise UserError(f"{task} has no level {level}: noise and JPEG have one, from 1 to 95")
     if task == "denoising":

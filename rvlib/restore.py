@@ -51,6 +51,8 @@ class Size:
         factor = self.factor if self.factor is not None else float(scale)
         for name, pixels in wanted.items():
             factor = pixels / sides[name]
+        if factor * max(height, width) < 0.999:  # n times 1/n may be less than 1
+            raise UserError(f"at {factor:.3g} times, nothing is left of {width} x {height} pixels: ask for more")
         if factor > scale * (1 + 1e-9):
             raise UserError(
                 f"{width} x {height} pixels become at most {scale} times as large here, not {factor:.4g} times: ask "

@@ -84,7 +84,8 @@ class Clip:
         if not 0 <= start < (float("inf") if end is None else end):
             raise UserError(f"a part of a clip starts at 0 s or later and before its end, not at {start:g} s")
         self.path = path
-        self.start, self.end = Fraction(str(start)), None if end is None else Fraction(str(end))  # 0.2 is 1/5
+        has_end = end not in (None, float("inf"))
+        self.start, self.end = Fraction(str(start)), Fraction(str(end)) if has_end else None  # 0.2 is 1/5
         self.damage, self.reached, self.problem = "", Fraction(0), av.error.FFmpegError
         self.opened = ExitStack()
         try:
@@ -313,12 +314,16 @@ def _packets(segments: list[Path], end: Fraction) -> Iterator:
 
     before = None
     for segment in segments:
-        with segment.open("rb") as file, av.open(file) as container:
-            for packet in container.demux(video=0):
-                if packet.dts is not None and before is not None:
-                    before.duration = packet.pts - before.pts
-                    yield before
-                before = before if packet.dts is None else packet
+        try:
+            with segment.open("rb") as file, av.open(file) as container:
+                packets = [packet for packet in container.demux(video=0) if packet.dts is not None]
+        except av.error.FFmpegError:
+            raise UserError(f"{segment} is damaged: remove {segment.parent} and start again") from None
+        for packet in packets:
+            if before is not None:
+                before.duration = packet.pts - before.pts
+                yield before
+            before = packet
     before.duration = round(end / before.time_base) - before.pts
     yield before
 
@@ -426,7 +431,7 @@ def _check_container(kind: str, codecs: list[str], target: Path) -> None:
 def _finished(folder: Path, made_of: str) -> list[Path]:
     """The segments that an earlier call with the same wishes finished, in order; those of other wishes are removed."""
     record = folder / "made_of.txt"
-    if not (made_of and record.exists() and record.read_text() == made_of):
+    if not (made_of and record.exists() and record.read_bytes() == made_of.encode()):
         shutil.rmtree(folder, ignore_errors=True)
         write_text(record, made_of)
     return sorted(folder.glob("[0-9]*.nut"))

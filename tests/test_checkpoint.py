@@ -129,6 +129,13 @@ def test_a_hint_that_helps_nothing_is_refused(tmp_path, hints, message):
         rvlib.load(tmp_path / "x4.pth", **hints)
 
 
+def test_a_network_without_means_cannot_work_locally(tmp_path):
+    rvlib.save(rvlib.create("plainnet", width=8, encoder=(1,), middle=1, decoder=(1,)), tmp_path / "own.safetensors")
+    torch.save(rvlib.load(tmp_path / "own.safetensors").state_dict(), tmp_path / "plain.pth")
+    with pytest.raises(rvlib.UserError, match="leave local and train_size out"):
+        rvlib.load(tmp_path / "plain.pth", local=True)
+
+
 def test_a_hint_that_contradicts_the_weights_is_refused(model, tmp_path):
     torch.save(rvlib.create("swinir", embed=12, depths=(2,), heads=(2,)).state_dict(), tmp_path / "x4.pth")
     assert rvlib.load(tmp_path / "x4.pth", scale=4).scale == 4

@@ -17,7 +17,7 @@ from PIL import Image
 from small import SMALL
 
 import rvlib
-from rvlib import cli, complexity, edge, metadata, photos, realism, recipes, study, tiles
+from rvlib import checkpoint, cli, complexity, edge, metadata, photos, realism, recipes, study, tiles
 from rvlib.commands import train
 from rvlib.degrade import imresize
 from rvlib.objectives import Pixelwise
@@ -113,9 +113,12 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(weights, tmp
             "unknown precision 'fp16'",
         ),
         (["notebook", "99_nothing"], "no notebook '99_nothing'"),
+        (["notebook", "tour", "--only", "training"], "give --params, too"),
+        (["evaluate", *"--model {weights} --reference . --degraded . --level 9".split()], "leave it or --degraded out"),
         ([*RESTORE, "--width", "-3"], "width must be positive, not -3"),
         ([*RESTORE, "--height", "0"], "height must be positive, not 0"),
         ([*RESTORE, "--factor", "0"], "factor must be positive, not 0"),
+        ([*RESTORE, "--factor", "1e-12"], "nothing is left of 32 x 24 pixels"),
         ([*RESTORE, "--factor", "5"], "32 x 24 pixels become at most 4 times as large here, not 5 times"),
         ([*RESTORE, "--factor", "2", "--width", "9"], "a size is given by one of factor, width"),
         ([*RESTORE, "--then", "nothing"], "no released weights are called 'nothing'"),
@@ -334,6 +337,8 @@ def test_a_start_brings_its_architecture(rv, vgg16, tmp_path, method, name, argu
         (["fsrcnn", "--profile", "phone"], "there is no profile 'phone'"),
         (["fsrcnn", "--section", "99_nothing"], "has no section 99_nothing"),
         (["fsrcnn", "--section", "diffir"], "does not say how to train"),
+        (["swinir", "--argument", "depths=5"], "swinir cannot be built of these arguments"),
+        (["nafnet", "--argument", "width=abc"], "nafnet cannot be built of these arguments"),
         (["fsrcnn", "--set", "betas=5"], "betas must be two numbers"),
         (["fsrcnn", "--set", "run=elsewhere"], "unknown setting 'run'"),
         (["fsrcnn", "--seed", "-1"], "seed must be a whole number from 0"),
@@ -474,6 +479,21 @@ def test_a_dry_run_names_what_cannot_be_read(rv, weights, folder, tmp_path, monk
     monkeypatch.setattr(photos, "walk", lambda path, recursive=False: ([path / "a.png"], ["deep may not be read"]))
     status, _, said = rv("restore", folder, "--model", weights, "-o", tmp_path / "out", "--recursive", "--dry-run")
     assert status == 1 and "error: deep may not be read" in said
+
+
+def test_a_dry_run_says_what_is_left_out_also_where_a_photo_would_fail(rv, weights, folder, tmp_path):
+    (folder / "phone.heic").write_bytes(b"a format that is not read")
+    (folder / "broken.png").write_bytes(b"no photo")
+    status, _, said = rv("restore", folder, "--model", weights, "-o", tmp_path / "out", "--dry-run")
+    assert status == 1 and "1 .heic" in said and "would fail" in said.splitlines()[-1]
+
+
+def test_a_file_that_is_called_like_released_weights_is_named_as_a_file(weights, tmp_path, monkeypatch):
+    """What lies in the working directory goes before a released name: the result must not say the name alone."""
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint.signature("fsrcnn-x4") == "fsrcnn-x4"
+    (tmp_path / "fsrcnn-x4").write_bytes(weights.read_bytes())
+    assert re.fullmatch(r"fsrcnn-x4 \([0-9a-f]{8}\)", checkpoint.signature("fsrcnn-x4"))
 
 
 @pytest.mark.parametrize(

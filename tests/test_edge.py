@@ -188,6 +188,10 @@ def test_a_damaged_file_and_a_strangers_file_are_refused_in_one_line(released, t
 def test_what_cannot_be_exported_says_why(network, options, problem, tmp_path):
     with pytest.raises(rvlib.UserError, match=problem):
         rvlib.export(made(network), tmp_path / "network.onnx", **options)
+    deep = made("nafnet")
+    tiny = [np.zeros((deep.multiple_of - 1, 32, 3), np.uint8)]
+    with pytest.raises(rvlib.UserError, match=f"need {deep.multiple_of} pixels a side"):
+        rvlib.export(deep, tmp_path / "network.onnx", precision="int8", calibration=tiny)
     with pytest.raises(rvlib.UserError, match="export stage 2"):
         rvlib.export(rvlib.create("diffir", stage=1), tmp_path / "network.onnx")
     assert not list(tmp_path.iterdir())

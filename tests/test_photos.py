@@ -108,5 +108,9 @@ def test_unknown_suffix_and_sample(colours, tmp_path):
         photos.write(tmp_path / "photo.xyz", colours)
     with pytest.raises(rvlib.UserError, match="from uint8, not float32: round it first"):
         photos.write(tmp_path / "photo.png", colours.astype("float32"))
+    with pytest.raises(rvlib.UserError, match="has no pixels"):
+        photos.write(tmp_path / "empty.png", np.zeros((0, 4, 3), np.uint8))
+    with pytest.raises(rvlib.UserError, match="does not exist"):
+        photos.load_set(tmp_path, "~nosuchuser/photos")
     with pytest.raises(rvlib.UserError, match="no sample photo 'lena'"):
         photos.sample("lena")

@@ -8,7 +8,7 @@ import pytest
 import small
 from PIL import Image
 
-from rvlib import evaluate, measures, photos, recipes
+from rvlib import checkpoint, evaluate, measures, photos, recipes
 from rvlib.study import provenance, robustness
 
 
@@ -58,7 +58,7 @@ def test_a_map_has_no_minus_zero():
     assert texts == ["0.0", "0.0", "0.0", "1.0", "0.0", "-1.0"]
 
 
-def test_budget_is_read_from_the_file(tmp_path):
+def test_budget_is_read_from_the_files(tmp_path):
     """Patches count in reference pixels, whatever the scale; what has no file has no budget."""
     for method, scale in (("fsrcnn", 4), ("nafnet", 1)):
         arguments = {} if scale == 4 else {"width": 8, "encoder": (1,), "middle": 1, "decoder": (1,)}
@@ -70,6 +70,10 @@ def test_budget_is_read_from_the_file(tmp_path):
         log = pd.read_csv(file.with_name("log.csv"))
         log.assign(step=1).to_csv(file.with_name("log.csv"), index=False)  # it ended early
         assert provenance.pixels_seen(file) == pytest.approx(1 * 3 * 32**2 / 1e9)
+    again = tmp_path / "again" / "last.safetensors"
+    facts = {"steps": 5, "batch_size": 2, "patch_size": 32, "arguments": arguments}
+    recipes.train("nafnet", small.photos(), run=again.parent, start=checkpoint.load(file), **facts)
+    assert provenance.pixels_seen(again) == pytest.approx((5 * 2 + 1 * 3) * 32**2 / 1e9)  # with what it goes on from
     assert math.isnan(provenance.pixels_seen(None))
     assert provenance.weights_file("official", "nafnet", "official weights: nafnet-gopro-w32", {}) is None
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 import rvlib
-from rvlib.study.statistics import differences, mean_interval, over_seeds, paired_difference
+from rvlib.study.statistics import Interval, differences, mean_interval, over_seeds, paired_difference
 
 VALUES = np.random.default_rng(1).normal(28, 3, size=14)
 
@@ -37,6 +37,19 @@ def test_zero_inside_is_said():
     found = paired_difference(VALUES, VALUES[::-1])
     assert not found.decided
     assert "cannot be told from zero" in found.text()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (-0.0679, -0.0035, "-0.036 dB (95 %: -0.068 to -0.004, 4 photos)"),
+        (-0.0012, 0.164, "+0.081 dB (95 %: -0.001 to +0.164, 4 photos; cannot be told from zero)"),
+        (0.1, 0.3, "+0.20 dB (95 %: +0.10 to +0.30, 4 photos)"),
+        (0.0, 0.0, "+0.00 dB (95 %: +0.00 to +0.00, 4 photos; cannot be told from zero)"),
+    ],
+)
+def test_an_end_keeps_its_sign(low, high, text):
+    assert Interval((low + high) / 2, low, high, 4).text(unit="dB") == text
 
 
 @pytest.mark.parametrize("values", [[1.0], [], [1.0, float("nan")], [[1.0, 2.0]]])

@@ -189,6 +189,7 @@ def test_the_end_of_a_part_is_the_number_that_was_said(tmp_path):
     clip = film(tmp_path / "clip.mp4", range(0, 10 * 3000, 3000), sound=False)
     part = video.Clip(clip, end=0.2)
     assert len(list(part.frames())) == part.seconds * 30 == 6
+    assert len(list(video.Clip(clip, end=float("inf")).frames())) == 10
 
 
 @WITH_THE_EXTRA

@@ -86,7 +86,7 @@ assert pinned["samples"] == 1
 # | Kodak | 24 | scanned film of 768 × 512 | the check for leaks below |
 # | DIV2K | 1,000 | photos of 2K: 800 for training, 100 for validation, 100 for a competition (Agustsson and Timofte 2017) | paper profile |
 # | Flickr2K | 2,650 | more of the same kind, collected from Flickr (Lim et al. 2017) | paper profile |
-# | GoPro | 3,214 pairs | videos at 240 frames per second, averaged: 2,103 pairs for training, 1,111 for testing (Nah et al. 2017) | paper profile, deblurring |
+# | GoPro | 3,214 pairs | videos at 240 frames per second, averaged: 2,103 pairs for training, 1,111 for testing (Nah et al. 2017) | deblurring, in the profiles `paper` and `official` (which measures its test pairs) |
 #
 # (The audited report counts "800 high-resolution images" and then "800 training, 100 validation and 100 test images"
 # for DIV2K; the second is right, 1,000 together.) Papers train on DIV2K, or on both 2K sets (then called DF2K). This

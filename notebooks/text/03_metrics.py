@@ -215,7 +215,7 @@ except rvlib.UserError as reason:  # no network and nothing in the cache: an emp
 
 
 def by_hand(x: np.ndarray, y: np.ndarray, *, as_printed: bool) -> float:
-    """(26) as the report prints it, or with unit vectors and weights (lpips keeps the squares of w)."""
+    """(26) as the audited report prints it, or with unit vectors and weights (lpips keeps the squares of w)."""
     total = 0.0
     with torch.no_grad():
         inputs = [torch.from_numpy(each.transpose(2, 0, 1))[None].float() / 127.5 - 1 for each in (x, y)]
@@ -232,7 +232,7 @@ def by_hand(x: np.ndarray, y: np.ndarray, *, as_printed: bool) -> float:
 if network is not None:
     ours, library = by_hand(restored, reference, as_printed=False), metrics.lpips(restored, reference)
     print(
-        f"by hand {ours:.4f}, library {library:.4f}; the formula as the report prints it {by_hand(restored, reference, as_printed=True):.0f}"
+        f"by hand {ours:.4f}, library {library:.4f}; the formula as the audited report prints it {by_hand(restored, reference, as_printed=True):.0f}"
     )
     assert abs(ours - library) < 1e-4
 

@@ -348,9 +348,9 @@ print(
 # ### The cost that the paper claims
 #
 # The audited report (a course report, see `12_report`) gives about 16 billion multiply-adds for 256 × 256 pixels, and
-# "33.69 dB on GoPro with 8.4 % of the previous best's computational costs". The first can be counted. The 33.69 dB
-# belong to the network of width 64. It also gives 40.30 dB on SIDD (denoising). No network of this study was trained
-# for that, so it is not checked.
+# "33.69 dB on GoPro with 8.4 % of the previous best's computational costs". The first can be counted. The second is not
+# checked: the 33.69 dB belong to the network of width 64, and the 8.4 % need the count of another network. The audited
+# report also gives 40.30 dB on SIDD (denoising). No network of this study was trained for that.
 
 # %%
 for width in (32, 64):

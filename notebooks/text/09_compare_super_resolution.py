@@ -77,9 +77,10 @@ seen.style.format(precision=2, thousands=",", na_rep="–").hide(axis="index")
 
 # %% [markdown]
 # The last column is the budget: steps × batch size × patch². Where weights continue others (SRGAN from SRResNet, stage
-# 2 of DiffIR from its stage 1, some from an earlier release of themselves: the cards say which), the pixels of what
-# they continue from come on top. The budgets are **not equal**, so the order below is one of methods *and* budgets.
-# Each network was trained once: what another seed would change is not known.
+# 2 of DiffIR from its stage 1, some from an earlier release of themselves: the cards say which), the pixels of all parts
+# are added. A part whose settings were not kept is left out: DiffIR's first steps on a GPU. The budgets are **not
+# equal**, so the order below is one of methods *and* budgets. Each network was trained once: what another seed would
+# change is not known.
 #
 # One method needs no training at all: *iterative back-projection* (Irani and Peleg 1991). It enlarges the photo,
 # downscales the result, and adds the enlarged error, until the result would give the input:
@@ -289,8 +290,8 @@ for method in [method for method in order if method in by_method]:
     }
     least = min(added, key=added.get)
     shown, reference = kept[least]
-    label = f"{titles[method]}, {least}, {added[least]:+.2f} dB"
-    wrong[label] = figures.signed_difference(shown[titles[method]], reference)
+    place = f"{titles[method]}, {least}, {added[least]:+.2f} dB"
+    wrong[place] = figures.signed_difference(shown[titles[method]], reference)
 figure = figures.difference_map(wrong, columns=3)
 figures.save(figure, output / "failure")
 
@@ -400,6 +401,7 @@ for name in sets if has_niqe else []:
 
 # %%
 shown = means[means["label"].isin([label, *label_of.values()])].assign(network=lambda t: t["method"].map(titles))
+assert set(order) <= set(shown["method"]), "a method is not in the plane"
 halves = {lpips_column: "LPIPS (AlexNet)", niqe_column: "NIQE, no reference"}
 halves = {column: text for column, text in halves.items() if shown[column].notna().any()}
 size = (1.5 + max(2.5 * len(sets), 4.5), 0.5 + 2.8 * max(len(halves), 1))

@@ -456,7 +456,7 @@ print("15 pixels of shake, mean PSNR in dB:", told)
 # - Rank the input, too. A network that gains by PSNR may lose by LPIPS.
 # - Classical methods that are told the path are a baseline, too: the last line above compares them. In a real photo
 #   nobody tells the path.
-# - Table 4 of the report is transposed. Put right, it shows published numbers, and its ranking changes.
+# - Table 4 of the audited report is transposed. Put right, it shows published numbers, and its ranking changes.
 #
 # **What can go wrong in practice**
 # - A photo that is not sharp for another reason, such as a lens out of focus, can get worse, and a real shake need

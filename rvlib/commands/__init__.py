@@ -1,4 +1,4 @@
-"""The commands that are more than a call, a module each, and what they have in common."""
+"""The longest commands, and what they have in common."""
 
 import os
 from typing import Annotated

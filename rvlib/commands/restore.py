@@ -121,8 +121,11 @@ def restore(
         return
     mine = listed[share.index :: share.number]
     if dry_run:
-        _foretell(mine, chain, made_by, size, overwrite, compare, **how)
-        _report([], len(listed), notes=batch.notes, faults=batch.faults)
+        for note in batch.notes:
+            say(f"note: {note}", err=True)
+        with _compiling(compiled):
+            _foretell(mine, chain, made_by, size, overwrite, compare, **how)
+        _report([], len(listed), notes=[], faults=batch.faults)
         return
     how |= written | {"compare": compare, "progress": jobs == 1 and share.index == 0}
 

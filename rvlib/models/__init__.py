@@ -3,7 +3,8 @@
 import inspect
 from collections.abc import Callable
 
-from rvlib.errors import UserError
+from rvlib.errors import UserError, in_short
+from rvlib.memory import lacks_memory
 from rvlib.models import diffir, fsrcnn, nafnet, srgan, swinir
 from rvlib.models.base import RestorationModel
 from rvlib.models.method import Method
@@ -55,7 +56,12 @@ def create(name: str, *, variant: str | None = None, **arguments) -> Restoration
         if argument not in accepted:
             raise UserError(f"{name} has no argument {argument!r}: it takes {', '.join(accepted)}")
     arguments = {**variants.get(variant, {}), **arguments}
-    model = build(**arguments).eval()
+    try:
+        model = build(**arguments).eval()
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RuntimeError) as error:
+        if lacks_memory(error):
+            raise
+        raise UserError(f"{name} cannot be built of these arguments ({in_short(error)}): choose others") from None
     model.spec = {"name": name, "arguments": arguments}  # what `save` writes and `load` rebuilds from
     return model
 

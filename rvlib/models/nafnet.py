@@ -331,6 +331,8 @@ def recognise(
         return Recognised("baseline", arguments | {"expand": first.shape[0] // first.shape[1]} | hints, state)
     if any(".norm1." in key for key in state):
         arguments["norm"] = True
+    if local:
+        raise UserError("a PlainNet takes no means that could be local: leave local and train_size out")
     return Recognised("plainnet", arguments, state)
 
 

@@ -253,6 +253,8 @@ def _continued(found: dict) -> list[str]:
             photos, patches = seen.split(",")[0], seen.rpartition("; ")[2]
             steps = f"{int(part['log'][-1]['step']):,}"
             told.append(f"recipe {part['identity']['method']}, {steps} steps on {photos}, {patches}")
+        elif part.get("log"):
+            told.append(f"a part of {int(part['log'][-1]['step']):,} steps, its settings not kept")
     return [f"- **Continues**: {'; then '.join(told)}"] if told else []
 
 

@@ -82,7 +82,10 @@ def weights_file(profile: str, name: str, label: str, trained: dict[str, str]) -
 
 def training_patch(file: Path) -> int:
     """The side of the reference patches that weights were trained on, as the file says."""
-    training = checkpoint.read_metadata(file)["training"]
+    return _patch(checkpoint.read_metadata(file)["training"])
+
+
+def _patch(training: dict) -> int:
     if "patches" in training:  # files of before version 0.2, which count degraded pixels
         return training["patches"]["patch_size"] * training["patches"]["scale"]
     return training["data"]["patch_size"]
@@ -90,8 +93,7 @@ def training_patch(file: Path) -> int:
 
 def steps_taken(file: Path) -> int:
     """The steps of the training that wrote a file, by its log: a training can end before its settings say."""
-    is_run = (file.parent / "run.json").exists()
-    log = (runs.record(file.parent) if is_run else record(file.stem)).get("log")
+    log = _record_of(file).get("log")
     training = checkpoint.read_metadata(file)["training"]
     if log:
         return int(log[-1]["step"])
@@ -99,15 +101,27 @@ def steps_taken(file: Path) -> int:
 
 
 def pixels_seen(file: Path | None) -> float:
-    """Billions of reference pixels in the training that wrote a file: steps x batch size x patch size².
+    """Billions of reference pixels in the trainings behind a file: the sum of steps x batch size x patch size².
 
-    What a training continues from, such as stage 1 of DiffIR, comes on top. NaN without a file.
+    What the last one continues from counts, too, such as stage 1 of DiffIR, if its settings are on record. NaN without
+    a file.
     """
     if file is None:
         return float("nan")
-    training = checkpoint.read_metadata(file)["training"]
-    batch_size = training["settings"].get("batch_size", RECIPES[training["method"]].settings.batch_size)
-    return steps_taken(file) * batch_size * training_patch(file) ** 2 / 1e9
+    parts = [(checkpoint.read_metadata(file)["training"], steps_taken(file))]
+    for part in _record_of(file).get("before", []):
+        if "identity" in part and part.get("log"):
+            parts.append((part["identity"], int(part["log"][-1]["step"])))
+    return sum(steps * _batch_size(training) * _patch(training) ** 2 for training, steps in parts) / 1e9
+
+
+def _batch_size(training: dict) -> int:
+    return training["settings"].get("batch_size", RECIPES[training["method"]].settings.batch_size)
+
+
+def _record_of(file: Path) -> dict:
+    """The record of a file of weights: of its run, or the released one."""
+    return run_record(file.parent) if (file.parent / "run.json").exists() else record(file.stem)
 
 
 def budgets(models: dict[tuple[str, str], RestorationModel], profile: str, *, trained: dict[str, str]) -> pd.DataFrame:
@@ -115,7 +129,7 @@ def budgets(models: dict[tuple[str, str], RestorationModel], profile: str, *, tr
 
     models: by name and label of the weights; trained: as in `weights_file`.
     """
-    pixels = "reference pixels seen in its last training, billions"
+    pixels = "reference pixels seen, billions"
     rows = [
         {"weights": name, "label": label, "parameters": complexity.parameters(model)}
         | {pixels: pixels_seen(weights_file(profile, name, label, trained))}

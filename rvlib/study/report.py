@@ -150,7 +150,8 @@ def weights_of(rows: pd.DataFrame) -> pd.DataFrame:
 def commits(rows: pd.DataFrame) -> str:
     """Commits and dates of measured rows in words."""
     known = rows.reindex(columns=["commit", "date"]).dropna().drop_duplicates()
-    return "commit " + (", ".join(f"{each.commit} of {each.date}" for each in known.itertuples()) or "not kept")
+    told = ", ".join(f"{each.commit} of {each.date}" for each in known.itertuples()) or "not kept"
+    return f"commit {told}{' (+: with changes that were not committed)' if '+' in told else ''}"
 
 
 def photo_counts(rows: pd.DataFrame) -> str:

@@ -29,9 +29,15 @@ class Interval(NamedTuple):
         """Whether the interval leaves out zero: for a difference, whether the two can be told apart."""
         return self.low > 0 or self.high < 0
 
+    def rounded(self, digits: int) -> tuple[str, str, str]:
+        """Mean and ends with a sign; with more digits where an end would round to zero and lose its sign."""
+        while any(abs(end) > 1e-4 and not round(end, digits) for end in (self.low, self.high)):
+            digits += 1
+        return tuple(f"{round(value, digits) + 0.0:+.{digits}f}" for value in self[:3])  # no -0.00
+
     def text(self, digits: int = 2, unit: str = "") -> str:
         """As sentences write a difference: "+0.21 dB (95 %: +0.10 to +0.33, 14 photos)", with a word if zero is in."""
-        mean, low, high = (f"{round(value, digits) + 0.0:+.{digits}f}" for value in self[:3])  # no -0.00
+        mean, low, high = self.rounded(digits)
         doubt = "" if self.decided else "; cannot be told from zero"
         return f"{mean}{' ' * bool(unit)}{unit} (95 %: {low} to {high}, {self.photos} photos{doubt})"
 

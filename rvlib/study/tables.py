@@ -171,7 +171,7 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
 def _difference(part: pd.DataFrame, name: str, better: tuple, than: tuple, column: str, interval: Interval) -> dict:
     measure = measures.find(column)
     wide = part.pivot_table(index="photo", columns=["method", "label"], values=column)
-    mean, low, high = (f"{value:+.{measure.digits}f}" for value in interval[:3])
+    mean, low, high = interval.rounded(measure.digits)
     return {
         "set": name,
         "measure": measure.title,
@@ -301,11 +301,11 @@ def _beside(rows: pd.DataFrame) -> pd.DataFrame:
     return wide.set_axis([" ".join(names) for names in wide], axis=1)
 
 
-def measured_rows(*folders: Path) -> pd.DataFrame:
-    """The rows of comparisons' folders as they stand now, without those of a folder that has none."""
-    parts = [pd.read_csv(folder / "rows.csv") for folder in folders if (folder / "rows.csv").exists()]
-    empty = pd.DataFrame({"set": [], "photo": [], "method": [], "label": []}, dtype=str)
-    return pd.concat(parts, ignore_index=True) if parts else empty
+def measured_rows(folder: Path) -> pd.DataFrame:
+    """The rows of a comparison's folder as they stand now, none where it has none."""
+    if (folder / "rows.csv").exists():
+        return pd.read_csv(folder / "rows.csv")
+    return pd.DataFrame({"set": [], "photo": [], "method": [], "label": []}, dtype=str)
 
 
 def put_right(claims: pd.DataFrame) -> pd.DataFrame:
