@@ -34,7 +34,7 @@ from rvlib.study.tables import (
 
 SCREEN = 110
 """Layout resolution in pixels per inch; the embedded image is finer, for sharp screens and print."""
-QUALITY = 85  # of photos as WebP, which the page has many of
+QUALITY = 75  # of photos as WebP, which the page has many of
 WIDEST = 1600  # pixels of an embedded photo
 NARROW = 600
 """Pixels of a figure that is shown whole on a phone; in wider ones the letters would become too small."""
