@@ -480,6 +480,7 @@ method_captions = {
 }
 
 
+# %%
 def method_figures(key: str) -> dict[str, str]:
     """The figures of a method's notebook with their captions; if none are written here, all that it made."""
     made = sorted((folder / "methods" / key).glob("*.png"))
