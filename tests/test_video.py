@@ -231,6 +231,15 @@ def test_what_stopped_goes_on_and_loses_a_segment_at_most(network, tmp_path):
 
 
 @WITH_THE_EXTRA
+def test_a_damaged_segment_is_named_with_what_to_do(tmp_path):
+    segment = tmp_path / ".clip.mp4.segments" / "000000.nut"
+    segment.parent.mkdir()
+    segment.write_bytes(b"no segment")
+    with pytest.raises(rvlib.UserError, match=r"000000.nut is damaged: remove .*segments and start again"):
+        list(video._packets([segment], Fraction(1)))
+
+
+@WITH_THE_EXTRA
 def test_one_process_at_a_time_restores_into_a_file(network, tmp_path):
     clip, target = film(tmp_path / "clip.mp4", UNEVEN[:3]), tmp_path / "out.mp4"
 
