@@ -316,14 +316,13 @@ def _packets(segments: list[Path], end: Fraction) -> Iterator:
     for segment in segments:
         try:
             with segment.open("rb") as file, av.open(file) as container:
-                packets = [packet for packet in container.demux(video=0) if packet.dts is not None]
+                for packet in container.demux(video=0):
+                    if packet.dts is not None and before is not None:
+                        before.duration = packet.pts - before.pts
+                        yield before
+                    before = before if packet.dts is None else packet
         except av.error.FFmpegError:
             raise UserError(f"{segment} is damaged: remove {segment.parent} and start again") from None
-        for packet in packets:
-            if before is not None:
-                before.duration = packet.pts - before.pts
-                yield before
-            before = packet
     before.duration = round(end / before.time_base) - before.pts
     yield before
 

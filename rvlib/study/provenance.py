@@ -93,7 +93,8 @@ def _patch(training: dict) -> int:
 
 def steps_taken(file: Path) -> int:
     """The steps of the training that wrote a file, by its log: a training can end before its settings say."""
-    log = _record_of(file).get("log")
+    is_run = (file.parent / "run.json").exists()
+    log = (runs.record(file.parent) if is_run else record(file.stem)).get("log")
     training = checkpoint.read_metadata(file)["training"]
     if log:
         return int(log[-1]["step"])
@@ -109,7 +110,8 @@ def pixels_seen(file: Path | None) -> float:
     if file is None:
         return float("nan")
     parts = [(checkpoint.read_metadata(file)["training"], steps_taken(file))]
-    for part in _record_of(file).get("before", []):
+    is_run = (file.parent / "run.json").exists()
+    for part in (run_record(file.parent) if is_run else record(file.stem)).get("before", []):
         if "identity" in part and part.get("log"):
             parts.append((part["identity"], int(part["log"][-1]["step"])))
     return sum(steps * _batch_size(training) * _patch(training) ** 2 for training, steps in parts) / 1e9
@@ -117,11 +119,6 @@ def pixels_seen(file: Path | None) -> float:
 
 def _batch_size(training: dict) -> int:
     return training["settings"].get("batch_size", RECIPES[training["method"]].settings.batch_size)
-
-
-def _record_of(file: Path) -> dict:
-    """The record of a file of weights: of its run, or the released one."""
-    return run_record(file.parent) if (file.parent / "run.json").exists() else record(file.stem)
 
 
 def budgets(models: dict[tuple[str, str], RestorationModel], profile: str, *, trained: dict[str, str]) -> pd.DataFrame:
