@@ -170,10 +170,14 @@ def _on(model: RestorationModel, device: str | torch.device) -> RestorationModel
         raise UserError(f"there is no device {str(device)!r} here ({reason}): choose auto or cpu") from None
 
 
+def is_released(source: str | Path) -> bool:
+    """Whether `load` takes this for the name of released weights: a file that is called so goes before."""
+    return str(source) in (*released(), *RENAMED) and not os.path.exists(source)
+
+
 def signature(source: str | Path) -> str:
     """What a result says of the weights that made it: their name, or a file's with the beginning of its SHA-256."""
-    names = (*released(), *RENAMED)
-    if (str(source) in names or str(source).startswith("official/")) and not os.path.exists(source):
+    if is_released(source) or (str(source).startswith("official/") and not os.path.exists(source)):
         return RENAMED.get(str(source), str(source))
     name = f"{Path(source).name} ({sha256(_find(source))[:8]})".replace(";", ",")
     return name.encode("ascii", "replace").decode()

@@ -163,7 +163,7 @@ def evaluate(
 
     from rvlib import evaluate as evaluation
     from rvlib import measures, official
-    from rvlib.checkpoint import RENAMED
+    from rvlib.checkpoint import is_released
     from rvlib.files import make_ready, write_atomically
     from rvlib.pairs import measured_pairs
     from rvlib.recipes import LEVELS, degradation
@@ -186,7 +186,7 @@ def evaluate(
     restorers = evaluation.baseline(network.task, network.scale)
     folder = Path(model) if Path(model).is_dir() else Path(model).parent
     label = "this run" if (folder / "run.json").is_file() else "given weights"
-    if model in (*rvlib.released(), *RENAMED) and not Path(model).exists():
+    if is_released(model):
         label = "released weights"
     if official.find(model) is not None:
         label = "official weights"
