@@ -368,12 +368,12 @@ if whose == "released weights":
 kind = "mean absolute error" if made["loss"] == "l1" else "squared error"
 axes[0].set(title="phase 1: pixels", xlabel="step of phase 1", ylabel=kind)
 axes[1].set(title="phase 2: the game", xlabel="step of phase 2", ylabel="cross-entropy in nats")
-axes[2].set(title="validation photos", xlabel="step of both phases", ylabel="PSNR in dB (luminance)")
+axes[2].set(title="validation photos", xlabel="step, phase 1 then phase 2", ylabel="PSNR in dB (luminance)")
 for axis in axes:
     axis.xaxis.set_major_locator(plt.MaxNLocator(4))
 phases = (("srresnet", pixels, pixel_training), ("srgan", game, adversarial_training))
 counts = [study.length(f"{name}-x{scale}", whose, log, settings) for name, log, settings in phases]
-figure.suptitle(study.curve_title(profile, whose, " and ".join(counts)), fontsize="small")
+figure.suptitle(study.curve_title(profile, whose, "phase 1 {}, phase 2 {}".format(*counts)), fontsize="small")
 figures.save(figure, output / "training")
 
 # %%

@@ -11,8 +11,8 @@
 #
 # **Which method should you take?** It depends on the question: the order by PSNR and the order by LPIPS need not be the
 # same, both depend on the photo, and all of it depends on how long each network was trained. This notebook restores the
-# same degraded photos with every trained network and compares the rows with what the audited report claims and what is
-# published.
+# same degraded photos with every trained network and compares the rows with what the audited report (a course report,
+# see `12_report`) claims and what is published.
 #
 # **You will see**
 # - one table in the audited report's layout, in which every row says what it is, ordered by quality,
@@ -329,10 +329,11 @@ table[["photos won by PSNR", "worst photo", "best photo"]].style.format("{:.0f}"
 # %% [markdown]
 # ### At which frequencies, and next to which edges?
 #
-# The means over the two photos above. The input holds waves of up to one eighth of a cycle per pixel of the reference
-# (dotted line): all beyond it is a guess. On the left, the spectrum is cut into rings of equal width, and the power
-# of the error in a ring is divided by that of the reference: 1 (dashed line) is as wrong as leaving the ring empty. On
-# the right, the pixels are sorted into ten classes by how steep the reference is there.
+# The means over the two photos above. Along rows and columns the input holds waves of up to one eighth of a cycle per
+# pixel of the reference (dotted line), along diagonals up to 0.18: all beyond that is a guess. On the left, the spectrum
+# is cut into rings of equal width, and the power of the error in a ring is divided by that of the reference: 1 (dashed
+# line) is as wrong as leaving the ring empty. On the right, the pixels are sorted into ten classes by how steep the
+# reference is there.
 
 # %%
 restored = {title: {name: shown[title] for name, (shown, _) in kept.items()} for title in kept["chelsea"][0]}
@@ -341,10 +342,12 @@ tables.write_rows(wrong, output / "failures")
 figure = failures.figure(wrong, {name: colours[name] for name in restored}, known=0.5 / scale)
 figures.save(figure, output / "failures")
 for name, part in wrong[wrong["by"] == "frequency"].groupby("method", sort=False):
-    below, beyond = (100 * part[held]["error"].mean() for held in (part["at"] < 0.5 / scale, part["at"] > 0.5 / scale))
+    known_rings, guessed = part["at"] < 0.5 / scale, part["at"] > 2**0.5 * 0.5 / scale
+    below, beyond = (100 * part[held]["error"].mean() for held in (known_rings, guessed))
     steep = wrong[(wrong["method"] == name) & (wrong["by"] == "gradient")].groupby("place")["error"].mean()
     print(
-        f"{name}: error over signal {below:.0f} %, mean over the rings that the input has, and {beyond:.0f} % beyond; "
+        f"{name}: error over signal {below:.0f} %, mean over the rings that the input has, and {beyond:.0f} % over those "
+        f"of which it has nothing; "
         f"{steep.iloc[-1]:.0f} grey levels at the steepest tenth, {steep.iloc[0]:.1f} at the flattest"
     )
 
@@ -428,6 +431,9 @@ for name, part in shown[shown["method"].isin(known)].groupby("set"):
     print(f"{name}: agreement of the order by PSNR with that by LPIPS {agreement[name]:+.2f},", end=" ")
     below = part[part[niqe_column] < natural.get(name, np.nan)]["network"].tolist()
     print(f"by NIQE {with_niqe:+.2f}; more natural than the references by NIQE: {', '.join(below) or 'none'}")
+    by_pixels = part[part["method"] != "srgan"]
+    alike = by_pixels[psnr_column].corr(-by_pixels[lpips_column], method="spearman")
+    print(f"    without SRGAN, whose training did not aim at PSNR: by LPIPS {alike:+.2f}")
 print(f"(Spearman's rank correlation over {len(known)} networks; 1: the same order, -1: the reverse)")
 
 # %% [markdown]
@@ -498,6 +504,8 @@ worse = {key: robustness.harmed(rough, psnr_column, key, untouched) for key in t
 print(f"worse than bicubic, on {rough['photo'].nunique()} photos:")
 for (method, _), found in worse.items():
     print(f"  {titles[method]}: {robustness.in_words(*found)}")
+compared = len(worse) * rough["condition"].nunique()
+print(f"({compared} intervals: by chance, about {0.05 * compared:.0f} of them leave out zero where nothing differs)")
 
 # %% [markdown]
 # ## Takeaways
@@ -519,8 +527,9 @@ if has_niqe:
     print("most natural by NIQE:", natural_first, "; lowest on the real photos:", scores.mean().idxmin())
 lost = strokes.drop(index="bicubic")
 print(f"of the ink of printed text, the networks lose {lost['lost, %'].min():.0f} to {lost['lost, %'].max():.0f} %")
-harmed = sorted({condition for decided, _ in worse.values() for condition in decided})
-print("conditions in which a network is worse than bicubic, told apart:", ", ".join(harmed) or "none")
+harmed = pd.Series([condition for decided, _ in worse.values() for condition in decided], dtype=str).value_counts()
+told = ", ".join(f"{condition} ({number} of {len(worse)})" for condition, number in harmed.items())
+print("conditions in which networks are worse than bicubic, told apart:", told or "none")
 
 # %% [markdown]
 # - Compare rows only where the protocol is the same; a claim without a protocol is shown, not ranked.

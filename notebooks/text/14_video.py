@@ -171,8 +171,8 @@ rows = pd.DataFrame([measured(*key) for key in restored_clips])
 # The last column asks what *kind* of error flickers. Let $e_t$ be the error of frame $t$ against its reference, moved
 # back along the motion, $\mathrm{MSE}$ the mean of $e_t^2$, about the same in all frames, and $\rho =
 # \operatorname{mean}(e_t\,e_{t+1}) / \mathrm{MSE}$ the correlation of the errors of neighbours. Then
-# $\operatorname{mean}(e_{t+1} - e_t)^2 = 2\,\mathrm{MSE}\,(1 - \rho)$. Since the reference itself does not change along
-# the known motion, the left side is $F^2$:
+# $\operatorname{mean}\big((e_{t+1} - e_t)^2\big) = 2\,\mathrm{MSE}\,(1 - \rho)$. Since the reference itself does not
+# change along the known motion, the left side is $F^2$:
 #
 # $$\rho = 1 - \frac{F^2}{2\,\mathrm{MSE}}$$
 #
@@ -296,11 +296,12 @@ for method in whole.index:
     print(f"{method:9} a whole pixel changes {whole[method]:5.2f} levels, half a pixel {fraction[method]:5.2f}")
 
 # %% [markdown]
-# So the flicker of these networks has its cause in the small frames: shown the same samples, a convolutional network
-# says the same. They differ, since a fraction of a pixel decides what falls between two samples. Part of it is
-# *aliasing* (detail too fine for the samples comes out as something else), part is that no short filter puts back
-# exactly what lies between samples. Bicubic interpolation therefore changes, too. What a network adds to that is the
-# price of its sharpness: it makes more of each difference.
+# So the flicker of the convolutional networks has its cause in the small frames: shown the same samples, they say the
+# same. SwinIR and DiffIR add some of their own (the lines above say how much): SwinIR's windows, and the sums over the
+# frame in DiffIR, do not move with the scene. The samples differ, since a fraction of a pixel decides what falls between
+# two of them. Part is *aliasing* (detail too fine for the samples comes out as something else), part is that no short
+# filter puts back exactly what lies between samples. Bicubic interpolation therefore changes, too. What a network adds
+# to that is the price of its sharpness: it makes more of each difference.
 #
 # ## What the mean over neighbours brings
 #
@@ -475,8 +476,8 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # %% [markdown]
 # - A measure of flicker must be told the motion, and must be tested before it is believed: a smooth clip scores well,
 #   whatever it shows. Read $F$ together with the PSNR, never alone.
-# - A shift by a fraction of a pixel changes the output more than a shift by a whole one: the cause is in the small
-#   frames. How much comes of it is the network's doing.
+# - A shift by a fraction of a pixel changes the output more than a shift by a whole one: the cause is mostly in the
+#   small frames, and for SwinIR and DiffIR partly in the network. How much comes of it is the network's doing.
 #
 # **What can go wrong in practice**
 #

@@ -99,3 +99,14 @@ def experiment(profile: str, name: str) -> pd.DataFrame | None:
     """
     file = rvlib.ROOT / "reports" / ("release" if profile == "demo" else profile) / f"{name}.csv"
     return pd.read_csv(file) if file.is_file() else None
+
+
+def reach(by_seed: pd.DataFrame, name: str) -> str:
+    """How far an experiment's networks came, beside the released weights of this name, in words.
+
+    by_seed: gains in dB, a row for each network and a column for each seed.
+    """
+    record = runs.read_record(checkpoint.WEIGHTS / f"{name}.json")
+    reached = pd.DataFrame(record["log"]).filter(like="psnr").max().item() - record["validation"]["input"]
+    best = by_seed.mean(axis=1).max()
+    return f"the best of these networks gains {best:.2f} dB, {name} {reached:.2f} dB on its validation photos"
