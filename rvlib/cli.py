@@ -17,6 +17,7 @@ from rvlib.errors import UserError
 from rvlib.files import reason_of
 from rvlib.memory import lacks_memory
 from rvlib.models import MODELS
+from rvlib.models.base import device_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -190,9 +191,7 @@ def evaluate(
         label = "released weights"
     if official.find(model) is not None:
         label = "official weights"
-    restorers[network.method or network.spec["name"], label] = evaluation.with_model(
-        network, next(network.parameters()).device
-    )
+    restorers[network.method or network.spec["name"], label] = evaluation.with_model(network, device_of(network))
     chosen = measures.for_task(network.task, network.scale, perceptual=perceptual)
     rows = evaluation.evaluate(restorers, pairs, set_name=reference.resolve().name, measures=chosen, faults=faults)
     everywhere = share.gather((rows, faults))
@@ -204,10 +203,10 @@ def evaluate(
         rows = rows.sort_values("photo").sort_values("method", key=lambda each: each.map(order), kind="stable")
     for note in notes:
         say(f"note: {note}", err=True)
-    if len(rows):
-        typer.echo(tables.markdown(tables.means(rows)))
     if len(rows) and output is not None:
         write_atomically(output, lambda file: rows.to_csv(file, index=False, errors="surrogateescape"))
+    if len(rows):
+        typer.echo(tables.markdown(tables.means(rows)))
     if len(faults) > 1 or (faults and len(rows)):
         for fault in faults:
             say(f"error: {fault}", err=True)

@@ -19,6 +19,7 @@ from rvlib import complexity
 from rvlib.degrade import resize_photo
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
+from rvlib.models.base import device_of
 from rvlib.originals import LARGEST_SIDE
 from rvlib.restore import restore, scale_of
 
@@ -77,7 +78,7 @@ def trials(chains: Mapping[str, nn.Module | Sequence[nn.Module]], part: Part) ->
         if (side := max(part.pixels.shape[:2]) * scale_of(chain)) > most:
             raise UserError(f"{name} makes {side} pixels a side, and a page holds {most}: take a smaller part (--side)")
     for name, chain in lists.items():
-        place = torch.zeros(1, device=next(chain[0].parameters()).device)
+        place = torch.zeros(1, device=device_of(chain[0]))
         memory = complexity.peak_memory(lambda _, chain=chain: restore(chain, part.pixels), place)
         started = perf_counter()
         restored = restore(chain, part.pixels)

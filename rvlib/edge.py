@@ -127,7 +127,6 @@ class OnnxModel(RestorationModel):
             setattr(self, name, self.described[name])
         self.spec = {"name": "onnx", "arguments": {}}
         self.source = {"file": Path(path).name, **{name: self.described[name] for name in ("sha256", "licence")}}
-        self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # `restore` reads the device from a parameter
 
     def forward(self, degraded: Tensor, noise: Tensor | None = None) -> Tensor:
         """(b channels h w) -> (b channels scale·h scale·w)."""

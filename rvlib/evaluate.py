@@ -19,7 +19,7 @@ from rvlib.edge import OnnxModel
 from rvlib.errors import UserError
 from rvlib.measures import Measure
 from rvlib.memory import lacks_memory
-from rvlib.models.base import unwrapped
+from rvlib.models.base import device_of, unwrapped
 from rvlib.pairs import Pair, set_pairs
 from rvlib.restore import WHOLE, restore
 
@@ -57,7 +57,7 @@ def with_model(model: nn.Module, device: str | torch.device | None = None) -> Re
     without one where the model is, or on a GPU for a model on the CPU; an ONNX file computes on the CPU. The model
     itself stays where it is. Raises UserError for a photo of which not even tiles fit into memory.
     """
-    here = next(model.parameters()).device
+    here = device_of(model)
     if device is None:
         device = checkpoint.automatic_device() if here.type == "cpu" else here
     stays = torch.device(device) == here or isinstance(unwrapped(model), OnnxModel)
@@ -72,7 +72,7 @@ def with_model(model: nn.Module, device: str | torch.device | None = None) -> Re
                     raise
             if tile is not None:  # here, where the error does not keep the memory of the forward any more
                 warnings.warn("a photo does not fit into memory in one piece: it is cut into tiles", stacklevel=3)
-        on_cpu = next(network.parameters()).device.type == "cpu"
+        on_cpu = device_of(network).type == "cpu"
         elsewhere = "" if on_cpu else ", or compute on the CPU (--device cpu)"
         raise UserError(f"the photo does not fit into memory, not even in tiles: leave it out{elsewhere}")
 

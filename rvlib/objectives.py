@@ -98,7 +98,7 @@ class SeparateDiffusion:
     timesteps: int
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """One t is drawn for the whole batch, or for each process's share of it."""
+        """One t is drawn for what is computed at once: the batch, a process's share of it, or a part (`accumulate`)."""
         t = int(torch.randint(self.timesteps, ()))
         with torch.no_grad():
             prior = self.stage_1.to(batch.degraded.device).prior(batch.degraded, batch.reference)

@@ -99,6 +99,7 @@ def train(
     their mean PSNR chooses the best weights (`mean_psnr`). With `replace_run`, another run in the folder is set aside.
     Several `processes` share each batch, a GPU each where there are any, and reach the same weights
     (`rvlib.processes`); they are started only where something is left to train.
+    Training seeds torch's random numbers: what the caller draws afterwards is the same each time.
     Raises UserError for an unknown method, loss or setting, a value out of range, and what is no photo.
     """
     if method not in RECIPES:

@@ -16,7 +16,7 @@ from rvlib import complexity, originals, photos, tiles
 from rvlib.color import rgb_to_ycbcr, ycbcr_to_rgb
 from rvlib.degrade import imresize, resize_photo
 from rvlib.errors import UserError
-from rvlib.models.base import RestorationModel, unwrapped
+from rvlib.models.base import RestorationModel, device_of, unwrapped
 
 MOST_OVERLAP = 2 * tiles.GRID  # degraded pixels: with more, most of the work would be done twice
 OVERLAP = 32  # degraded pixels around a tile where a model's reach is not limited: attention, means over the photo
@@ -141,7 +141,7 @@ def _restore(
     **options,
 ) -> np.ndarray:
     """What `restore` says, with one model."""
-    network, device = unwrapped(model), next(model.parameters()).device
+    network, device = unwrapped(model), device_of(model)
     # tiles meet where two windows do (or two strides), and two of JPEG's blocks
     step = lcm(network.window, network.multiple_of)
     base = lcm(8, step)
@@ -266,7 +266,8 @@ def forward_any_size(
 
     Models whose official forward does not pad name the multiple that they need in `multiple_of`; the photo is
     reflected at its right and bottom edge up to there, and to four pixels at least, and the result is cropped.
-    `extremes` takes how far the network's numbers left [0, 1].
+    `extremes` takes how far the network's numbers left [0, 1]. A `description` of the upright photo serves all eight
+    copies of `self_ensemble`: theirs hardly differ.
     """
     if self_ensemble:
         plain = {"seed": seed, "precision": precision, "description": description, "extremes": extremes}
@@ -300,12 +301,13 @@ def forward_any_size(
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Let a model be in eval mode inside the `with` block, and in its own mode again after it."""
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]  # a part may be frozen in a training model
     model.eval()
     try:
         yield
     finally:
-        model.train(was_training)
+        for module, was_training in modes:
+            module.training = was_training
 
 
 def _turn(image: Tensor, turn: int, *, back: bool = False) -> Tensor:
@@ -318,7 +320,7 @@ def _turn(image: Tensor, turn: int, *, back: bool = False) -> Tensor:
 
 def _description(model: RestorationModel, photo: np.ndarray, tile: int) -> Tensor:
     """What DiffIR extracts from the whole photo: the mean over tiles, weighted by their pixels."""
-    device, total = next(model.parameters()).device, 0.0
+    device, total = device_of(model), 0.0
     for top in range(0, photo.shape[0], tile):
         for left in range(0, photo.shape[1], tile):
             part = to_tensor(photo[top : top + tile, left : left + tile]).to(device)
@@ -330,14 +332,13 @@ def _description(model: RestorationModel, photo: np.ndarray, tile: int) -> Tenso
 
 def _bytes_per_pixel(model: RestorationModel, photo: np.ndarray) -> float:
     """Memory that a forward takes per degraded pixel, measured once on a small image; nothing for small photos."""
-    side = 64
+    side = ceil(64 / model.multiple_of) * model.multiple_of
     if photo.shape[0] * photo.shape[1] <= 4 * side**2 or model.needs_reference:
         return 1.0
     if model.bytes_per_pixel is None:
-        device = next(model.parameters()).device
-        probe = torch.zeros(1, model.channels, side, side, device=device)
+        probe = torch.zeros(1, model.channels, side, side, device=device_of(model))
         with evaluating(model):
-            model.bytes_per_pixel = complexity.peak_memory(model, probe) / side**2
+            model.bytes_per_pixel = max(complexity.peak_memory(model, probe) / side**2, 1.0)
     return model.bytes_per_pixel
 
 

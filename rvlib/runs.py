@@ -383,14 +383,15 @@ def alone(folder: str | Path) -> AbstractContextManager:
 def end(folder: str | Path, reason: str) -> None:
     """Declare a stopped run finished as it is: its last weights count, and it is not resumed unless it is lengthened.
 
-    Raises UserError where there is no stopped run.
+    Raises UserError where there is no stopped run, and where a training is at work in it.
     """
     file, weights = Path(folder) / "run.json", Path(folder) / "last.safetensors"
     if not (file.exists() and weights.exists()):
         raise UserError(f"{folder} holds no stopped run: train first, and stop it with Ctrl-C")
-    content = _described(file)
-    content["history"].append(_event(f"{ENDED}: {reason}", read_metadata(weights)["step"]))
-    _write_json(file, content)
+    with alone(folder):
+        content = _described(file)
+        content["history"].append(_event(f"{ENDED}: {reason}", read_metadata(weights)["step"]))
+        _write_json(file, content)
 
 
 def is_complete(folder: str | Path, identity: dict) -> bool:

@@ -105,7 +105,7 @@ class Training:
         if self.prepared is None:
             self.prepared = self.accelerator.prepare(self.model)
         self.prepared.train()
-        # primes, so that no two (seed, step, process) have a number in common
+        # no two (seed, step, process) share a number, for fewer than 1,000,003 steps and 1,009 processes
         _seed((settings.seed * 1_000_003 + number) * 1_009 + self.accelerator.process_index, device)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate(number) * group["factor"]

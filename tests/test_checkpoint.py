@@ -198,3 +198,10 @@ def test_auto_is_the_device_that_is_there(tmp_path, monkeypatch, found, expected
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: found)
     model = rvlib.load(tmp_path / "w.safetensors", device="auto")
     assert {parameter.device.type for parameter in model.parameters()} == {expected}
+
+
+def test_a_compiled_network_is_saved_as_itself(tmp_path):
+    network = rvlib.create("fsrcnn", d=4, s=2, m=1)
+    rvlib.save(torch.compile(network), tmp_path / "w.safetensors")
+    again = rvlib.load(tmp_path / "w.safetensors").state_dict()
+    assert all(torch.equal(again[key], value) for key, value in network.state_dict().items())

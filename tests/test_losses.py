@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from golden import entry, tensors, weights
-from torch import nn
+from torchvision.models import vgg16
 
-from rvlib import losses
+from rvlib import backbones, losses
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +70,16 @@ def test_adversarial_losses(values):
     )
 
 
-def test_perceptual_loss_with_rule_filled_vgg16(pair, values):
-    widths, layers, before = [64, 64, "M", 128, 128, "M", *[256] * 3, "M", *[512] * 3, "M", *[512] * 3, "M"], [], 3
-    for width in widths:
-        if width == "M":
-            layers.append(nn.MaxPool2d(2))
-        else:
-            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
-            before = width
-    vgg = nn.Sequential(*layers).double()
-    keys = sorted(vgg.state_dict())
-    shapes = {key: list(value.shape) for key, value in vgg.state_dict().items()}
-    state = weights([[k, shapes[k], "", k.split(".")[1], j] for j, k in enumerate(keys)])
+def test_perceptual_loss_with_rule_filled_vgg16(pair, values, monkeypatch):
+    with torch.device("meta"):
+        shapes = {key: list(value.shape) for key, value in vgg16(weights=None).features.state_dict().items()}
+    state = weights([[k, shapes[k], "", k.split(".")[1], j] for j, k in enumerate(sorted(shapes))])
     state = {k: v * torch.tensor(1.41421356) if v.ndim == 4 else v for k, v in state.items()}
-    vgg.load_state_dict(state)
-    found = losses.perceptual(*pair, vgg)
+    monkeypatch.setattr(backbones, "backbone_weights", {"vgg16": state}.get)
+    features = backbones.vgg16_features.__wrapped__().double()
+    found = losses.perceptual(*pair, features)
     assert found.item() == pytest.approx(values["perceptual_vgg16_31_mse_rule_weights"], rel=1e-4)
+    assert not any(parameter.requires_grad for parameter in features.parameters())
 
 
 def test_prior_losses(values):

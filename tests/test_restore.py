@@ -467,3 +467,28 @@ def test_a_network_that_sees_far_needs_no_option(photo):
     assert rvlib.restore(network, photo[:24, :24]).shape == (96, 96, 3)
     with pytest.raises(rvlib.UserError, match="overlap 129 is negative or too large: take 0 to 128 pixels"):
         rvlib.restore(network, photo[:24, :24], overlap=129)
+
+
+def test_a_network_whose_statistics_are_frozen_keeps_them_so(photo):
+    network = rvlib.create("srgan", features=8, blocks=1).train()
+    frozen = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)).eval()
+    rvlib.restore(network, photo[:16, :24])
+    assert network.training
+    assert not frozen.training
+
+
+class Thirds(RestorationModel):
+    """It has no parameters, and takes sides that are multiples of 24 alone."""
+
+    task = "deblurring"
+    multiple_of = 24
+
+    def forward(self, degraded):
+        assert not any(side % 24 for side in degraded.shape[-2:])
+        return 1 - degraded
+
+
+@pytest.mark.parametrize("size", [(60, 60), (130, 180)])
+def test_a_network_gets_the_multiples_that_it_asks_for_and_needs_no_parameter(size):
+    photo = photos.sample("coffee")[: size[0], : size[1]]
+    assert np.array_equal(rvlib.restore(Thirds(), photo), 255 - photo)

@@ -310,6 +310,8 @@ def test_a_run_that_is_ended_early_is_taken_as_it_is(photos, tmp_path, monkeypat
     monkeypatch.setattr(Patches, "cut", stop_once)
     with pytest.raises(KeyboardInterrupt):
         recipes.train("fsrcnn", photos, run=tmp_path, steps=8, **TINY)
+    with runs.alone(tmp_path), pytest.raises(rvlib.UserError, match="is being trained in"):
+        runs.end(tmp_path, "enough")
     runs.end(tmp_path, "enough")
     monkeypatch.setattr(Patches, "cut", lambda *_, **__: pytest.fail("it trained"))
     model, _ = recipes.train("fsrcnn", photos, run=tmp_path, steps=8, **TINY)

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 import rvlib
+from rvlib.study import tables
 from rvlib.study.statistics import Interval, differences, mean_interval, over_seeds, paired_difference
 
 VALUES = np.random.default_rng(1).normal(28, 3, size=14)
@@ -90,3 +91,18 @@ def test_a_difference_over_seeds_is_decided_by_three_seeds_and_the_interval():
     assert told.endswith(f"(95 %: {low:+.3f} to {high:+.3f}; cannot be told from zero)")
     _, decided, told = over_seeds(by_seed[[0, 1]], "b", "a")
     assert not decided and told == "+0.105 dB, seeds from +0.100 to +0.110; too few seeds to tell"
+
+
+def test_an_infinite_number_has_no_interval_and_breaks_no_table():
+    """The PSNR of a photo that equals its reference is infinite."""
+    rows = pd.DataFrame(
+        [
+            {"set": "a", "photo": photo, "method": method, "label": "this run", "psnr_y_crop4": value}
+            for method, values in (("fsrcnn", (np.inf, 30.0)), ("swinir", (31.0, 32.0)))
+            for photo, value in zip("xy", values, strict=True)
+        ]
+    )
+    assert differences(rows, "psnr_y_crop4", ("fsrcnn", "this run"), ("swinir", "this run")) == {}
+    shown = tables.markdown(tables.means(rows))
+    assert "inf" in shown
+    assert "31.50 ± 6.35" in shown

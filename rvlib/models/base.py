@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from rvlib.errors import UserError
@@ -66,6 +67,11 @@ class RestorationModel(nn.Module):
     def restorer(self) -> "RestorationModel":
         """The network that is validated and saved: all of this one, or what it trains with the help of the rest."""
         return self
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device that a model computes on; the CPU for one without parameters."""
+    return next(model.parameters(), torch.empty(0, device="cpu")).device
 
 
 WRAPPERS = ("_orig_mod", "module")  # what torch.compile and DistributedDataParallel call the network inside them

@@ -305,7 +305,8 @@ def diffir(
 def _check(*, stage, task, scale, dim, blocks, refinement, heads, hidden, encoder, denoiser) -> None:
     if stage not in (0, 1, 2) or scale not in SCALES[task]:
         raise UserError(
-            f"DiffIR has stages 1 and 2 and scales 1, 2, 4 (deblurring: 1), not stage {stage}, scale {scale}"
+            f"DiffIR has stages 0 (without an IPR), 1 and 2 and scales 1, 2, 4 (deblurring: 1), "
+            f"not stage {stage}, scale {scale}"
         )
     if not len(blocks) == len(heads) == len(hidden) == 4:
         raise UserError("DiffIR has four levels: give four numbers as blocks, heads and hidden")

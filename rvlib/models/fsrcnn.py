@@ -153,9 +153,10 @@ def recognise(state: dict[str, Tensor], *, scale: int = 4) -> Recognised | None:
     s = state["mid_part.0.weight"].shape[0]
     mapping = [k for k, v in state.items() if k.startswith("mid_part.") and v.ndim == 4 and v.shape[-1] == 3]
     arguments = {"scale": scale, "d": d, "s": s, "m": len(mapping), "channels": channels}
-    if state["last_part.weight"].shape[0] == s != d:
+    single = [k for k, v in state.items() if k.startswith("mid_part.") and v.ndim == 4 and v.shape[-1] == 1]
+    if len(single) == 1:  # it shrinks; a second one expands
         arguments["expand"] = False
-    if state["last_part.weight"].shape[0] == 1 != d:
+    if state["last_part.weight"].shape[0] == 1 != (d if len(single) > 1 else s):
         arguments["shared_kernel"] = True
     return Recognised("fsrcnn", arguments, state)
 

@@ -312,7 +312,10 @@ class PlainNet(UNet):
 def recognise(
     state: dict[str, Tensor], *, local: bool = False, train_size: tuple[int, int] = (256, 256)
 ) -> Recognised | None:
-    """A state_dict of this family, or None; weights cannot tell whether they work `local`, and from which patches."""
+    """A state_dict of this family, or None; weights cannot tell whether they work `local`, and from which patches.
+
+    Nor can they tell a PlainNet's activation: ReLU is assumed.
+    """
     if "intro.weight" not in state or "ending.weight" not in state:
         return None
     if not local and tuple(train_size) != (256, 256):
@@ -325,6 +328,7 @@ def recognise(
     }
     hints = {"local": True, "train_size": tuple(train_size)} if local else {}
     if any(".sca." in key for key in state):
+        arguments |= {"simplified": False} if any(".sca.3." in key for key in state) else {}
         return Recognised("nafnet", arguments | hints, state)
     if any(".se." in key for key in state):
         first = next(value for key, value in state.items() if key.endswith(".conv1.weight"))

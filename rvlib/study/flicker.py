@@ -49,9 +49,9 @@ def flicker(frames: list[np.ndarray], motions: list[np.ndarray], *, margin: int 
     Where each place goes, `known` or `estimated` says; `margin` pixels at the frames' edges do not count, for
     there a network sees less, and places leave the picture.
     """
-    inside = slice(margin, -margin)
+    height, width = frames[0].shape[:2]
     changes = [
-        (moved_back(after, motion) - before)[inside, inside]
+        (moved_back(after, motion) - before)[margin : height - margin, margin : width - margin]
         for (before, after), motion in zip(pairwise(frames), motions, strict=True)
     ]
     return float(np.sqrt(np.mean(np.square(changes))))

@@ -23,8 +23,9 @@ from rvlib.study.statistics import paired
 class Resized(Degradation):
     """x4 smaller by another program: Pillow's bicubic and area filters, or OpenCV's bicubic without antialiasing."""
 
+    scale = 4
+
     program: str
-    scale: int = 4
 
     def __call__(self, reference: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """uint8 H x W x 3 -> uint8 H/4 x W/4 x 3; draws nothing."""

@@ -70,12 +70,13 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Interval:
 def paired(rows: pd.DataFrame, column: str, first: tuple[str, str], second: tuple[str, str]) -> Interval | None:
     """The paired difference first - second of a column over `evaluate`'s rows of one set.
 
-    first, second: method and label. None where fewer than two photos have both.
+    first, second: method and label. None where fewer than two photos have both, or a number is not finite.
     """
     parts = [rows[(rows["method"] == method) & (rows["label"] == label)] for method, label in (first, second)]
     values = [part.drop_duplicates("photo").set_index("photo")[column].dropna() for part in parts]
     both = pd.concat(values, axis=1, join="inner")
-    return paired_difference(both.iloc[:, 0], both.iloc[:, 1]) if len(both) > 1 else None
+    has_interval = len(both) > 1 and np.isfinite(both).all(axis=None)
+    return paired_difference(both.iloc[:, 0], both.iloc[:, 1]) if has_interval else None
 
 
 def differences(

@@ -10,6 +10,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from rvlib import measures
@@ -124,7 +125,7 @@ def means(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _half(values: pd.Series) -> float:
-    if len(values) < 2:
+    if len(values) < 2 or not np.isfinite(values).all():  # the PSNR of a photo that equals its reference is infinite
         return float("nan")
     interval = mean_interval(values)
     return (interval.high - interval.low) / 2
