@@ -66,10 +66,15 @@ class Batch:
             self.jobs = [job for job in jobs if _same(job[0]) not in written - named]
         targets: dict[Path, Path] = {}
         for photo, target in self.jobs:
-            originals.format_of(target)
+            try:
+                originals.format_of(target)
+            except UserError as error:
+                raise UserError(f"{error}{', or make a folder of that name first' if is_one else ''}") from None
             for place in (target, compared(target)) if compare else (target,):
                 if place in targets and _same(targets[place]) != _same(photo):
-                    raise UserError(f"{photo} and {targets[place]} would both become {place}: restore them one by one")
+                    raise UserError(
+                        f"{photo} and {targets[place]} would both become {place}: rename one, or restore each alone"
+                    )
                 targets[place] = photo
         places = {_same(place): place for place in targets}
         for photo, _ in self.jobs:

@@ -42,9 +42,15 @@ def save(model: RestorationModel, path: str | Path, *, half: bool = False, **det
     """Write a model's weights as safetensors, atomically; the metadata get its name, arguments, method and `details`.
 
     `half=True` stores parameters in half precision, which halves the file. A hash of everything is in the metadata too:
-    safetensors itself would not notice a flipped bit.
+    safetensors itself would not notice a flipped bit. Raises UserError for a name without `.safetensors`, and for
+    details that would take the place of these.
     """
     model, path = unwrapped(model), Path(path)
+    if path.suffix != ".safetensors":
+        raise UserError(f"{path}: weights are written as safetensors: choose a name that ends in .safetensors")
+    taken = details.keys() & {"name", "arguments", "method", "sha256"}
+    if taken:
+        raise UserError(f"{', '.join(sorted(taken))}: that is written anyway: call the detail something else")
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     if half:  # statistics and schedules stay as they are: a network reacts to them more than to a weight
         state |= {key: state[key].half() for key, _ in model.named_parameters()}
@@ -89,7 +95,7 @@ def load(
     if known is not None:
         if scale not in (None, known.scale):
             raise UserError(
-                f"{known.name} holds weights for scale {known.scale}, not for scale {scale}: leave the scale out"
+                f"{known.name} holds weights for scale {known.scale}, not for scale {scale!r}: leave the scale out"
             )
         scale = known.scale
         if local is None and known.local:
@@ -116,7 +122,9 @@ def load(
             f"{path} describes a model that cannot be built ({error}): get it again, or take another file"
         ) from None
     if scale is not None and blueprint.scale != scale:
-        raise UserError(f"{path} holds weights for scale {blueprint.scale}, not for scale {scale}: leave the scale out")
+        raise UserError(
+            f"{path} holds weights for scale {blueprint.scale}, not for scale {scale!r}: leave the scale out"
+        )
     _compare(path, name, blueprint.state_dict(), state)
     if sum(buffer.numel() for buffer in blueprint.buffers()) > LARGEST_BUFFERS:
         raise UserError(f"{path} describes a model that does not fit into memory: get it again")

@@ -193,7 +193,10 @@ def evaluate(
         label = "official weights"
     restorers[network.method or network.spec["name"], label] = evaluation.with_model(network, device_of(network))
     chosen = measures.for_task(network.task, network.scale, perceptual=perceptual)
-    rows = evaluation.evaluate(restorers, pairs, set_name=reference.resolve().name, measures=chosen, faults=faults)
+    place = reference.resolve()
+    is_fetched = place.name == "reference" and place.parent.name in ("train", "validation", "test")
+    tested = place.parents[1].name if is_fetched else place.name  # SET/test/reference
+    rows = evaluation.evaluate(restorers, pairs, set_name=tested, measures=chosen, faults=faults)
     everywhere = share.gather((rows, faults))
     if share.index:
         return

@@ -18,6 +18,7 @@ ADVICE = {
     errno.EACCES: "change the permissions or choose another folder",
     errno.EPERM: "change the permissions or choose another folder",
     errno.EROFS: "this place is read-only, choose another folder",
+    errno.ENOENT: "choose another folder",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOTDIR: "a part of that name is a file, choose another folder",
     errno.EEXIST: "a part of that name is a file, choose another folder",

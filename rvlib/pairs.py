@@ -121,7 +121,7 @@ def own_validation(folder: Path, degraded: Path | None) -> dict[str, np.ndarray 
 def measured_pairs(
     reference: Path, degraded: Path | None, degradation, *, scale: int, part: slice = slice(None)
 ) -> tuple[dict[str, Pair], list[str], list[str]]:
-    """The pairs of your own folders by file name, what is wrong with photos that are left out, and notes.
+    """The pairs of your own folders by name, what is wrong with photos that are left out, and notes.
 
     Without a folder of degraded photos `degradation` makes them as it makes those of a set (`set_pairs`). `part` takes
     some of the pairs, in order.
@@ -135,9 +135,9 @@ def measured_pairs(
         try:
             image = photos.read(high)
             if low is None:
-                pairs[high.name] = photo_pairs({names[high]: image}, degradation)[names[high]]
+                pairs |= photo_pairs({names[high]: image}, degradation)
             else:
-                pairs[high.name] = given_pair(high.name, photos.read(low), image, scale)
+                pairs[names[high]] = given_pair(high.name, photos.read(low), image, scale)
         except UserError as error:
             faults.append(str(error) if high.name in str(error) else f"{high.name}: {error}")
     notes = [photos.passed_over(place) for place in (reference, degraded) if place is not None]

@@ -42,9 +42,12 @@ def read(path: str | Path) -> np.ndarray:
 def write(path: str | Path, image: np.ndarray) -> None:
     """Write uint8 H x W x 3 to a file in one step; its suffix names the format.
 
-    JPEG is written at quality 95, the other formats without loss. Raises UserError for another type of number, for no
+    JPEG is written at quality 95, the other formats without loss. Raises UserError for another kind of array, for no
     pixels, for an unknown suffix and where the file cannot be written; what stood there before then stays.
     """
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
+        found = f"one of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise UserError(f"a photo is written from an array H x W x 3, not {found}")
     if image.dtype != np.uint8:
         raise UserError(f"a photo is written from uint8, not {image.dtype}: round it first")
     if not image.size:

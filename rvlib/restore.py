@@ -125,8 +125,8 @@ def check_options(*, tile: int | None = None, precision: str = "fp32") -> None:
     """Raise UserError for what no photo can be restored with."""
     if precision not in ("fp32", "bf16"):
         raise UserError(f"unknown precision {precision!r}: choose fp32 or bf16 (fp16 overflows in attention)")
-    if tile is not None and tile < tiles.GRID:
-        raise UserError(f"tile must be at least {tiles.GRID} pixels, not {tile}")
+    if tile is not None and (not isinstance(tile, int | np.integer) or tile < tiles.GRID):
+        raise UserError(f"tile must be a whole number of at least {tiles.GRID} pixels, not {tile!r}")
 
 
 def _restore(

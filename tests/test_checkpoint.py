@@ -205,3 +205,13 @@ def test_a_compiled_network_is_saved_as_itself(tmp_path):
     rvlib.save(torch.compile(network), tmp_path / "w.safetensors")
     again = rvlib.load(tmp_path / "w.safetensors").state_dict()
     assert all(torch.equal(again[key], value) for key, value in network.state_dict().items())
+
+
+def test_weights_have_the_suffix_that_load_knows_and_their_own_facts(tmp_path):
+    network = rvlib.create("fsrcnn", d=4, s=2, m=1)
+    for name in ("w.pth", "w", "w.pt"):
+        with pytest.raises(rvlib.UserError, match="choose a name that ends in .safetensors"):
+            rvlib.save(network, tmp_path / name)
+    with pytest.raises(rvlib.UserError, match="arguments, name: that is written anyway"):
+        rvlib.save(network, tmp_path / "w.safetensors", name="x", arguments={})
+    assert not os.listdir(tmp_path)

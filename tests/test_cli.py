@@ -129,7 +129,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(weights, tmp
         ([*RESTORE, "--format", "gif"], "--format gif is for a folder"),
         ([*RESTORE, "--device", "gpu"], "there is no device 'gpu' here (unknown): choose auto or cpu"),
         ([*RESTORE, "--device", "meta"], "the device meta holds no numbers: choose auto or cpu"),
-        ([*RESTORE, "--tile", "3"], "tile must be at least 64"),
+        ([*RESTORE, "--tile", "3"], "tile must be a whole number of at least 64"),
         (["compare", "{photo}", "--models", "a,b", "-o", "x.html"], "no released weights are called 'a'"),
         (["compare", "{photo}", "--models", ",", "-o", "x.html"], "--models names none"),
         (["compare", "{photo}", "--models", "{weights}+", "-o", "x.html"], "a model without a name"),
@@ -692,3 +692,35 @@ def test_a_reader_that_has_enough_ends_a_command_without_a_word(monkeypatch, cap
     with contextlib.suppress(BrokenPipeError):
         unread.close()
     assert capfd.readouterr().err == ""
+
+
+def test_an_empty_name_is_no_folder(rv, photo, weights, tmp_path, monkeypatch):
+    """As an unset variable of the shell leaves it; the working directory was restored."""
+    monkeypatch.chdir(photo.parent)
+    for words in (["", "-o", tmp_path / "out"], [photo, "-o", ""]):
+        status, _, said = rv("restore", *words, "--model", weights)
+        assert status == 2
+        assert "the name is empty" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_of_a_fetched_set_are_called_as_the_studys_are(done, weights, tmp_path):
+    photos.write(tmp_path / "Set5/test/reference/img_001.png", photos.sample("coffee")[:48, :64])
+    done("evaluate", "--model", weights, "--reference", tmp_path / "Set5/test/reference", "-o", tmp_path / "rows.csv")
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    assert set(rows["set"]) == {"Set5"}
+    assert set(rows["photo"]) == {"img_001"}
+
+
+def test_help_shows_names_that_can_be_typed_on_a_narrow_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = subprocess.run([sys.executable, "-m", "rvlib", "restore", "--help"], capture_output=True, text=True).stdout
+    assert "official/swinir-real-m-x4" in shown
+    assert not re.search(r"official/\S*…", shown)
+
+
+def test_submodules_are_offered_and_found():
+    assert {"evaluate", "naturalness", "study", "commands", "models"} <= set(dir(rvlib))
+    assert rvlib.study.tables.means
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = rvlib.nothing

@@ -110,6 +110,10 @@ def test_unknown_suffix_and_sample(colours, tmp_path):
         photos.write(tmp_path / "photo.png", colours.astype("float32"))
     with pytest.raises(rvlib.UserError, match="has no pixels"):
         photos.write(tmp_path / "empty.png", np.zeros((0, 4, 3), np.uint8))
+    for array in (np.zeros((4, 4), np.uint8), np.zeros((2, 4, 4, 3), np.uint8), np.zeros((4, 4, 4), np.uint8), [[0]]):
+        with pytest.raises(rvlib.UserError, match="a photo is written from an array H x W x 3, not"):
+            photos.write(tmp_path / "photo.tif", array)
+    assert not list(tmp_path.glob("photo.tif"))
     with pytest.raises(rvlib.UserError, match="does not exist"):
         photos.load_set(tmp_path, "~nosuchuser/photos")
     with pytest.raises(rvlib.UserError, match="no sample photo 'lena'"):

@@ -469,6 +469,12 @@ def test_a_network_that_sees_far_needs_no_option(photo):
         rvlib.restore(network, photo[:24, :24], overlap=129)
 
 
+@pytest.mark.parametrize("tile", [63, 64.5, "64"])
+def test_tiles_are_whole_numbers(model, photo, tile):
+    with pytest.raises(rvlib.UserError, match=f"tile must be a whole number of at least 64 pixels, not {tile!r}"):
+        rvlib.restore(model, photo, tile=tile)
+
+
 def test_a_network_whose_statistics_are_frozen_keeps_them_so(photo):
     network = rvlib.create("srgan", features=8, blocks=1).train()
     frozen = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)).eval()

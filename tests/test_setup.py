@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOWEST = Version("3.11.0")
 TRIES = [LOWEST, *(Version(f"3.{minor}.0") for minor in (12, 13, 14))]
 # what a torch for CUDA brings beside what a torch for CPUs needs
-CUDA = re.compile(r"setuptools|triton|nvidia-.*|cuda-.*")
+CUDA = re.compile(r"triton|nvidia-.*|cuda-.*")
 
 
 def constraints():

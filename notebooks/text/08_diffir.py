@@ -741,8 +741,8 @@ if found is not None:
 #
 # Stage 1 is not a method, since it needs the reference. The pipeline's profiles list it for comparison; mind that stage
 # 2 continues its network and trains it further, so the two are not equally trained (the experiment above makes them
-# equal). ± is half of the 95 % interval of the mean over photos (`04_fsrcnn`); no place is marked, since stage 1 sees
-# the reference.
+# equal). Its rows say *this run* everywhere: its weights are not released. ± is half of the 95 % interval of the mean
+# over photos (`04_fsrcnn`); no place is marked, since stage 1 sees the reference.
 
 # %%
 tasks = {
@@ -757,23 +757,26 @@ for name, (task, scale, degradation, test_sets) in tasks.items():
         restorers["diffir", study.own(profile)] = evaluate.with_model(stages[name][1])
     restorers["diffir", kind] = evaluate.with_model(network)
     rows = evaluate.sets(restorers, data, test_sets, degradation, measures.for_task(task, scale))
-    parts.append(rows.assign(set=rows["set"] + f", {name}"))
+    parts.append(rows.assign(task=name))
     own = {f"diffir-{name}": f"diffir/{name}-s2"}
-    rows = provenance.stamp(rows, profile, trained=own, degradation=degradation)
-    stamped.append(rows.assign(set=rows["set"] + f", {name}"))
+    stamped.append(provenance.stamp(parts[-1], profile, trained=own, degradation=degradation))
 
 # %%
-bounds = []
 for name, (task, scale, degradation, test_sets) in tasks.items():
-    psnr = measures.for_task(task, scale)[0]
+    psnr, bounds = measures.for_task(task, scale)[0], []
     for tested in test_sets if profile != "demo" else []:
         for photo, (low, high) in set_pairs(data, tested, degradation).items():
             seen = rvlib.restore(stages[name][0], low, reference=high)
-            row = {"set": f"{tested}, {name}", "photo": photo, "method": "diffir, stage 1", "label": study.own(profile)}
+            row = {"set": tested, "photo": photo, "method": "diffir, stage 1", "label": "this run", "task": name}
             bounds.append(row | {psnr.key: psnr.compute(seen, high)})
-rows = pd.concat([*parts, pd.DataFrame(bounds)], ignore_index=True)
+    if bounds:
+        parts.append(pd.DataFrame(bounds))
+        stamped.append(provenance.stamp(parts[-1], profile, trained={}, degradation=degradation))
+rows, stamped = (pd.concat(each, ignore_index=True) for each in (parts, stamped))
+for each in (rows, stamped):
+    each["set"] += ", " + each.pop("task")
 means = tables.means(rows)
-tables.write_rows(pd.concat([*stamped, pd.DataFrame(bounds)], ignore_index=True), output / "rows")
+tables.write_rows(stamped, output / "rows")
 tables.write(means, output / "means")
 for task in tasks:
     part = means[means["set"].str.endswith(f", {task}")].assign(set=means["set"].str.removesuffix(f", {task}"))

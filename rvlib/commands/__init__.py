@@ -1,6 +1,7 @@
 """The longest commands, and what they have in common."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,13 @@ import rvlib
 
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:1, mps, ...")]
 Scale = Annotated[int | None, typer.Option(help="Of --model, only where the weights cannot tell (FSRCNN, SRCNN).")]
+
+
+def named(text: str) -> Path:
+    """The path that someone typed; none is empty, as an unset variable of the shell would leave it."""
+    if not text:
+        raise typer.BadParameter("the name is empty")
+    return Path(text)
 
 
 class Share:

@@ -10,30 +10,37 @@ from typing import Annotated
 import typer
 
 import rvlib
-from rvlib.commands import Device, Scale, Share, load_chain, say
+from rvlib.commands import Device, Scale, Share, load_chain, named, say
 from rvlib.errors import UserError, in_short
 from rvlib.files import sha256
 from rvlib.models.base import device_of
 
 OF = ", of "  # between what made a result and what it was made of
-REAL = "Photos as they come (noise, JPEG, unknown blur) need weights trained on such: official/swinir-real-m-x4."
 STATUS = (
+    "Photos as they come (noise, JPEG, unknown blur) need weights trained on such: official/swinir-real-m-x4. "
     "Exit status: 0 if all is done, or was there already; 1 if a photo failed (the others are done) or nothing could "
-    "be done; 2 for a wrong option; 130 after Ctrl-C."
+    "be done; 2 if an option is unknown, missing or of a wrong kind; 130 after Ctrl-C."
 )
 
 
 def restore(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos, to restore; or one clip.")],
-    model: Annotated[str, typer.Option(help=f"A name of `rvlib models`, a file of weights or a run's folder. {REAL}")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File for one photo, folder for several.")],
+    photos: Annotated[
+        list[Path],
+        typer.Argument(help="Photos, or folders of photos, to restore; or one clip.", parser=named, metavar="PHOTOS"),
+    ],
+    model: Annotated[str, typer.Option(help="A name of `rvlib models`, a file of weights or a run's folder.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="File for one photo, folder for several.", parser=named, metavar="PATH"),
+    ],
     then: Annotated[list[str] | None, typer.Option(help="A further model, for what the one before made.")] = None,
     twice: Annotated[bool, typer.Option(help="Restore the result once more by the same: x4 becomes x16.")] = False,
     realism: Annotated[
         float | None,
         typer.Option(
-            help="From 0 (true to the pixels) to 1 (most detail, true or not): srgan-x4, official/swinir-real-m-x4, "
-            "... It mixes weights; mixing the results instead looks more alike at equal PSNR (notebook 05_srgan)."
+            help="From 0 (true to the pixels) to 1 (most detail, true or not), for srgan-x4 and official networks that "
+            "were trained both ways. It mixes weights; mixing the results instead looks more alike at equal PSNR "
+            "(notebook 05_srgan)."
         ),
     ] = None,
     factor: Annotated[
