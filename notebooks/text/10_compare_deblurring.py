@@ -177,7 +177,7 @@ for measure in chosen:
     for method in ours if rows[measure.key].notna().all() else []:
         pair = {"first": (method, label), "second": ("blurry", "blurry input")}
         for name, interval in statistics.differences(rows, measure.key, **pair).items():
-            part = rows[rows["set"] == name].set_index(["method", "label", "photo"])[measure.key]
+            part = rows[rows["set"] == name].set_index(["method", "label", "photo"])[measure.key].sort_index()
             change = (part.loc[pair["first"]] - part.loc[pair["second"]]) * (1 if measure.better == "high" else -1)
             means_what = "better" if change.mean() > 0 else "**worse** than doing nothing"
             means_what = means_what if interval.decided else "cannot be told apart"
