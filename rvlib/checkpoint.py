@@ -48,7 +48,7 @@ def save(model: RestorationModel, path: str | Path, *, half: bool = False, **det
     model, path = unwrapped(model), Path(path)
     if path.suffix != ".safetensors":
         raise UserError(f"{path}: weights are written as safetensors: choose a name that ends in .safetensors")
-    taken = details.keys() & {"name", "arguments", "method", "sha256"}
+    taken = details.keys() & {"name", "arguments", "sha256"}
     if taken:
         raise UserError(f"{', '.join(sorted(taken))}: that is written anyway: call the detail something else")
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
