@@ -189,7 +189,7 @@ pd.DataFrame(rows).style.hide(axis="index")
 # | $\theta$, $F_\theta$, $\ell$ | the weights of a network, the network with these weights, the loss | `04_fsrcnn`, `15_self_supervised` |
 # | dB, PSNR, MSE | decibels; 10 times the logarithm of the largest value squared over the mean squared error | `03_metrics` |
 # | SSIM, LPIPS, NIQE | likeness of structure; distance of a network's features; naturalness without a reference | `03_metrics` |
-# | ±, ≈, ▼ | half of a 95 % interval over photos; not told apart from the best; a worse mean than the input's | `04_fsrcnn` (±), `09_compare_super_resolution` (≈, ▼) |
+# | ±, ≈, ▼ | half of a 95 % interval over photos; not told apart from the best; a worse mean than the input's | `02_degradations` (±), `04_fsrcnn` (≈), `09_compare_super_resolution` (▼) |
 # | $H, W, C$ | height, width and channels of a map of features; $H$ is a spectrum in `10` | `06_swinir` |
 # | $d, s, m$ of FSRCNN | channels outside, channels inside, number of layers between: not the scale | `04_fsrcnn` |
 # | $G$, $D$ of SRGAN | generator (restores) and discriminator (tells restored from real): not the degradation | `05_srgan` |
@@ -215,9 +215,9 @@ for name in deblurred:
 # - Three lines restore a photo; the weights' cards in `weights/README.md` say what was measured.
 # - These numbers are of one photo. Means over many, with intervals, are in `09` and `10`.
 #
-# **What can go wrong in practice.** The networks were trained on photos that bicubic interpolation had shrunk. If a
-# camera, a phone's zoom or JPEG shrank your photo, expect less. Faces, text and number plates that a network draws are
-# plausible, not true.
+# **What can go wrong in practice.** The networks that enlarge were trained on photos that bicubic interpolation had
+# shrunk, those that deblur on computed shake. If a camera, a phone's zoom or JPEG shrank your photo, or something in it
+# moved, expect less. Faces, text and number plates that a network draws are plausible, not true.
 #
 # ## Try it
 #

@@ -79,7 +79,7 @@ assert pinned["samples"] == 1
 # | T91 | 91 | small crops of textures, plants, faces (Yang et al. 2010) | training |
 # | BSDS500 | 399 | natural photos of 481 × 321, made for segmentation (Arbeláez et al. 2011): the 400 outside its validation folder, which is BSD100, without one that is in Set5 | training |
 # | CID22, CLIC 2025 | 249, 41 | photos for research on compression, stored without loss | training, validation |
-# | Set5, Set14 | 5, 14 | the classics, small and old (Bevilacqua et al. 2012; Zeyde et al. 2010); one photo of Set14 is grey | test, × 4; Set14 also deblurring |
+# | Set5, Set14 | 5, 14 | the classics, small and old (Bevilacqua et al. 2012; Zeyde et al. 2010); two photos of Set14 are grey | test, × 4; Set14 also deblurring |
 # | BSD100 | 100 | animals, people, landscapes (Martin et al. 2001) | test, × 4, in the profile `official`; elsewhere the check for leaks below |
 # | Urban100 | 100 | façades with repeated windows: × 4 destroys much of their structure, and the repetition still tells of it (Huang et al. 2015) | test, × 4 |
 # | Set12 | 12 | grey photos, made for denoising (Zhang et al. 2017) | test, × 4, for the audit of a course report (`12_report`) |

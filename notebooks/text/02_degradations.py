@@ -48,10 +48,10 @@ seed = 0
 # %% [markdown]
 # ## The model of a degradation
 #
-# $$x = D(y; \theta) + n$$
+# $$x = D(y) + n$$
 #
-# `y` is the reference, `x` the degraded photo, $D$ an operator with parameters $\theta$ (a scale, a blur trajectory)
-# and `n` noise. In the library a degradation is a small object that is called with a photo and a random generator: the
+# $y$ is the reference, $x$ the degraded photo, $D$ an operator with numbers of its own (a scale, the path of a shake)
+# and $n$ noise. In the library a degradation is a small object that is called with a photo and a random generator: the
 # same seed gives the same pair, on every machine.
 
 # %%
@@ -71,8 +71,8 @@ assert np.array_equal(degraded, degradation(reference, np.random.default_rng(see
 # $$k(t) = \begin{cases} \tfrac32|t|^3 - \tfrac52|t|^2 + 1 & |t| \le 1 \\
 # -\tfrac12|t|^3 + \tfrac52|t|^2 - 4|t| + 2 & 1 < |t| \le 2 \\ 0 & \text{otherwise}\end{cases}$$
 #
-# When the image shrinks by a factor $s < 1$, MATLAB stretches it to $s\,k(s\,t)$: each output pixel averages $4/s$
-# inputs. (OpenCV and PyTorch use $a = -\tfrac34$, which sharpens more.)
+# When the image shrinks to $f = 1/s$ of its sides, MATLAB stretches the kernel to $f\,k(f\,t)$: each output pixel
+# averages $4s$ inputs. (OpenCV and PyTorch use $a = -\tfrac34$, which sharpens more.)
 
 
 # %%
@@ -252,9 +252,9 @@ Markdown(tables.markdown(*tables.readable(means)))
 # %% [markdown]
 # ± is half of the 95 % interval of the mean over photos (Student's t): how far the mean would move with other photos of
 # the kind. Few photos make it wide. On Set5 this protocol gives 28.43 dB and on Set14 26.09 dB (run the release profile
-# to see it). Literature often prints 26.00 for Set14: one of its photos is greyscale, and the published scripts score
-# it directly, as luminance over 0 to 255, while the conversion from RGB maps it to 16 to 235, which raises that photo's
-# PSNR by 1.32 dB.
+# to see it). Literature often prints 26.00 for Set14: one of its photos is stored with a single channel, and the
+# published scripts score it directly, as luminance over 0 to 255, while the conversion from RGB maps it to 16 to 235,
+# which raises that photo's PSNR by 1.32 dB.
 #
 # ## What is lost
 #
@@ -340,8 +340,9 @@ figure = figures.images({"reference": part, **degradations}, columns=3, width=2.
 #
 # A photo from the web was blurred by a lens, shrunk by someone, got noise from a sensor and was saved as JPEG,
 # perhaps twice. Nobody knows in which order. BSRGAN (Zhang et al. 2021) therefore trains on random chains: kinds,
-# strengths *and order* are drawn for each patch. Real-ESRGAN (Wang et al. 2021) applies a random chain twice. A
-# network that has seen all of this is *blind*: it need not be told what happened. The price is PSNR on each single
+# strengths *and order* are drawn for each patch. Real-ESRGAN (Wang et al. 2021) keeps one order (blur, resize, noise,
+# JPEG), draws kinds and strengths, and goes through it twice. A network that has seen all of this is *blind*: it need
+# not be told what happened. The price is PSNR on each single
 # kind, for it must hedge. The released networks for super-resolution are *not* blind: they undo the one operator that
 # they were trained on. Those for deblurring are blind to the path of the shake, but know hardly any other kind of
 # damage.
@@ -392,7 +393,7 @@ for name in available:
     trained_on = paired_difference(
         by_way.loc["MATLAB bicubic", name], by_way.loc["MATLAB bicubic", "bicubic enlargement"]
     )
-    print(f"{name}: on its own operator {trained_on.text(2, 'dB')} from interpolation")
+    print(f"{name}, gain over interpolation: on its own operator {trained_on.text(2, 'dB')},")
     print(f"{' ' * len(name)}  on random chains {blind.text(2, 'dB')}")
 
 # %% [markdown]

@@ -122,8 +122,8 @@ assert 0 < lower - narrower < narrower, "the errors of the three channels are mu
 # they are much alike: all three are wrong at the same edges.
 #
 # The two grey lines are the same grey photo and the same error: between luminance over 16 to 235 and plain grey
-# values over 0 to 255 lie $20 \log_{10}(255/219) = 1.32$ dB. One photo of Set14 is grey, and this alone moves the
-# set's mean by 0.09 dB.
+# values over 0 to 255 lie $20 \log_{10}(255/219) = 1.32$ dB. One photo of Set14 is stored with a single channel, and
+# this alone moves the set's mean by 0.09 dB.
 #
 # ### Mean of PSNRs, or PSNR of the mean error?
 #

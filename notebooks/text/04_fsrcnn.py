@@ -483,7 +483,7 @@ lead = summary["mean PSNR in dB"] - interpolated
 told = []  # for the takeaways too
 if tells:
     start = f"validation photos: {run_photos:.0f}; after {run_steps:,.0f} steps the whole network"
-    told.append(f"{start} is {lead['whole']:+.2f} dB from bicubic interpolation")
+    told.append(f"{start} leads bicubic interpolation by {lead['whole']:+.2f} dB")
 by_seed = found.pivot(index="network", columns="seed", values=column)
 for name, bound in {"without expanding": "up to", "shared kernel": "at least"}.items() if tells else ():
     _, _, less = over_seeds(by_seed, name, "whole")
@@ -508,9 +508,10 @@ shown.style.format(precision=2).format("{:,.0f}", subset="parameters")
 # ## Results on photos that were not trained on
 #
 # PSNR and SSIM on luminance, four pixels cropped from each border, against bicubic interpolation of the same inputs.
-# The 95 % intervals are Student's: $\bar v \pm t\,s/\sqrt n$ of n photos. Of four photos they are wide, since t is 3.2
-# there. They say nothing about other seeds. In the table ± is half of the interval, the best of a set is bold and the
-# second underlined, and ≈ marks a value that these photos cannot tell from the best.
+# The 95 % intervals are Student's: the mean of n photos $\pm\ t\,\sigma / \sqrt n$, where $\sigma$ is their standard
+# deviation and $t$ depends on n. Of four photos they are wide: $t$ is 3.2 there, for many photos it is 2. They say
+# nothing about other seeds. In the table ± is half of the interval, the best of a set is bold and the second
+# underlined, and ≈ marks a value that these photos cannot tell from the best.
 #
 # The line below the table compares the two *on each photo* and takes the interval of these differences. It is narrower
 # as a rule, since photos differ more than methods do: do not judge by whether two ± overlap.
@@ -538,9 +539,9 @@ assert min(gains.values()) > 0, "a trained FSRCNN must be ahead of bicubic"
 # %% [markdown]
 # ### Table 1 of the audited report, with its runtime
 #
-# The audited report gives a PSNR, an SSIM and a runtime for three sets. Set12 is a set of grey photos for denoising. It
-# names neither the machine of the runtime nor the size of the photos, so the runtime cannot be checked: the column only
-# shows it. Does FSRCNN improve on SRCNN, as the papers say? This study does not train SRCNN and cannot confirm it:
+# The audited report gives a PSNR, an SSIM and a runtime for three sets (Set12 is a set of grey photos for denoising).
+# The report names neither the machine nor the size of the photos, so its runtimes cannot be checked: the column only
+# shows them. Does FSRCNN improve on SRCNN, as the papers say? This study does not train SRCNN and cannot confirm it:
 # later papers' tables print 30.48 dB (SRCNN) and 30.71 dB (FSRCNN) on Set5. A row called `samples` is of other photos:
 # do not compare it with those of the sets. Set12 has no row measured here; the release profile measures it in
 # `09_compare_super_resolution`. `12_report` decides whether a claim is confirmed. In measured rows, `seconds` is the

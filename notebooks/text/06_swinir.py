@@ -675,6 +675,7 @@ for name, network in (("SwinIR", model), ("SRResNet", other)):
 print(f"99 % of an output pixel's gradient lies within {reach['SwinIR']} input pixels (SRResNet: {reach['SRResNet']})")
 if tells:
     print(verdict)
+    print(f"the weaker of these two leads bicubic by {ahead:+.2f} dB, {of_the_above:.0f} % of the lead of SwinIR above")
 print(f"the self-ensemble adds {ensemble.text(2, 'dB')} for eight times the work")
 
 # %% [markdown]

@@ -127,8 +127,8 @@ print(absent)
 # | NIQE | the authors' model, on luminance rounded to 8 bits, nothing cropped, no reference; lower is more natural |
 #
 # `02_degradations` and `03_metrics` measure what each of these lines changes. They are the same for all rows that were
-# measured here, and unknown for the audited report's claims, so those are listed apart. One photo of Set14 is grey:
-# papers differ in how they read it, which moves the mean of Set14 by about 0.09 dB (`02`).
+# measured here, and unknown for the audited report's claims, so those are listed apart. One photo of Set14 is stored
+# with a single channel: papers differ in how they read it, which moves the mean of Set14 by about 0.09 dB (`02`).
 
 # %%
 degradation = Bicubic(scale)

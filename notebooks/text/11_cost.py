@@ -54,7 +54,8 @@ sides = [16, 24, 32, 48]  # for the growth with the photo
 #
 # Weights do not matter here, so the networks have fresh ones. Super-resolution is by 4. `create` builds the official
 # size if it is told no other. Two choices: SwinIR is the *light* one, and NAFNet has width 32. PlainNet and Baseline
-# are the two steps before NAFNet.
+# are the two steps before NAFNet. SRGAN is the paper's generator with batch normalisation; the released weights below
+# are of BasicSR's, which has none (`05_srgan`).
 
 # %%
 torch.manual_seed(0)
@@ -170,8 +171,9 @@ assert counted["fsrcnn"] * large == counts["the paper's formula: all on the smal
 # much: so tables say 4.6 billion where the paper's formula gives 0.72, which is what is counted here. What the library
 # computes is in between: the same sum as a convolution whose kernels are partly zero.
 #
-# The next table compares counters with print. SwinIR's number in print is lower than counted here: the two products
-# of each attention are about that much, so print seems to leave them out.
+# The next table compares counters with print. SwinIR's number in print is lower than counted here by 11.7 billion. The
+# two products of each attention are 10.6 of them, so print seems to leave these out. SwinIR's parameters in print,
+# 897,000, are fewer by those of the convolution after the last block, which makes 1.9 billion multiply-adds.
 
 # %%
 printed = pd.DataFrame(
@@ -243,12 +245,13 @@ together["dB per billion"] = together["gain"] / together["giga multiply-adds"]
 together["gain on"] = [wanted if source == "measured here" else "Urban100" for source in together["source"]]
 columns = ["network", "year", "parameters", "giga multiply-adds", "gain", "gain on", "dB per billion", "source"]
 together = together.reindex(columns=columns).sort_values("giga multiply-adds").reset_index(drop=True)
-tables.write(together, output / "efficiency")
+years = together["year"].map("{:.0f}".format).replace("nan", "–")  # no thousands
+tables.write(together.assign(year=years), output / "efficiency")
 shown = {"parameters": "{:,.0f}", "year": "{:.0f}", "giga multiply-adds": "{:.1f}", "gain": "{:+.2f}"}
 together.style.format(shown | {"dB per billion": "{:.3f}"}, na_rep="–").hide(axis="index")
 
 # %% [markdown]
-# A dash means that no number was found in print. SAFMN and SPAN are left out: their tables were not read. The next
+# A dash under multiply-adds means that none was found in print; what is measured here has no year. SAFMN and SPAN are left out: their tables were not read. The next
 # lines say, for each of the two groups, whether more work brings more gain. SRGAN is left out, since it was trained for
 # looks. The networks measured here are few, and differ in training as well.
 
@@ -327,7 +330,7 @@ KINDS = {
     "convolution": "conv",
     "matrix product": "mm",
     "normalisation": "norm|mean",
-    "activation": "elu|softmax|sigmoid",
+    "activation": "elu|clamp_min|softmax|sigmoid",  # ReLU runs as clamp_min
     "moving memory": "copy|cat|roll|shuffle|index|fill",
 }
 

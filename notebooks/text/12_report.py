@@ -32,7 +32,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 import rvlib
-from rvlib import checkpoint, compare, measures, study
+from rvlib import checkpoint, compare, measures, runs, study
 from rvlib.models import METHODS
 from rvlib.study import audit, curves, figures, notebooks, provenance, readme, report, statistics, tables
 
@@ -146,7 +146,10 @@ def training(name: str) -> dict:
     file = run if own else checkpoint.WEIGHTS / f"{name}-x4.safetensors"
     facts = checkpoint.read_metadata(file)["training"] if file.exists() else {}
     data = facts.get("data", {})
-    known = {"patch_size": provenance.training_patch(file), "steps": provenance.steps_taken(file)} if facts else {}
+    parts = runs.parts(provenance.run_record(run.parent) if own else provenance.record(f"{name}-x4"))
+    steps = [int(each["log"][-1]["step"]) for each in parts if each.get("log") and each["identity"]["method"] == name]
+    known = {"patch_size": provenance.training_patch(file)} if facts else {}
+    known["parts"] = " and ".join(f"{number:,}" for number in steps)
     known["loss"] = facts.get("objective", {}).get("loss", "a loss that was not kept")
     return facts.get("settings", {}) | (data if isinstance(data, dict) else {"photos": data.split()[0]}) | known
 
@@ -157,11 +160,11 @@ side = game.get("patch_size")
 trained_here = "released weights" if profile == "demo" else study.own(profile)
 pixels = ""
 if warmup:
-    pixels = f"{warmup['steps']:,} steps with {warmup['loss'].upper()}, batches of {warmup['batch_size']}"
-    pixels += f", learning rate {warmup['learning_rate']:g}"
+    pixels = f"{warmup['parts']} steps with {warmup['loss'].upper()}, last in batches of {warmup['batch_size']}"
+    pixels += f" at a learning rate of {warmup['learning_rate']:g}"
 lines = [
     ("learning rate, adversarial training", "0.0001", "0.0001, then 0.00001", game.get("learning_rate")),
-    ("length, adversarial training", "400 epochs", "200,000 steps", f"{game['steps']:,} steps" if game else None),
+    ("length, adversarial training", "400 epochs", "200,000 steps", f"{game['parts']} steps" if game else None),
     ("pre-training with a pixel loss", "10 epochs with MSE", "1,000,000 steps with MSE", pixels or None),
     ("batch size, adversarial training", "16", "16", game.get("batch_size")),
     ("number of workers", "4", "–", "none on a CPU; on a GPU, up to 8 processes cut the next batches"),
@@ -188,6 +191,9 @@ apart = pd.concat([tables.differences(each) for each in rows.values()], ignore_i
 tables.write(apart, output / "differences")
 undecided = apart[apart["verdict"] != "told apart"]
 by_set = ", ".join(f"{name} {number}" for name, number in undecided["set"].value_counts().items())
+print(
+    f"({len(apart)} intervals: by chance, about {0.05 * len(apart):.0f} of them leave out zero where nothing differs)"
+)
 print(f"{len(undecided)} of {len(apart)} cannot be told apart ({by_set}); the first twelve of them:")
 Markdown(tables.markdown(undecided.head(12)))
 
@@ -207,7 +213,7 @@ display(Markdown(tables.markdown(meanings)))
 found = audit.verdicts(list(rows.values()), claims)
 tables.write(found, output / "audit")
 counts = found["verdict"].value_counts().reindex(audit.VERDICTS, fill_value=0)
-Markdown(tables.markdown(found))
+display(Markdown(tables.markdown(found)))
 counts.to_frame("numbers")
 
 # %% [markdown]

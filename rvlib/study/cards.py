@@ -159,8 +159,8 @@ def _yes(name: str, best: list[str], *, fastest: str) -> str:
         return FOR_LOOKS
     if name == fastest:
         return "Yes, where time counts"
-    others = dict.fromkeys(best)
-    return f"It restores, but {' and '.join(others)} restore{'s' * (len(others) == 1)} better"
+    by_looks = "".join(f" and {other} by LPIPS" for other in best[1:] if other != best[0])
+    return f"It restores, but {best[0]} is better by PSNR{by_looks}"
 
 
 def _advice(psnr: dict[str, Interval], lpips: dict[str, Interval], yes: str) -> str:
@@ -168,7 +168,8 @@ def _advice(psnr: dict[str, Interval], lpips: dict[str, Interval], yes: str) -> 
     if _gained(psnr):
         if not lpips:
             return f"{yes}, by PSNR alone: LPIPS was not measured"
-        return yes if _gained(lpips) else "With a look at each photo: closer by PSNR, not always by LPIPS"
+        somewhere = "not always" if any(gain.low > 0 for gain in lpips.values()) else "on no set"
+        return yes if _gained(lpips) else f"With a look at each photo: closer by PSNR, by LPIPS {somewhere}"
     if _gained(lpips):
         return FOR_LOOKS
     is_decided = any(gain.decided for gain in (*psnr.values(), *lpips.values()))

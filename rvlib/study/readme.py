@@ -132,7 +132,8 @@ def _level(rows: pd.DataFrame, column: str) -> str:
     found = found[(found["verdict"] != "told apart") & (found["measure"] == find(column).title)]
     pairs = [f"{each.better} and {each.than} on {each.set}, {each.difference} {find(column).unit}"
              for each in found.itertuples()]  # fmt: skip
-    return f"Cannot be told apart by {find(column).title}: {'; '.join(pairs)}.\n" if pairs else ""
+    told = f"Neighbours that cannot be told apart by {find(column).title}: {'; '.join(pairs)}.\n"
+    return told if pairs else ""
 
 
 def _verdicts(folder: Path) -> pd.DataFrame:
