@@ -32,7 +32,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 import rvlib
-from rvlib import checkpoint, compare, measures, runs, study
+from rvlib import checkpoint, compare, measures, study
 from rvlib.models import METHODS
 from rvlib.study import audit, curves, figures, notebooks, provenance, readme, report, statistics, tables
 
@@ -146,10 +146,9 @@ def training(name: str) -> dict:
     file = run if own else checkpoint.WEIGHTS / f"{name}-x4.safetensors"
     facts = checkpoint.read_metadata(file)["training"] if file.exists() else {}
     data = facts.get("data", {})
-    parts = runs.parts(provenance.run_record(run.parent) if own else provenance.record(f"{name}-x4"))
-    steps = [int(each["log"][-1]["step"]) for each in parts if each.get("log") and each["identity"]["method"] == name]
+    record = provenance.run_record(run.parent) if own else provenance.record(f"{name}-x4")
     known = {"patch_size": provenance.training_patch(file)} if facts else {}
-    known["parts"] = " and ".join(f"{number:,}" for number in steps)
+    known["parts"] = " and ".join(f"{number:,}" for number in provenance.steps_by(name, record))
     known["loss"] = facts.get("objective", {}).get("loss", "a loss that was not kept")
     return facts.get("settings", {}) | (data if isinstance(data, dict) else {"photos": data.split()[0]}) | known
 

@@ -101,6 +101,12 @@ def steps_taken(file: Path) -> int:
     return training["settings"].get("steps", RECIPES[training["method"]].settings.steps)
 
 
+def steps_by(method: str, record: dict) -> list[int]:
+    """The steps of each training by this recipe that a record tells of, in their order."""
+    own = [part for part in runs.parts(record) if part.get("log") and part["identity"]["method"] == method]
+    return [int(part["log"][-1]["step"]) for part in own]
+
+
 def pixels_seen(file: Path | None) -> float:
     """Billions of reference pixels in the trainings behind a file: the sum of steps x batch size x patch size².
 
