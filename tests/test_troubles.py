@@ -149,7 +149,7 @@ def test_photos_that_cannot_be_measured_are_named_and_the_others_measured(rv, tm
     assert status == 1
     for name in (
         "icon.png: icon has 3 x 3 pixels",
-        "strip.png: SSIM needs",
+        "strip: SSIM needs",
         "broken.png is no readable",
         "3 photos could not",
     ):

@@ -59,7 +59,7 @@ def test_card_describes_the_file(name):
     [
         (2.0, -0.2, 1.0, "Yes, for what it is for."),
         (0.5, -0.05, 0.01, "Yes, where time counts."),
-        (0.5, -0.05, 9.0, "It restores, but other-x4 restores better."),
+        (0.5, -0.05, 9.0, "It restores, but other-x4 is better."),
         (2.0, 0.1, 1.0, "With a look at each photo"),
         (-0.5, -0.2, 1.0, "For looks, not where values count."),
         (-0.5, 0.1, 1.0, "No."),
@@ -91,7 +91,7 @@ def test_the_card_says_from_numbers_whether_to_use_the_weights(psnr, lpips, seco
     ("gain", "says"),
     [
         (2.0, "Yes, for what it is for, by PSNR alone: LPIPS was not measured."),
-        (0.5, "It restores, but other-x4 restores better, by PSNR alone: LPIPS was not measured."),
+        (0.5, "It restores, but other-x4 is better, by PSNR alone: LPIPS was not measured."),
         (-0.5, "No."),
     ],
 )

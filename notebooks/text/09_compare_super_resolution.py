@@ -424,6 +424,8 @@ for line, (column, text) in zip(axes, halves.items(), strict=False):
 if halves:
     figures.plain_legend(axes[0, -1], sets=False)
 figures.save(figure, output / "plane")
+
+# %%
 agreement = {}
 for name, part in shown[shown["method"].isin(known)].groupby("set"):
     agreement[name] = part[psnr_column].corr(-part[lpips_column], method="spearman")

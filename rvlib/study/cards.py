@@ -159,8 +159,9 @@ def _yes(name: str, best: list[str], *, fastest: str) -> str:
         return FOR_LOOKS
     if name == fastest:
         return "Yes, where time counts"
-    by_looks = "".join(f" and {other} by LPIPS" for other in best[1:] if other != best[0])
-    return f"It restores, but {best[0]} is better by PSNR{by_looks}"
+    rivals = list(dict.fromkeys(best))
+    by = f" by PSNR and {rivals[1]} by LPIPS" if len(rivals) > 1 else ""
+    return f"It restores, but {rivals[0]} is better{by}"
 
 
 def _advice(psnr: dict[str, Interval], lpips: dict[str, Interval], yes: str) -> str:

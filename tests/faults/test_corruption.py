@@ -84,9 +84,10 @@ def test_metadata_of_weights(model, tmp_path, tally, times):
 
 
 def test_equal_weights_are_equal_files(model, tmp_path):
-    for name in "abcdef":
-        rvlib.save(model, tmp_path / name, note=[1, 2])
-    assert len({(tmp_path / name).read_bytes() for name in "abcdef"}) == 1
+    places = [tmp_path / f"{name}.safetensors" for name in "abcdef"]
+    for place in places:
+        rvlib.save(model, place, note=[1, 2])
+    assert len({place.read_bytes() for place in places}) == 1
 
 
 @pytest.fixture
