@@ -342,10 +342,9 @@ figure = figures.images({"reference": part, **degradations}, columns=3, width=2.
 # perhaps twice. Nobody knows in which order. BSRGAN (Zhang et al. 2021) therefore trains on random chains: kinds,
 # strengths *and order* are drawn for each patch. Real-ESRGAN (Wang et al. 2021) keeps one order (blur, resize, noise,
 # JPEG), draws kinds and strengths, and goes through it twice. A network that has seen all of this is *blind*: it need
-# not be told what happened. The price is PSNR on each single
-# kind, for it must hedge. The released networks for super-resolution are *not* blind: they undo the one operator that
-# they were trained on. Those for deblurring are blind to the path of the shake, but know hardly any other kind of
-# damage.
+# not be told what happened. The price is PSNR on each single kind, for it must hedge. The released networks for
+# super-resolution are *not* blind: they undo the one operator that they were trained on. Those for deblurring are
+# blind to the path of the shake, but know hardly any other kind of damage.
 
 
 # %%

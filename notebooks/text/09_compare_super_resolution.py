@@ -506,8 +506,7 @@ worse = {key: robustness.harmed(rough, psnr_column, key, untouched) for key in t
 print(f"worse than bicubic, on {rough['photo'].nunique()} photos:")
 for (method, _), found in worse.items():
     print(f"  {titles[method]}: {robustness.in_words(*found)}")
-compared = len(worse) * rough["condition"].nunique()
-print(f"({compared} intervals: by chance, about {0.05 * compared:.0f} of them leave out zero where nothing differs)")
+print(f"({statistics.by_chance(len(worse) * rough['condition'].nunique())})")
 
 # %% [markdown]
 # ## Takeaways

@@ -406,8 +406,7 @@ untouched = next(iter(evaluate.baseline("deblurring")))
 worse_inputs = {key[0]: robustness.harmed(rough, measure.key, key, untouched) for key in restorers if key != untouched}
 for method, harmed in worse_inputs.items():
     print(f"{titles[method]} makes these worse, on {len(few)} photos: {robustness.in_words(*harmed)}")
-compared = len(worse_inputs) * rough["condition"].nunique()
-print(f"({compared} intervals: by chance, about {0.05 * compared:.0f} of them leave out zero where nothing differs)")
+print(f"({statistics.by_chance(len(worse_inputs) * rough['condition'].nunique())})")
 
 # %% [markdown]
 # ## Where on the photo?

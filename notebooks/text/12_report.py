@@ -190,9 +190,7 @@ apart = pd.concat([tables.differences(each) for each in rows.values()], ignore_i
 tables.write(apart, output / "differences")
 undecided = apart[apart["verdict"] != "told apart"]
 by_set = ", ".join(f"{name} {number}" for name, number in undecided["set"].value_counts().items())
-print(
-    f"({len(apart)} intervals: by chance, about {0.05 * len(apart):.0f} of them leave out zero where nothing differs)"
-)
+print(f"({statistics.by_chance(len(apart))})")
 print(f"{len(undecided)} of {len(apart)} cannot be told apart ({by_set}); the first twelve of them:")
 Markdown(tables.markdown(undecided.head(12)))
 

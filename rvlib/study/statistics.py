@@ -87,6 +87,12 @@ def differences(
     return {name: each for name, each in found.items() if each is not None}
 
 
+def by_chance(intervals: int) -> str:
+    """The warning below many intervals, in words: one 95 % interval of twenty leaves out zero with no difference."""
+    expected = 0.05 * intervals
+    return f"{intervals} intervals: by chance, about {expected:.0f} of them leave out zero where nothing differs"
+
+
 def over_seeds(by_seed: pd.DataFrame, first: str, second: str) -> tuple[float, bool, str]:
     """The row `first` less the row `second`: its mean over seeds in dB, whether it is decided, and both in words.
 
