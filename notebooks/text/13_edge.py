@@ -354,6 +354,9 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # - **Half precision.** Sums over many pixels overflow 65,504, and small denominators vanish. Compare before you ship.
 #   On a CPU, onnxruntime computes what it has no half-precision kernel for in fp32: the file is smaller, but the time
 #   need not be.
+# - **Another processor.** The order of the engines is the processor's. Some have units that multiply matrices of
+#   bfloat16 or of bytes (such as AMX in servers): there bf16 and int8 can take a fraction of the time of fp32. Without
+#   them they can take longer. Measure on the machine that will run it.
 # - **Calibration.** Photos that are brighter or noisier than the calibration photos leave the measured range and are
 #   clipped.
 # - **DiffIR.** Its file keeps the noise as an input, so its result can be repeated. The file describes what it is
