@@ -1,6 +1,7 @@
 """Tables and the page: numbers in the right format, the best in bold, nothing from outside."""
 
 import itertools
+import json
 import re
 import shutil
 import subprocess
@@ -15,7 +16,9 @@ from PIL import Image
 
 import rvlib
 from rvlib import UserError, checkpoint, compare, files
-from rvlib.study import audit, figures, provenance, readme, report, tables
+from rvlib.study import audit, cards, figures, provenance, readme, report, tables
+from rvlib.study.notebooks import read_parameters, releases
+from rvlib.study.release import write_means
 
 SUPER_RESOLUTION, DEBLURRING = "compare_super_resolution", "compare_deblurring"
 
@@ -344,6 +347,23 @@ def test_every_measured_row_that_ships_can_be_followed():
         assert len(weights) and set(weights["label"]) == {"released weights"}, file
         hashes = {name: files.sha256(rvlib.ROOT / "weights" / f"{name}.safetensors") for name in weights["weights"]}
         assert dict(zip(weights["weights"], weights["sha256"], strict=True)) == hashes, file
+
+
+def test_readme_cards_and_means_are_those_of_the_rows_that_ship(monkeypatch):
+    written = {}
+    for module in (readme, cards):
+        monkeypatch.setattr(module, "write_text", lambda path, text: written.update({path: text}))
+    monkeypatch.setattr(tables, "write_json", lambda values, path: written.update({path: values}))
+    reports = rvlib.ROOT / "reports/release"
+    parameters = read_parameters(rvlib.ROOT / "profiles/release/params.yaml")
+    readme.write_results(rvlib.ROOT / "README.md", reports)
+    cards.write_cards(
+        rvlib.ROOT / "weights", reports, {name: run.partition("/")[0] for name, run in releases(parameters).items()}
+    )
+    write_means(reports)
+    assert len(written) > 2
+    for path, content in written.items():
+        assert content == (json.loads(path.read_text()) if path.suffix == ".json" else path.read_text()), path
 
 
 def test_table_1_has_its_sets_as_rows_and_keeps_the_places(folder):
