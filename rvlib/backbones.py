@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rvlib.download import user_cache
 from rvlib.errors import UserError, in_short
 from rvlib.files import sha256, write_atomically
 
@@ -94,7 +95,7 @@ def backbone_weights(name: str) -> dict[str, Tensor]:
     The cached file knows its hash: a damaged one is fetched again. Raises MissingBackboneError, with both reasons,
     where neither source answers.
     """
-    cached = Path(pooch.os_cache("rvlib")) / f"{name}.safetensors"
+    cached = user_cache() / f"{name}.safetensors"
     weights = _cached(cached)
     if weights is None:
         sources = {"archive": partial(_from_archive, name), "torchvision": partial(_from_torchvision, name)}

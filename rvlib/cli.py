@@ -107,9 +107,9 @@ def cache():
 
     What is removed is fetched again when needed, except files put there by hand.
     """
-    from rvlib import official
+    from rvlib.download import user_cache
 
-    folder = official.cache().parent
+    folder = user_cache()
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         typer.echo(f"{path.stat().st_size / 1e6:9.1f} MB  {path.relative_to(folder)}")

@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError
 from email.utils import formatdate
 from pathlib import Path
 
+import pooch
 import requests
 from tqdm import tqdm
 
@@ -118,6 +119,19 @@ class Downloads:
         with self.lock:
             self.bar.total = max(self.bar.total or 0, self.bar.n + count)
             self.bar.update(count)
+
+
+def user_cache() -> Path:
+    """The folder that fetched weights are kept in: in the user's cache, or among the downloads of this checkout.
+
+    The latter where the user has no such folder and none can be made, as in a home that is read-only. A place that
+    the environment variable XDG_CACHE_HOME names is never left.
+    """
+    chosen = Path(pooch.os_cache("rvlib"))
+    nearest = next(place for place in (chosen, *chosen.parents) if os.path.exists(place))
+    if nearest == chosen or "XDG_CACHE_HOME" in os.environ or os.access(nearest, os.W_OK):
+        return chosen
+    return rvlib.ROOT / "downloads/cache"
 
 
 def mirrored(path: str) -> list[str]:

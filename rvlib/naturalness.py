@@ -15,14 +15,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-import pooch
 import requests
 from scipy.ndimage import gaussian_filter
 from scipy.special import gamma
 
 from rvlib.backbones import MissingBackboneError, first_of, from_index
 from rvlib.degrade import imresize
-from rvlib.download import mirrored
+from rvlib.download import mirrored, user_cache
 from rvlib.errors import UserError
 from rvlib.files import write_atomically
 
@@ -106,7 +105,7 @@ def model() -> tuple[np.ndarray, np.ndarray]:
 
     Raises MissingBackboneError, with all reasons, where no source gives the file with the known hash.
     """
-    place = Path(pooch.os_cache("rvlib")) / "niqe.npz"
+    place = user_cache() / "niqe.npz"
     try:
         _checked(place.read_bytes)
     except (OSError, ValueError):

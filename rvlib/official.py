@@ -1,6 +1,6 @@
 """The papers' own weights by name: fetched on first use, checked before anything reads them, kept in the user's cache.
 
-`official.csv` says what is known of each file. pooch names the cache; downloads are those of `rvlib.download`.
+`official.csv` says what is known of each file. Cache and downloads are those of `rvlib.download`.
 """
 
 import csv
@@ -15,10 +15,9 @@ from pathlib import Path
 from threading import Thread
 from time import monotonic
 
-import pooch
 from tqdm import tqdm
 
-from rvlib.download import Downloads, SourceError, length, mirrored
+from rvlib.download import Downloads, SourceError, length, mirrored, user_cache
 from rvlib.errors import UserError
 from rvlib.files import alone, sha256, write_text
 from rvlib.measures import TASKS
@@ -107,7 +106,7 @@ class Official:
 
 def cache() -> Path:
     """The folder that official files are kept in, below the user's cache."""
-    return Path(pooch.os_cache("rvlib")) / "official"
+    return user_cache() / "official"
 
 
 @lru_cache

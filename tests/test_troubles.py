@@ -13,6 +13,7 @@ from PIL import Image
 
 import rvlib
 from rvlib import backbones, degrade, files, metrics, photos
+from rvlib.download import user_cache
 
 COFFEE = photos.sample("coffee")[:60, :64]
 
@@ -210,7 +211,7 @@ def test_a_backbone_that_cannot_be_had_is_asked_for_once(rv, tmp_path, monkeypat
     offline.__name__ = "_from_nowhere"
     for source in ("_from_archive", "_from_torchvision"):
         monkeypatch.setattr(backbones, source, offline)
-    monkeypatch.setattr(backbones.pooch, "os_cache", lambda _: tmp_path / "cache")
+    monkeypatch.setattr("pooch.os_cache", lambda _: tmp_path / "cache")
     backbones.lpips_network.cache_clear()
     folder = make(tmp_path / "in", a=COFFEE, b=COFFEE[::-1].copy(), c=COFFEE[:, ::-1].copy())
     status, said = rv("evaluate", "--model", "{weights}", "--reference", folder, "--perceptual")
@@ -222,7 +223,7 @@ def test_a_backbone_that_cannot_be_had_is_asked_for_once(rv, tmp_path, monkeypat
 def test_a_cache_that_cannot_be_written_is_said_once(rv, tmp_path, monkeypatch):
     fetched = []
     monkeypatch.setattr(backbones, "_from_archive", lambda name: fetched.append(name) or {"0.bias": torch.rand(4)})
-    monkeypatch.setattr(backbones.pooch, "os_cache", lambda _: tmp_path / "file" / "rvlib")
+    monkeypatch.setattr("pooch.os_cache", lambda _: tmp_path / "file" / "rvlib")
     (tmp_path / "file").touch()
     backbones.lpips_network.cache_clear()
     folder = make(tmp_path / "in", a=COFFEE, b=COFFEE[::-1].copy())
@@ -231,6 +232,19 @@ def test_a_cache_that_cannot_be_written_is_said_once(rv, tmp_path, monkeypatch):
     assert fetched == ["alexnet"]
     assert "LPIPS is left empty" in said
     assert "alexnet.safetensors could not be written" in said
+
+
+def test_where_a_home_is_read_only_weights_are_kept_in_the_checkout(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pooch.os_cache", lambda _: tmp_path / "home/.cache/rvlib")
+    assert user_cache() == tmp_path / "home/.cache/rvlib"
+    monkeypatch.setattr("os.access", lambda place, _: Path(place) != tmp_path)
+    assert user_cache() == rvlib.ROOT / "downloads/cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home/.cache"))
+    assert user_cache() == tmp_path / "home/.cache/rvlib", "a place that was chosen is not left"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    (tmp_path / "home/.cache/rvlib").mkdir(parents=True)
+    assert user_cache() == tmp_path / "home/.cache/rvlib", "what was put there is read"
 
 
 def test_an_archive_with_another_hash_is_not_set_up(tmp_path, monkeypatch):
@@ -256,7 +270,7 @@ def test_a_damaged_backbone_in_the_cache_is_fetched_again(tmp_path, monkeypatch)
     right = {"0.weight": torch.rand(4, 3, 2, 2), "0.bias": torch.rand(4)}
     fetched = []
     monkeypatch.setattr(backbones, "_from_archive", lambda name: fetched.append(name) or right)
-    monkeypatch.setattr(backbones.pooch, "os_cache", lambda _: tmp_path)
+    monkeypatch.setattr("pooch.os_cache", lambda _: tmp_path)
     backbones.backbone_weights("alexnet")
     file = tmp_path / "alexnet.safetensors"
     whole = file.read_bytes()
