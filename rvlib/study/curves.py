@@ -47,7 +47,7 @@ def points(record: dict) -> pd.DataFrame:
             if unit(part) != unit(record):
                 curve = curve.assign(hours=float("nan"))
             found.append(curve.assign(step=curve["step"] + taken))
-            taken += provenance.last_step(part) if part.get("log") else 0
+            taken += provenance.last_step(part["log"]) if part.get("log") else 0
     return pd.concat(found, ignore_index=True)
 
 

@@ -97,19 +97,19 @@ def steps_taken(file: Path) -> int:
     log = (runs.record(file.parent) if is_run else record(file.stem)).get("log")
     training = checkpoint.read_metadata(file)["training"]
     if log:
-        return last_step({"log": log})
+        return last_step(log)
     return training["settings"].get("steps", RECIPES[training["method"]].settings.steps)
 
 
-def last_step(record: dict) -> int:
-    """The step at which the log of a training ends, of a record that has one."""
-    return int(record["log"][-1]["step"])
+def last_step(log: list[dict]) -> int:
+    """The step at which the log of a training ends."""
+    return int(log[-1]["step"])
 
 
 def steps_by(method: str, record: dict) -> list[int]:
     """The steps of each training by this recipe that a record tells of, in their order."""
     own = [part for part in runs.parts(record) if part.get("log") and part["identity"]["method"] == method]
-    return [last_step(part) for part in own]
+    return [last_step(part["log"]) for part in own]
 
 
 def pixels_seen(file: Path | None) -> float:
@@ -124,7 +124,7 @@ def pixels_seen(file: Path | None) -> float:
     is_run = (file.parent / "run.json").exists()
     for part in (run_record(file.parent) if is_run else record(file.stem)).get("before", []):
         if "identity" in part and part.get("log"):
-            parts.append((part["identity"], last_step(part)))
+            parts.append((part["identity"], last_step(part["log"])))
     return sum(steps * _batch_size(training) * _patch(training) ** 2 for training, steps in parts) / 1e9
 
 
