@@ -42,13 +42,13 @@ check test drill: export OMP_NUM_THREADS = 1
 # results are compared with those of the CPU, bit by bit; a GPU is emulated where a test needs one
 check test drill: export CUDA_VISIBLE_DEVICES =
 
-check: setup  ## ruff, spelling and the quick tests, for every save (under 90 s on 2 cores; WORKERS=8 on 8)
+check: setup  ## ruff, spelling and the quick tests, for every save (two to three minutes on 2 cores; WORKERS=8 on 8)
 	ruff check .
 	ruff format --check .
 	codespell
 	$(TESTS) --quick
 
-test: setup  ## ruff, spelling, one case of every kind of test, and nbval over all notebooks (at most 12 minutes on 2 free cores)
+test: setup  ## ruff, spelling, one case of every kind of test, and nbval over all notebooks (a quarter of an hour on 2 free cores)
 	ruff check .
 	ruff format --check .
 	codespell

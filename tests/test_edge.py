@@ -140,6 +140,7 @@ def test_a_file_says_what_it_holds(released):
 
 
 @WITH_THE_EXTRA
+@pytest.mark.slow
 def test_what_is_too_far_off_is_never_written(tmp_path, monkeypatch):
     path = tmp_path / "network.onnx"
     path.write_bytes(b"what was there")
@@ -178,6 +179,7 @@ def test_a_damaged_file_and_a_strangers_file_are_refused_in_one_line(released, t
 
 
 @WITH_THE_EXTRA
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "options", "problem"),
     [

@@ -349,6 +349,7 @@ def test_every_measured_row_that_ships_can_be_followed():
         assert dict(zip(weights["weights"], weights["sha256"], strict=True)) == hashes, file
 
 
+@pytest.mark.slow
 def test_readme_cards_and_means_are_those_of_the_rows_that_ship(monkeypatch):
     written = {}
     for module in (readme, cards):
