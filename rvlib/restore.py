@@ -21,7 +21,7 @@ from rvlib.models.base import RestorationModel, device_of, unwrapped
 MOST_OVERLAP = 2 * tiles.GRID  # degraded pixels: with more, most of the work would be done twice
 OVERLAP = 32  # degraded pixels around a tile where a model's reach is not limited: attention, means over the photo
 LEAST = 4  # pixels of a side; smaller ones are padded, else what networks see is mostly the zeros of their borders
-WHOLE = 1024  # side up to which a photo is measured in one piece, as the papers measure
+WHOLE = 1024  # photos of at most its square of pixels are measured in one piece, as the papers measure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Size:
             raise UserError(f"at {factor:.3g} times, nothing is left of {width} x {height} pixels: ask for more")
         if factor > scale * (1 + 1e-9):
             raise UserError(
-                f"{width} x {height} pixels become at most {scale} times as large here, not {factor:.4g} times: ask "
+                f"{width} x {height} pixels become at most {scale} times as large here, not {factor:.8g} times: ask "
                 f"for less, or for more with --twice or --then (in Python, a list of models)"
             )
         return factor
@@ -86,8 +86,9 @@ def restore(
     grey level.) DiffIR's IPR is about that of the whole photo: in tiles, it comes from their mean.
     `progress` shows the tiles.
     `self_ensemble` averages over the eight symmetries of the square (EDSR, section 3.4), at eight times the cost.
-    `precision="bf16"` computes products in bfloat16: faster, and off by a grey level here and there; with SwinIR and
-    luminance networks in up to a third of the values, a few by two.
+    `precision="bf16"` computes products in bfloat16: faster where the processor multiplies matrices of it (most GPUs,
+    few CPUs), else slower. It is off by a grey level here and there; with SwinIR and luminance networks in up to a
+    third of the values, a few by two.
     Deterministic for a given tile size: `seed` feeds DiffIR's noise, the other models draw none. Without `tile`, free
     memory decides, on which the result then depends a little where the reach is the whole photo.
     One-channel models restore the luminance; the chroma, to which the eye is less sensitive, is enlarged by bicubic
@@ -117,7 +118,7 @@ def scale_of(chain: Sequence[nn.Module]) -> int:
             raise UserError(f"{each!r} is no model: rvlib.load makes one of a name or a file")
         kinds = {parameter.dtype for parameter in each.parameters()} - {torch.float32}
         if kinds:
-            raise UserError(f"the model's weights are {kinds.pop()}: call model.float(); precision='bf16' is faster")
+            raise UserError(f"the model's weights are {kinds.pop()}: call model.float(), and use precision='bf16'")
     return prod(unwrapped(each).scale for each in chain)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-GRID = 64  # boundaries are about this far apart, at multiples of 8 and of each stride and window (56 for windows of 7)
+GRID = 64  # boundaries lie at multiples of about this: of 8, of each stride and window (56 for windows of 7)
 
 
 def assemble(

@@ -160,9 +160,13 @@ trained_here = "released weights" if profile == "demo" else study.own(profile)
 pixels = ""
 if warmup:
     pixels = f"{warmup['parts']} steps with {warmup['loss'].upper()}, last in batches of {warmup['batch_size']}"
-    pixels += f" at a learning rate of {warmup['learning_rate']:g}"
+    pixels += f" of {warmup['patch_size']} × {warmup['patch_size']} at a learning rate of {warmup['learning_rate']:g}"
+    pixels += f" on {warmup['photos']} photos"
+rate = game.get("learning_rate")
+if rate and not game["milestones"]:
+    rate = f"{rate:g}, falling to {game['final_learning_rate']:g} by a cosine"
 lines = [
-    ("learning rate, adversarial training", "0.0001", "0.0001, then 0.00001", game.get("learning_rate")),
+    ("learning rate, adversarial training", "0.0001", "0.0001, then 0.00001", rate),
     ("length, adversarial training", "400 epochs", "200,000 steps", f"{game['parts']} steps" if game else None),
     ("pre-training with a pixel loss", "10 epochs with MSE", "1,000,000 steps with MSE", pixels or None),
     ("batch size, adversarial training", "16", "16", game.get("batch_size")),
@@ -531,7 +535,8 @@ def listed(names: dict[str, str]) -> tuple[str, ...]:
 
 section(
     "Quality against cost",
-    "Per pixel of the restored photo, in official sizes. Runtimes belong to the machine of this run.",
+    "Per pixel of the restored photo, for networks in official sizes (SRGAN with BatchNorm), not for the released ones. "
+    "Runtimes belong to the machine of this run.",
     {
         "cost/quality.png": "Quality against seconds per photo, for the networks of this profile.",
         "cost/cost.png": "Size, work and time.",
@@ -557,11 +562,13 @@ section(
     listed(
         {
             "edge/exported.csv": "How far the files' results are from torch's (1 is white).",
-            "edge/speed.csv": "What a frame costs, in seconds; only ratios within this table can be compared.",
+            "edge/speed.csv": "What a frame costs, in seconds. Networks have frames of their own sizes: compare the "
+            "rows of one network.",
             "edge/quality.csv": f"What each engine restores, photo by photo. Super-resolution: {enlarged}; deblurring: "
             f"{sharpened}; {looks}.",
             "edge/estimate.csv": "What a small board, an accelerator and a phone could reach at best, in frames per "
-            "second: an estimate (Raspberry Pi: fp32; Coral: int8; iPhone: as its maker counts; 4, 1 and 2 bytes a number).",
+            "second (x4: 270p to 1080p; deblurring: 360p): an estimate (Raspberry Pi: fp32; Coral: int8; iPhone: as its "
+            "maker counts; 4, 1 and 2 bytes a number).",
         }
     ),
 )
@@ -595,7 +602,8 @@ section(
 )
 place, differences_are = "methods/self_supervised", "mean differences with 95 % intervals over photos."
 tables_of_it = {
-    f"{place}/zero-shot.csv": f"Networks that know one photo: {differences_are}",
+    f"{place}/zero-shot.csv": "Networks that know one photo (patches turned for MATLAB, as they are for the lens): "
+    f"{differences_are}",
     f"{place}/turning.csv": f"Patches as they are less patches turned: {differences_are}",
     f"{place}/kinds.csv": "PSNR on the right half of pictures whose left half was learned from.",
     f"{place}/denoising.csv": f"Denoising without clean photos: {differences_are}",
@@ -605,7 +613,8 @@ if trains:  # the official profile has no such networks
     figure_of_it = {f"{place}/zero-shot.png": caption}
     section("Without clean photos", "What does a photo teach about itself?", figure_of_it, listed(tables_of_it))
 data = listed({"data/sets.csv": "The photos of this profile."})
-section("Data", "What was trained and tested on; no test photo is among the training photos.", {}, data)
+told = "The photos by role. Test sets that no table measures serve the check for leaks. "
+section("Data", told + "No test photo is among the training photos.", {}, data)
 
 # %% [markdown]
 # ### The audit, the errata, the bibliography and the limits

@@ -73,7 +73,7 @@ def restore(
     tile: Annotated[int | None, typer.Option(help="Side of tiles in pixels; without it, what memory allows.")] = None,
     self_ensemble: Annotated[bool, typer.Option(help="Average over eight turned versions: better, slower.")] = False,
     scale: Scale = None,
-    precision: Annotated[str, typer.Option(help="fp32, or bf16: faster, a grey level or two off.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, or bf16: faster on GPUs, a grey level or two off.")] = "fp32",
     device: Device = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile first: for many photos on a GPU.")] = False,
 ):
