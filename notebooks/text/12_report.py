@@ -613,8 +613,8 @@ if trains:  # the official profile has no such networks
     figure_of_it = {f"{place}/zero-shot.png": caption}
     section("Without clean photos", "What does a photo teach about itself?", figure_of_it, listed(tables_of_it))
 data = listed({"data/sets.csv": "The photos of this profile."})
-told = "The photos by role. Test sets that no table measures serve the check for leaks. "
-section("Data", told + "No test photo is among the training photos.", {}, data)
+roles = "The photos by role. Test sets that no table measures serve the check for leaks. "
+section("Data", roles + "No test photo is among the training photos.", {}, data)
 
 # %% [markdown]
 # ### The audit, the errata, the bibliography and the limits
