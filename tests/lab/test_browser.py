@@ -74,6 +74,8 @@ def browser(tmp_path):
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     driver.set_script_timeout(550)
     driver.command_executor.client_config.timeout = 600  # a slow notebook may run longer than two minutes
+    # a page without the focus, as a headless one is, has no current notebook in JupyterLab
+    driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     driver.get("about:blank")
     driver.get_log("performance")  # what the browser's own start page asked for is not the page's doing
     yield driver
