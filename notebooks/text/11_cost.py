@@ -142,8 +142,8 @@ rate["for comparison: a product of matrices"] = 1536**3 / seconds(torch.mm, matr
 rate.rename(index=NAMES).round(1).to_frame()
 
 # %% [markdown]
-# They do so only roughly, as the factor says. The product of matrices need not be an upper limit: convolution routines may
-# need fewer multiplications than are counted, and a busy machine slows some rows and not others. Depthwise
+# They do so only roughly, as the factor says. The product of matrices need not be an upper limit: convolution routines
+# may need fewer multiplications than are counted, and a busy machine slows some rows and not others. Depthwise
 # convolutions, normalisation, softmax and everything that moves memory multiply little for what they read. "Where the
 # time goes", below, shows it for all but the depthwise convolutions, which it counts among the convolutions.
 #
@@ -194,10 +194,10 @@ printed.drop(columns="pixels").style.format(precision=1).hide(axis="index")
 #
 # The filled dots are the released networks of this study, drawn where the profile measured Urban100: gain over bicubic
 # interpolation as measured in `09_compare_super_resolution` (in the demo: the committed rows of the release profile),
-# and multiply-adds as counted. SwinIR and DiffIR are small here, and all were trained for hours at most. The hollow dots are published:
-# today's efficient networks, trained for days on GPUs, with multiply-adds as their tables count them. The published
-# networks saw far more training and data, so compare heights within one group only. SRGAN is trained for looks and pays
-# in PSNR; its network is SRResNet's.
+# and multiply-adds as counted. SwinIR and DiffIR are small here, and all were trained for hours at most. The hollow
+# dots are published: today's efficient networks, trained for days on GPUs, with multiply-adds as their tables count
+# them. The published networks saw far more training and data, so compare heights within one group only. SRGAN is
+# trained for looks and pays in PSNR; its network is SRResNet's.
 
 # %%
 peers = pd.read_csv(Path(tables.__file__).parent / "efficient.csv")
