@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rvlib.errors import UserError
-from rvlib.files import sha256, write_atomically
+from rvlib.files import is_zip, sha256, write_atomically
 from rvlib.models import METHODS, create
 from rvlib.models.base import WRAPPERS, RestorationModel, unwrapped
 from rvlib.models.keys import Recognised
@@ -350,7 +350,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict | None]:
 
 
 def _read_pickle(path: Path) -> object:
-    if zipfile.is_zipfile(path):
+    if is_zip(path):
         check_archive(path)
     try:
         with warnings.catch_warnings(action="ignore"):  # of pickle protocols, which no user can change

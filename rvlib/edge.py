@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from rvlib.color import rgb_to_ycbcr, ycbcr_to_rgb
 from rvlib.degrade import cubic, imresize
 from rvlib.errors import UserError, in_short
 from rvlib.files import make_ready, write_atomically
+from rvlib.models import fsrcnn
 from rvlib.models.base import RestorationModel, unwrapped
 from rvlib.restore import to_tensor
 
@@ -196,8 +198,10 @@ def _traced(network: RestorationModel):
     shapes = ({0: "batch", 2: "height", 3: "width"}, {0: "batch"})[: len(inputs)]
     quiet = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
     levels = [each.level for each in quiet]
-    # the plain twins: what is faster in torch on a CPU only makes a larger graph
-    with fast.plain(), warnings.catch_warnings(action="ignore"):
+    # the plain twins: what is faster in torch on a CPU only makes a larger graph. SRCNN enlarges by `imresize`, which
+    # reads sizes as numbers; `enlarge` gives the same, for any size
+    enlarging = mock.patch.object(fsrcnn, "imresize", enlarge)
+    with fast.plain(), enlarging, warnings.catch_warnings(action="ignore"):
         for each in quiet:
             each.setLevel(logging.ERROR)
         try:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import stat
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -138,6 +139,14 @@ def reason_of(error: Exception, otherwise: str = "check the disk") -> str:
     """An error of the file system as the end of a sentence: what it is, and what mends it."""
     reason = getattr(error, "strerror", None) or error
     return f"({reason}): {ADVICE.get(getattr(error, 'errno', None), otherwise)}"
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip archive, whole or damaged: some releases of Python raise for damaged ones."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return True
 
 
 def sha256(path: Path) -> str:

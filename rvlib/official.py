@@ -6,7 +6,6 @@
 import csv
 import difflib
 import sys
-import zipfile
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from rvlib.download import Downloads, SourceError, length, mirrored, user_cache
 from rvlib.errors import UserError
-from rvlib.files import alone, sha256, write_text
+from rvlib.files import alone, is_zip, sha256, write_text
 from rvlib.measures import TASKS
 from rvlib.models import METHODS
 
@@ -224,7 +223,7 @@ def _fault(path: Path, official: Official) -> str:
     if not found.startswith(expected):
         return f"SHA-256 {found} instead of {expected}"
     with path.open("rb") as file:  # torch writes an archive, or a pickle
-        is_checkpoint = zipfile.is_zipfile(path) or file.read(1) == b"\x80"
+        is_checkpoint = is_zip(path) or file.read(1) == b"\x80"
     return "" if is_checkpoint else "no checkpoint (a web page, perhaps)"
 
 

@@ -256,7 +256,7 @@ class Run:
         step = 0
         with suppress(UserError):  # weights that are missing or damaged say nothing
             step = read_metadata(self.folder / "last.safetensors").get("step", 0)
-        digest = hashlib.sha256(json.dumps(found["identity"], sort_keys=True).encode()).hexdigest()[:8]
+        digest = _digest(found["identity"])[:8]
         aside = self.folder.with_name(f"{self.folder.name}.step-{step}-{digest}")
         number = 1
         while aside.exists():  # the same run, replaced before
@@ -284,7 +284,7 @@ class Run:
         if not self.is_main:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write_json(self.folder / "run.json", {"identity": self.identity, "history": self.history})
+        _write_described(self.folder / "run.json", {"identity": self.identity, "history": self.history})
 
     def reload(self) -> None:
         """Set model, average, optimizer and log to what `save` wrote."""
@@ -391,7 +391,7 @@ def end(folder: str | Path, reason: str) -> None:
     with alone(folder):
         content = _described(file)
         content["history"].append(_event(f"{ENDED}: {reason}", read_metadata(weights)["step"]))
-        _write_json(file, content)
+        _write_described(file, content)
 
 
 def is_complete(folder: str | Path, identity: dict) -> bool:
@@ -490,8 +490,13 @@ def _event(event: str, step: int, **details) -> dict:
     return {"event": event, "step": step, "date": date, "commit": commit(), **details}
 
 
-def _write_json(file: Path, content: dict) -> None:
-    write_text(file, json.dumps(content, indent=1, sort_keys=True))
+def _write_described(file: Path, content: dict) -> None:
+    """Write a run.json with a digest of what it says: a commit with a flipped bit looks like another commit."""
+    write_text(file, json.dumps({**content, "sha256": _digest(content)}, indent=1, sort_keys=True))
+
+
+def _digest(content: dict) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _read_json(file: Path) -> dict:
@@ -513,7 +518,9 @@ def _described(file: Path) -> dict:
     content = _read_json(file)
     if not content.keys() & {"identity", "history"}:  # written before runs knew their code
         content = {"identity": content, "history": []}
-    if not _is_sound(content):
+    digest = content.pop("sha256", None)  # none in a file of before
+    is_whole = content.keys() == {"identity", "history"} and digest in (None, _digest(content))
+    if not (is_whole and _is_sound(content)):
         raise _damaged(file)
     return content
 

@@ -30,15 +30,15 @@ def commit(folder, message):
 def make_clone(folder, *, every_method=True):
     """A git clone of the files as they stand, with parameters for a minute, without the slowest released networks.
 
-    every_method: otherwise the profile has one method for each task.
+    every_method: otherwise the profile has one method for each task, and no released network of another method.
     """
     listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], ROOT).stdout.split("\0")
     for name in filter(None, listed):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    for slow in ("swinir", "diffir"):
-        for path in (folder / "weights").glob(f"{slow}-*"):
+    for absent in ("swinir", "diffir", *(() if every_method else ("srresnet", "srgan"))):
+        for path in (folder / "weights").glob(f"{absent}-*"):
             path.unlink()
     parameters = yaml.safe_load((folder / "params.yaml").read_text())
     methods = parameters["methods"]

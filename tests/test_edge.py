@@ -45,7 +45,7 @@ def released(tmp_path_factory):
 
 
 def drilled(names):
-    return [name if name == "nafnet" else pytest.param(name, marks=pytest.mark.drill) for name in names]
+    return [name if name in ("srcnn", "nafnet") else pytest.param(name, marks=pytest.mark.drill) for name in names]
 
 
 @WITH_THE_EXTRA

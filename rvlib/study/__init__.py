@@ -102,11 +102,13 @@ def experiment(profile: str, name: str) -> pd.DataFrame | None:
 
 
 def reach(by_seed: pd.DataFrame, name: str) -> str:
-    """How far an experiment's networks came, beside the released weights of this name, in words.
+    """How far an experiment's networks came, beside the released weights of this name where they are there, in words.
 
     by_seed: gains in dB, a row for each network and a column for each seed.
     """
+    best = f"the best of these networks gains {by_seed.mean(axis=1).max():.2f} dB"
     record = runs.read_record(checkpoint.WEIGHTS / f"{name}.json")
+    if not record:
+        return best
     reached = pd.DataFrame(record["log"]).filter(like="psnr").max().item() - record["validation"]["input"]
-    best = by_seed.mean(axis=1).max()
-    return f"the best of these networks gains {best:.2f} dB, {name} {reached:.2f} dB on its validation photos"
+    return f"{best}, {name} {reached:.2f} dB on its validation photos"

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from rvlib.download import CHUNK, Downloads, SourceError, is_right, mirrored
 from rvlib.errors import UserError
-from rvlib.files import SPACE, alone, reason_of, write_text
+from rvlib.files import SPACE, alone, is_zip, reason_of, write_text
 from rvlib.photos import in_package
 
 MANIFEST = Path(__file__).parent / "manifest.csv"
@@ -245,7 +245,7 @@ def _verify(part: Path, row, sha256: str | None) -> None:
 
 def _members(archive: Path) -> Iterator[tuple]:
     """Name, size, whether it is a plain file and how to open it, for all but the folders of an archive."""
-    if zipfile.is_zipfile(archive):
+    if is_zip(archive):
         with zipfile.ZipFile(archive) as opened:
             for info in opened.infolist():
                 is_plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)

@@ -19,8 +19,8 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+from clones import ROOT, make_clone, run
 from conftest import FOLDER, damaged, small_disk
-from test_pipeline import ROOT, make_clone, run
 
 KILLS = int(os.environ.get("RV_DRILL_KILLS", 30))
 STAGES = os.environ.get("RV_DRILL_STAGES", "").split()
@@ -43,8 +43,9 @@ pytestmark = pytest.mark.drill
 
 
 def start(folder, log, stages=STAGES):
+    own = ENVIRONMENT | {"PYTHONPATH": str(folder)}  # the clone's rvlib, not the installed one
     return subprocess.Popen(
-        ["dvc", "repro", *stages], cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
+        ["dvc", "repro", *stages], cwd=folder, env=own, stdout=log, stderr=log, start_new_session=True
     )
 
 
