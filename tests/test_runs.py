@@ -34,12 +34,18 @@ SWINIR = {"arguments": {"embed": 12, "depths": (2,), "heads": (2,)}}
 NAFNET = {"arguments": {"width": 8, "encoder": (1,), "middle": 1, "decoder": (1,)}}
 
 
+def described(run):
+    """What a run.json says, without the digest of it, as such files were before: so that tests can write it anew."""
+    content = json.loads((run / "run.json").read_text())
+    return {key: value for key, value in content.items() if key != "sha256"}
+
+
 def identity(run):
-    return json.loads((run / "run.json").read_text())["identity"]
+    return described(run)["identity"]
 
 
 def history(run):
-    return [each["event"] for each in json.loads((run / "run.json").read_text())["history"]]
+    return [each["event"] for each in described(run)["history"]]
 
 
 class TestFingerprints:
@@ -283,7 +289,7 @@ def test_a_run_is_lengthened_by_changed_code_only_where_it_computes_the_same(pho
 
     factor = 1
     train(2)
-    content = json.loads((tmp_path / "run.json").read_text())
+    content = described(tmp_path)
     content["identity"]["code"]["losses.mse"] = "another"
     (tmp_path / "run.json").write_text(json.dumps(content))
     factor = 2
@@ -343,7 +349,7 @@ DAMAGES = {
 def test_a_damaged_description_is_named_by_all_who_read_it(photos, tmp_path):
     facts = {"run": tmp_path, "steps": 2, **TINY}
     recipes.train("fsrcnn", photos, **facts)
-    known = json.loads((tmp_path / "run.json").read_text())
+    known = described(tmp_path)
     for damage, change in DAMAGES.items():
         text = json.dumps(change(known))
         (tmp_path / "run.json").write_text(text)
@@ -359,11 +365,28 @@ def test_a_damaged_description_is_named_by_all_who_read_it(photos, tmp_path):
         assert (tmp_path / "run.json").read_text() == text
 
 
+def test_a_description_that_says_something_else_is_damaged(photos, tmp_path):
+    """A commit with another letter, or a step with another digit, is one that could be."""
+    facts = {"run": tmp_path, "steps": 2, **TINY}
+    recipes.train("fsrcnn", photos, **facts)
+    written = json.loads((tmp_path / "run.json").read_text())
+    event = written["history"][0]
+    for change in ({"commit": "0" * 40}, {"step": 1}, {"event": "begun again"}):
+        (tmp_path / "run.json").write_text(json.dumps(written | {"history": [event | change]}))
+        with pytest.raises(rvlib.UserError, match=r"run\.json is damaged"):
+            recipes.train("fsrcnn", photos, **facts)
+    (tmp_path / "run.json").write_text(json.dumps(described(tmp_path) | {"sha257": written["sha256"]}))
+    with pytest.raises(rvlib.UserError, match=r"run\.json is damaged"):
+        runs.record(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(written))
+    assert runs.record(tmp_path).keys() == {"identity", "history", "log"}
+
+
 def test_descriptions_of_before_are_read(photos, tmp_path):
     """An entry of a history without a commit, and an identity alone, from before runs knew their code."""
     facts = {"run": tmp_path, "steps": 3, **TINY}
     recipes.train("fsrcnn", photos, **facts | {"steps": 2})
-    known = json.loads((tmp_path / "run.json").read_text())
+    known = described(tmp_path)
     del known["history"][0]["commit"]
     (tmp_path / "run.json").write_text(json.dumps(known))
     recipes.train("fsrcnn", photos, **facts)
@@ -388,7 +411,7 @@ def test_steps_without_numbers_prove_nothing(photos, tmp_path):
     fit(rvlib.create("fsrcnn"), *parts, run=tmp_path)
     assert not (tmp_path / "replay.json").exists()
     broken = False
-    content = json.loads((tmp_path / "run.json").read_text())
+    content = described(tmp_path)
     content["identity"]["code"]["losses.mse"] = "another"
     (tmp_path / "run.json").write_text(json.dumps(content))
     for numbers in ([{}, {}, {}], [{"loss": 0.1}, {}, {}], [], {}, [[]], None):
@@ -482,7 +505,7 @@ def test_a_changed_architecture_is_not_called_damage(photos, tmp_path):
     torch.save(state, tmp_path / "state.pt")
     with pytest.raises(rvlib.UserError, match="damaged"):  # by the same code
         recipes.train("nafnet", photos, **facts)
-    content = json.loads((tmp_path / "run.json").read_text())
+    content = described(tmp_path)
     content["identity"]["code"]["nafnet.NAFBlock"] = "another"
     (tmp_path / "run.json").write_text(json.dumps(content))
     with pytest.raises(rvlib.UserError, match=r"code of nafnet.NAFBlock.*the network's code changed"):

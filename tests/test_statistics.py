@@ -1,11 +1,14 @@
 """Intervals over photos: they agree with scipy's t test, hold what they promise, and refuse what has no interval."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
 import rvlib
+from rvlib import study
 from rvlib.study import tables
 from rvlib.study.statistics import Interval, differences, mean_interval, over_seeds, paired_difference
 
@@ -106,3 +109,12 @@ def test_an_infinite_number_has_no_interval_and_breaks_no_table():
     shown = tables.markdown(tables.means(rows))
     assert "inf" in shown
     assert "31.50 ± 6.35" in shown
+
+
+def test_how_far_an_experiment_came_is_said_with_and_without_released_weights():
+    gains = pd.DataFrame({0: [0.1, 0.5], 1: [0.2, 0.7]}, index=["plain", "whole"])
+    assert re.fullmatch(
+        r"the best of these networks gains 0\.60 dB, fsrcnn-x4 \d\.\d\d dB on its validation photos",
+        study.reach(gains, "fsrcnn-x4"),
+    )
+    assert study.reach(gains, "never-released") == "the best of these networks gains 0.60 dB"

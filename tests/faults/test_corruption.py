@@ -59,6 +59,19 @@ def test_weights(model, tmp_path, suffix, tally, times):
     restored_or_refused(path, path.read_bytes(), read, is_right, tally, times)
 
 
+@pytest.mark.parametrize("disk", [1, 2**32 - 1])
+def test_an_archive_that_python_itself_refuses(model, tmp_path, disk):
+    """In a file of torch's, the record of 64 bits says that the archive goes on on another disk."""
+    path = tmp_path / "weights.pth"
+    torch.save(model.state_dict(), path)
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"PK\x06\x07") + 4
+    content[place : place + 4] = disk.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(rvlib.UserError, match=r"weights\.pth is a damaged archive"):
+        rvlib.load(path, scale=2)
+
+
 def test_metadata_of_weights(model, tmp_path, tally, times):
     """The header alone, where a flipped bit could change the scale or hide the recipe."""
     path = tmp_path / "header.safetensors"
