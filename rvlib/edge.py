@@ -7,6 +7,7 @@ import copy
 import importlib.util
 import json
 import logging
+import threading
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -39,6 +40,9 @@ SIZES = ((1, 48, 64), (2, 64, 32), (1, 72, 80))
 INPUTS = ("degraded", "noise")
 """Names of a file's inputs, in the order of the forward's arguments; its output is `restored`."""
 
+TRACING = threading.Lock()
+"""One export at a time: what is replaced while a network is traced, it and torch's tracer, is the whole process's."""
+
 DECLARED = {
     "task": str,
     **dict.fromkeys(("scale", "channels", "multiple_of", "window", "noise_size"), int),
@@ -60,10 +64,11 @@ def export(
     """Write a network as ONNX and return how far its results are from torch's at most (1 is white).
 
     Inputs are `degraded` (b channels h w) in [0, 1], whose sides are multiples of `multiple_of`, and for DiffIR `noise`
-    (b, 256); the output is `restored`. Batch, height and width are free. Weights are stored in `precision`: "fp32";
-    "fp16", which halves the file; or "int8" weights and activations, whose ranges are measured on `calibration` photos
-    (uint8 H x W x 3, as they would be restored; without them sample photos). `rgb` exports a network for the luminance
-    with the colour around it that `restore` adds. The file is written only after onnxruntime has run it on three sizes.
+    (b, 256); the output is `restored`. Batch, height and width are free, sides from 2 on. Weights are stored in
+    `precision`: "fp32"; "fp16", which halves the file; or "int8" weights and activations, whose ranges are measured on
+    `calibration` photos (uint8 H x W x 3, as they would be restored; without them sample photos). `rgb` exports a
+    network for the luminance with the colour around it that `restore` adds. The file is written only after onnxruntime
+    has run it on three sizes.
     Raises UserError where the extra is not installed, for networks that cannot be exported and for results too far off.
     """
     if precision not in LIMITS:
@@ -199,9 +204,9 @@ def _traced(network: RestorationModel):
     quiet = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
     levels = [each.level for each in quiet]
     # the plain twins: what is faster in torch on a CPU only makes a larger graph. SRCNN enlarges by `imresize`, which
-    # reads sizes as numbers; `enlarge` gives the same, for any size
+    # reads sizes as numbers; `enlarge` gives the same for all sizes from 2 on
     enlarging = mock.patch.object(fsrcnn, "imresize", enlarge)
-    with fast.plain(), enlarging, warnings.catch_warnings(action="ignore"):
+    with TRACING, fast.plain(), enlarging, warnings.catch_warnings(action="ignore"):
         for each in quiet:
             each.setLevel(logging.ERROR)
         try:

@@ -142,10 +142,13 @@ def reason_of(error: Exception, otherwise: str = "check the disk") -> str:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a file is a zip archive, whole or damaged: some releases of Python raise for damaged ones."""
+    """Whether a file is a zip archive, whole or damaged: by its first bytes, as torch looks, or by its end."""
+    with path.open("rb") as file:
+        if file.read(4) == b"PK\x03\x04":
+            return True
     try:
         return zipfile.is_zipfile(path)
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, ValueError):  # some releases of Python raise for damaged ones
         return True
 
 

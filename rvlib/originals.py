@@ -267,7 +267,8 @@ def _unknown(path: Path) -> str:
 
 
 def _read_with_pillow(path: Path, *, exactly: bool) -> Original:
-    with Image.open(path, formats=FORMATS) as image:
+    # by its name, Pillow (13.0) maps a TIFF into memory, by the sides that it has when it is turned
+    with path.open("rb") as opened, Image.open(opened, formats=FORMATS) as image:
         if image.format == "TIFF":  # Pillow stumbles over a mask
             with tifffile.TiffFile(path) as file:
                 frames = _photos_in(file)
@@ -371,7 +372,8 @@ def _read_tiff(path: Path, *, exactly: bool) -> Original | None:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
             is_deep = page.dtype not in (None, np.uint8, np.bool_)
-            if page.dtype is None or page.photometric is None or not (is_deep or _is_strange(path)):
+            is_apart = page.axes == "SYX" and page.samplesperpixel == 2  # grey here, its alpha there
+            if page.dtype is None or page.photometric is None or not (is_deep or is_apart or _is_strange(path)):
                 return None
             return _page(path, page, _photos_in(file), exactly=exactly)
     except UserError as error:

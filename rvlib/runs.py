@@ -492,7 +492,8 @@ def _event(event: str, step: int, **details) -> dict:
 
 def _write_described(file: Path, content: dict) -> None:
     """Write a run.json with a digest of what it says: a commit with a flipped bit looks like another commit."""
-    write_text(file, json.dumps({**content, "sha256": _digest(content)}, indent=1, sort_keys=True))
+    content = json.loads(json.dumps(content))  # as it is read again
+    write_text(file, json.dumps({**content, "digest": _digest(content)}, indent=1, sort_keys=True))
 
 
 def _digest(content: dict) -> str:
@@ -502,7 +503,7 @@ def _digest(content: dict) -> str:
 def _read_json(file: Path) -> dict:
     try:
         content = json.loads(file.read_text())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _damaged(file) from None
     if not isinstance(content, dict):
         raise _damaged(file)
@@ -516,12 +517,17 @@ def _damaged(file: Path) -> UserError:
 def _described(file: Path) -> dict:
     """What a run.json says, with identity and history; raises UserError where it is damaged."""
     content = _read_json(file)
-    if not content.keys() & {"identity", "history"}:  # written before runs knew their code
+    has_digest = "digest" in content  # a file of before has none
+    digest = content.pop("digest", None)
+    if not (has_digest or content.keys() & {"identity", "history"}):  # written before runs knew their code
         content = {"identity": content, "history": []}
-    digest = content.pop("sha256", None)  # none in a file of before
-    is_whole = content.keys() == {"identity", "history"} and digest in (None, _digest(content))
-    if not (is_whole and _is_sound(content)):
+    if content.keys() != {"identity", "history"} or not _is_sound(content):
         raise _damaged(file)
+    if has_digest and digest != _digest(content):
+        raise UserError(
+            f'{file} is damaged, or was edited: remove its line "digest" if you know what it says, or delete '
+            f"{file.parent} to start the run anew"
+        )
     return content
 
 

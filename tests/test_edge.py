@@ -1,6 +1,7 @@
 """ONNX files against torch, through onnxruntime; without the extra `edge` only the refusal is tested."""
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 import rvlib
-from rvlib import edge, evaluate, photos
+from rvlib import edge, evaluate, fast, models, photos
 from rvlib.degrade import imresize
 
 WITH_THE_EXTRA = pytest.mark.skipif(
@@ -46,6 +47,16 @@ def released(tmp_path_factory):
 
 def drilled(names):
     return [name if name in ("srcnn", "nafnet") else pytest.param(name, marks=pytest.mark.drill) for name in names]
+
+
+@WITH_THE_EXTRA
+@pytest.mark.slow
+def test_two_exports_at_once_leave_everything_as_it_was(tmp_path):
+    before = {name: getattr(fast, name) for name in fast.TWINS} | {"imresize": models.fsrcnn.imresize}
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda name: rvlib.export(made("srcnn"), tmp_path / name), ["a.onnx", "b.onnx"]))
+    assert max(found) <= edge.LIMITS["fp32"]
+    assert before == {name: getattr(fast, name) for name in fast.TWINS} | {"imresize": models.fsrcnn.imresize}
 
 
 @WITH_THE_EXTRA

@@ -37,7 +37,7 @@ NAFNET = {"arguments": {"width": 8, "encoder": (1,), "middle": 1, "decoder": (1,
 def described(run):
     """What a run.json says, without the digest of it, as such files were before: so that tests can write it anew."""
     content = json.loads((run / "run.json").read_text())
-    return {key: value for key, value in content.items() if key != "sha256"}
+    return {key: value for key, value in content.items() if key != "digest"}
 
 
 def identity(run):
@@ -375,7 +375,7 @@ def test_a_description_that_says_something_else_is_damaged(photos, tmp_path):
         (tmp_path / "run.json").write_text(json.dumps(written | {"history": [event | change]}))
         with pytest.raises(rvlib.UserError, match=r"run\.json is damaged"):
             recipes.train("fsrcnn", photos, **facts)
-    (tmp_path / "run.json").write_text(json.dumps(described(tmp_path) | {"sha257": written["sha256"]}))
+    (tmp_path / "run.json").write_text(json.dumps(described(tmp_path) | {"digesu": written["digest"]}))
     with pytest.raises(rvlib.UserError, match=r"run\.json is damaged"):
         runs.record(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps(written))

@@ -144,11 +144,11 @@ def training(name: str) -> dict:
     run = study.run_folder(profile, f"srgan/{name}") / "last.safetensors"
     own = run.exists() and profile != "demo"  # what the demo trains in seconds is no result
     file = run if own else checkpoint.WEIGHTS / f"{name}-x4.safetensors"
-    if not file.exists():
+    record = provenance.run_record(run.parent) if own else provenance.record(f"{name}-x4")
+    if not (record and file.exists()):
         return {}
     facts = checkpoint.read_metadata(file)["training"]
     data = facts.get("data", {})
-    record = provenance.run_record(run.parent) if own else provenance.record(f"{name}-x4")
     known = {"patch_size": provenance.training_patch(file)}
     known["parts"] = " and ".join(f"{number:,}" for number in provenance.steps_by(name, record))
     known["loss"] = facts.get("objective", {}).get("loss", "a loss that was not kept")

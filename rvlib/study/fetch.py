@@ -12,9 +12,8 @@ import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
@@ -189,7 +188,11 @@ class _Jobs(Downloads):
             for index, file in enumerate(found):
                 (self.target / file).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(staged / str(index), self.target / file)
-        except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
+        except (SourceError, CancelledError, MemoryError):
+            raise
+        except Exception as error:  # the readers raise many types for damaged bytes
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                raise  # of the disk; that number stands for a place outside of the archive, too
             raise SourceError(f"it is no archive or damaged ({error})") from None
         finally:
             shutil.rmtree(staged, ignore_errors=True)

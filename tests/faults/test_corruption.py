@@ -72,6 +72,18 @@ def test_an_archive_that_python_itself_refuses(model, tmp_path, disk):
         rvlib.load(path, scale=2)
 
 
+def test_an_archive_whose_end_cannot_be_read_is_checked_all_the_same(model, tmp_path):
+    """Torch looks at the first bytes; Python looks for the end, which four bytes behind it hide."""
+    path = tmp_path / "weights.pth"
+    torch.save(model.state_dict(), path)
+    content = bytearray(path.read_bytes())
+    weight = model.last_part.weight.detach().numpy().tobytes()
+    content[content.index(weight) + len(weight) // 2] ^= 1
+    path.write_bytes(content + b"PK\x05\x06")
+    with pytest.raises(rvlib.UserError, match=r"weights\.pth"):
+        rvlib.load(path, scale=2)
+
+
 def test_metadata_of_weights(model, tmp_path, tally, times):
     """The header alone, where a flipped bit could change the scale or hide the recipe."""
     path = tmp_path / "header.safetensors"
@@ -238,6 +250,35 @@ def test_a_damaged_archive_is_refused_or_gives_the_right_photos(mirror, tmp_path
         except rvlib.UserError as error:
             assert "G.zip" in str(error)
             tally(f"{label}: {damage}", "refused")
+
+
+DAMAGES = {
+    "a compression that is another": lambda content: content.replace(
+        b"PK\x01\x02\x14\x03\x14\0\0\0\x08", b"PK\x01\x02\x14\x03\x14\0\0\0\x0c"
+    ),
+    "a name that is no UTF-8": lambda content: content.replace("é".encode(), b"\xe9\xff"),
+    "a name that is empty": lambda content: (
+        content[: content.rindex(b"G/")] + b"\0" + content[content.rindex(b"G/") + 1 :]
+    ),
+    "a place outside": lambda content: content[:-6] + b"\xff\xff\xff\xff" + content[-2:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_an_archive_of_unknown_hash_that_was_damaged_is_fetched_again(mirror, tmp_path, damage):
+    content, address = zipped({f"é/{name}": photo for name, photo in PAIRS.items()} | PAIRS), "127.0.0.1"
+    archive = mirror / address / "G.zip"
+    archive.parent.mkdir()
+    members = {"members": r"G/test/(S\d)/sharp/(\d+\.png)", "sha256": None, "size": None}
+    lists(tmp_path, row(f"http://{address}/G.zip", source="url", split="test", role="reference", **members))
+    damaged_archive = DAMAGES[damage](content)
+    assert damaged_archive != content
+    archive.write_bytes(damaged_archive)
+    with pytest.raises(rvlib.UserError, match=r"G\.zip of toy was not unpacked: it is no archive or damaged"):
+        get(tmp_path / "data")
+    archive.write_bytes(content)
+    get(tmp_path / "data")
+    assert len(files(tmp_path / "data")) == 5
 
 
 def test_a_damaged_list_of_checksums_never_lets_wrong_bytes_in(mirror, tmp_path, tally, times):
