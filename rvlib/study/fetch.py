@@ -173,6 +173,7 @@ class _Jobs(Downloads):
                 self.update(0)
                 if not is_plain or re.search(r"^/|(^|/)\.\.(/|$)|[\\:\0]", member):
                     raise SourceError(f"{member!r} in it is unsafe")
+                opened().close()  # compares the two names that a zip has for a file: a wrong one would hide a photo
                 matches = ((folder, re.fullmatch(pattern, member)) for pattern, folder in folders.items())
                 for folder, match in ((folder, match) for folder, match in matches if match):
                     file = f"{folder}/{'_'.join(match.groups())}"

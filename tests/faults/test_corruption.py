@@ -256,6 +256,9 @@ DAMAGES = {
     "a compression that is another": lambda content: content.replace(
         b"PK\x01\x02\x14\x03\x14\0\0\0\x08", b"PK\x01\x02\x14\x03\x14\0\0\0\x0c"
     ),
+    "one of a photo's two names": lambda content: (
+        content[: content.rindex(b"1.png")] + b"1.pnf" + content[content.rindex(b"1.png") + 5 :]
+    ),
     "a name that is no UTF-8": lambda content: content.replace("é".encode(), b"\xe9\xff"),
     "a name that is empty": lambda content: (
         content[: content.rindex(b"G/")] + b"\0" + content[content.rindex(b"G/") + 1 :]
