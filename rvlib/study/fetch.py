@@ -6,6 +6,7 @@ first is recorded in `<target>/checksums.csv` and holds from then on.
 """
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -50,6 +52,8 @@ def manifest() -> pd.DataFrame:
         listed["members"].map(re.compile)
         is_sound = [listed[column].str.fullmatch(pattern) for column, pattern in ALLOWED.items()]
         if listed[TEXTS].isna().any(axis=None) or not all(each.all() for each in is_sound):
+            raise ValueError
+        if not MANIFEST.read_bytes().endswith(b"\n"):  # cut off: the last row may have lost its hash
             raise ValueError
     except (ValueError, LookupError, OverflowError, TypeError, re.error, OSError):
         raise UserError(f"{MANIFEST} is damaged: install again, or restore it with git") from None
@@ -105,7 +109,13 @@ class _Jobs(Downloads):
         try:
             if self.checksums.is_file():
                 columns = ["file", "size", "sha256", "archive"]
-                rows = pd.read_csv(self.checksums, usecols=columns, dtype={"size": int}, keep_default_na=False)
+                text = self.checksums.read_text()
+                digest, _, listed_below = text.partition("\n")
+                if digest.startswith("# "):  # a list of before has none
+                    if digest != _digest(listed_below):
+                        raise ValueError
+                    text = listed_below
+                rows = pd.read_csv(StringIO(text), usecols=columns, dtype={"size": int}, keep_default_na=False)
                 self.recorded = {r.file: (r.size, r.sha256, r.archive) for r in rows.itertuples()}
         except (ValueError, AttributeError):
             raise UserError(f"{self.checksums} is damaged: remove it, then fetch again") from None
@@ -160,7 +170,7 @@ class _Jobs(Downloads):
             self.recorded = dict(sorted((kept | found).items()))
             lines = [f"{file},{','.join(map(str, known))}\n" for file, known in self.recorded.items()]
             text = "".join(["file,size,sha256,archive\n", *lines])
-            write_text(self.checksums, text)
+            write_text(self.checksums, f"{_digest(text)}\n{text}")
 
     def unpack(self, archive: Path, folders: dict[str, str], name: str) -> dict[str, tuple[int, str, str]]:
         """Take the files that match a pattern out of an archive: all of them, or none where one is unsafe."""
@@ -245,6 +255,11 @@ def _verify(part: Path, row, sha256: str | None) -> None:
                 image.verify()
         except Exception:  # Pillow raises whatever a strange file runs it into
             raise SourceError("wrong bytes, no photo") from None
+
+
+def _digest(text: str) -> str:
+    """The line above a list of checksums that shows whether it is as it was written."""
+    return f"# sha256 {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _members(archive: Path) -> Iterator[tuple]:

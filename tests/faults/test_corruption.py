@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from conftest import damaged
-from test_fetch import CONTENT, PAIRS, files, get, lists, row, zipped
+from test_fetch import CONTENT, PAIRS, files, get, lists, photo, row, zipped
 
 import rvlib
 from rvlib import cli, download, photos, recipes
@@ -288,27 +288,33 @@ def test_an_archive_of_unknown_hash_that_was_damaged_is_fetched_again(mirror, tm
 def test_a_damaged_list_of_checksums_never_lets_wrong_bytes_in(mirror, tmp_path, tally, times):
     lists(tmp_path, row(sha256=None, size=None))
     get(tmp_path / "data")
-    file = tmp_path / "data/checksums.csv"
+    file, place = tmp_path / "data/checksums.csv", get(tmp_path / "data")
     right = file.read_bytes()
-    for damage, version in damaged(right, times(30, 2000)):
+    (mirror / "a/b/c/photo.png").write_bytes(photo(1))  # the source has another photo by now
+    for number, (damage, version) in enumerate(damaged(right, times(30, 2000))):
+        place.unlink(missing_ok=True)
+        if number % 2:
+            place.write_bytes(CONTENT)
         file.write_bytes(version)
-        try:
-            assert get(tmp_path / "data").read_bytes() == CONTENT
-            tally(f"checksums.csv: {damage}", "right photo")
-        except rvlib.UserError as error:
-            assert "checksums.csv" in str(error) or "photo.png" in str(error)
-            tally(f"checksums.csv: {damage}", "refused")
-        file.write_bytes(right)
-        get(tmp_path / "data")
+        with pytest.raises(rvlib.UserError, match=r"checksums\.csv is damaged"):
+            get(tmp_path / "data")
+        assert place.exists() == bool(number % 2)
+        tally(f"checksums.csv: {damage}", "refused")
+    file.write_bytes(right)
+    place.write_bytes(CONTENT)
+    assert get(tmp_path / "data").read_bytes() == CONTENT
+    file.write_bytes(right.partition(b"\n")[2])  # a list of before, without its digest
+    assert get(tmp_path / "data").read_bytes() == CONTENT
 
 
 def test_a_damaged_manifest_never_lets_wrong_bytes_in(mirror, tmp_path, tally, times):
     file = tmp_path / "manifest.csv"
     right, target = file.read_bytes(), tmp_path / "data"
     assert get(target).read_bytes() == CONTENT
-    for damage, version in damaged(right, times(60, 3000)):
+    for number, (damage, version) in enumerate(damaged(right, times(60, 3000))):
         file.write_bytes(version)
         shutil.rmtree(target, ignore_errors=True)
+        (mirror / "a/b/c/photo.png").write_bytes(photo(1) if number % 2 else CONTENT)
         try:
             get(target)
             found = [path for path in target.rglob("*") if path.is_file() and path.name != "checksums.csv"]
@@ -351,6 +357,7 @@ def test_flipped_bits_of_the_parameters_are_refused_or_another_valid_study(tmp_p
 
     file.write_text(TEXT)
     assert read() == right, "the undamaged file"
+    refused = 0
     for damage, version in damaged(TEXT.encode(), times(30, 3000)):
         file.write_bytes(version)
         try:
@@ -359,6 +366,8 @@ def test_flipped_bits_of_the_parameters_are_refused_or_another_valid_study(tmp_p
         except rvlib.UserError as error:
             assert "params.yaml" in str(error)
             tally(f"params.yaml: {damage}", "refused")
+            refused += 1
+    assert refused, "whatever is damaged, it is taken"
 
 
 @pytest.mark.parametrize(

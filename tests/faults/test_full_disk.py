@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -62,11 +63,18 @@ def test_what_does_not_fit_is_one_error_and_the_old_file_stays(disk, kind, tally
 def test_training_on_a_full_disk_stops_with_one_error_and_goes_on_when_there_is_room(disk, tmp_path, tally):
     picture = {"coffee": photos.sample("coffee")[:64, :64]}
     whole = {"steps": 4, "validate_every": 2, "patch_size": 32, "batch_size": 2}
+    whole |= {"arguments": {"d": 8, "s": 4, "m": 1}}
     filler = disk / "filler"
-    filler.write_bytes(bytes(100_000))
+
+    def fill(_):
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+
     with pytest.raises(rvlib.UserError, match="could not be written .*free some space"):
-        recipes.train("fsrcnn", picture, run=disk / "run", **whole)
+        recipes.train("fsrcnn", picture, run=disk / "run", on_log=fill, **whole)
     filler.unlink()
+    assert torch.load(disk / "run/state.pt", weights_only=True)["step"] == 2
     shutil.move(disk / "run", tmp_path / "run")
     recipes.train("fsrcnn", picture, run=tmp_path / "run", **whole)
     recipes.train("fsrcnn", picture, run=tmp_path / "undisturbed", **whole)
@@ -75,12 +83,15 @@ def test_training_on_a_full_disk_stops_with_one_error_and_goes_on_when_there_is_
     tally("disk full while training", "refused, went on, same weights")
 
 
-def test_fetching_onto_a_full_disk_keeps_what_arrived(disk, tmp_path, tally):
-    with pytest.raises(rvlib.UserError, match="free some space"):
-        fetching.fetch(["samples"], disk / "data", progress=False)
-    right = set(fetching.manifest()["sha256"])
-    arrived = [path for path in disk.rglob("*") if path.is_file() and path.suffix != ".part"]
-    assert all(file_hash(str(path)) in right for path in arrived)
+def test_fetching_onto_a_full_disk_keeps_what_arrived(tmp_path, monkeypatch, tally):
+    with small_disk(tmp_path / "disk", "1m") as disk, monkeypatch.context() as patch:
+        patch.setattr(fetching, "PARALLEL", 1)  # so that one photo is whole before the disk is full
+        with pytest.raises(rvlib.UserError, match="free some space"):
+            fetching.fetch(["samples"], disk / "data", progress=False)
+        right = set(fetching.manifest()["sha256"])
+        arrived = [path for path in disk.rglob("*") if path.is_file() and path.suffix != ".part"]
+        assert arrived
+        assert all(file_hash(str(path)) in right for path in arrived)
     fetching.fetch(["samples"], tmp_path / "data", progress=False)
     tally("disk full while fetching", "refused, nothing half-written")
 

@@ -88,7 +88,8 @@ ARGUMENTS = [
     "variant", "upsampler", "img_range", "mlp_ratio", "hidden", "expand", "drop_path", "linear_start", "factor",
 ]  # fmt: skip
 SMALL = st.integers(-1, 6) | st.lists(st.integers(-1, 6), max_size=5) | JSON
-RECIPE = st.fixed_dictionaries(
+FITTING = {"name": "fsrcnn", "arguments": {"d": 4, "s": 2, "m": 1}}
+RECIPE = st.just(FITTING) | st.fixed_dictionaries(
     {
         "name": st.sampled_from(list(MODELS)) | JSON,
         "arguments": st.dictionaries(st.sampled_from(ARGUMENTS), SMALL, max_size=5) | JSON,
@@ -99,7 +100,7 @@ RECIPE = st.fixed_dictionaries(
 
 @given(metadata=RECIPE.map(json.dumps) | JSON.map(json.dumps) | st.text(max_size=40))
 def test_metadata_of_weights(tmp_path, metadata, tally):
-    state = {"conv1.weight": torch.zeros(2, 1, 3, 3)}
+    state = rvlib.create("fsrcnn", **FITTING["arguments"]).state_dict()
     try:
         save_file(state, tmp_path / "weights.safetensors", metadata={"rvlib": metadata})
     except UnicodeEncodeError:  # half of a surrogate pair cannot be written at all

@@ -1,5 +1,9 @@
 """Servers that misbehave in ways that test_fetch.py leaves out: one error that names file and address, nothing kept."""
 
+import shutil
+import ssl
+import subprocess
+import threading
 import time
 
 import pytest
@@ -8,6 +12,8 @@ from test_fetch import CONTENT, files, get, lists, row, server  # noqa: F401  (a
 import rvlib
 from rvlib import download
 from rvlib.study import fetch as fetching
+
+OVER = threading.Event()  # until then, servers that fall silent stay connected
 
 
 def answers(server, answer):  # noqa: F811
@@ -25,7 +31,7 @@ def is_too_busy(request, number):
 
 
 def says_nothing(request, number):
-    time.sleep(0.6)
+    OVER.wait(20)
 
 
 def sends_a_byte_and_falls_silent(request, number):
@@ -34,7 +40,7 @@ def sends_a_byte_and_falls_silent(request, number):
     request.end_headers()
     request.wfile.write(CONTENT[:1])
     request.wfile.flush()
-    time.sleep(0.6)
+    OVER.wait(20)
 
 
 def claims_another_length(request, number):
@@ -65,8 +71,12 @@ def test_a_server_that_misbehaves(server, tmp_path, monkeypatch, behaviour, size
     monkeypatch.setattr(download, "ATTEMPTS", 2)
     lists(tmp_path, row(size=size))
     answers(server, behaviour)
+    OVER.clear()
+    began = time.monotonic()
     with pytest.raises(rvlib.UserError, match=rf"photo\.png of toy could not be fetched: {server.address}.*RV_MIRROR"):
         get(tmp_path / "data")
+    OVER.set()
+    assert time.monotonic() - began < 15, "the server was waited for"
     assert [file for file in files(tmp_path / "data") if not file.endswith(".part")] == []
     tally("server: " + behaviour.__name__.replace("_", " "), "refused")
 
@@ -78,9 +88,42 @@ def test_a_busy_server_is_asked_again(server, tmp_path, tally):  # noqa: F811
     tally("server: is too busy twice", "asked again, right bytes")
 
 
-def test_a_server_without_a_certificate_is_refused(server, tmp_path, monkeypatch, tally):  # noqa: F811
+def test_a_server_without_tls_is_refused(server, tmp_path, monkeypatch, tally):  # noqa: F811
     monkeypatch.setattr(fetching, "GITHUB", server.address.replace("http:", "https:"))
     with pytest.raises(rvlib.UserError, match="no connection"):
         get(tmp_path / "data")
     assert files(tmp_path / "data") == []
     tally("server: no TLS behind https", "refused")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_a_server_whose_certificate_nobody_signed_is_refused(server, tmp_path, monkeypatch, tally):  # noqa: F811
+    pair = ["-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=127.0.0.1",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-days",
+            "2",
+            *pair,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    server.httpd.socket = context.wrap_socket(server.httpd.socket, server_side=True)
+    monkeypatch.setattr(fetching, "GITHUB", server.address.replace("http:", "https:"))
+    with pytest.raises(rvlib.UserError, match="no connection"):
+        get(tmp_path / "data")
+    assert files(tmp_path / "data") == []
+    assert server.asked == [], "nothing is asked of it"
+    tally("server: a certificate that nobody signed", "refused")
