@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from conftest import damaged
-from test_fetch import CONTENT, PAIRS, files, get, lists, photo, row, zipped
+from test_fetch import CONTENT, GOOD, PAIRS, files, get, lists, photo, row, zipped
 
 import rvlib
 from rvlib import cli, download, photos, recipes
@@ -325,6 +325,11 @@ def test_a_damaged_manifest_never_lets_wrong_bytes_in(mirror, tmp_path, tally, t
             named = r"manifest\.csv is damaged|\S of toy could not be fetched|unknown set 'toy'"
             assert re.search(named, str(error))
             tally(f"manifest.csv: {damage}", "refused")
+    (mirror / "a/b/c/photo.png").write_bytes(photo(1))
+    for end in range(1, len(f",{len(CONTENT)},{GOOD}\n")):  # the last row's size and hash, or a part of them
+        file.write_bytes(right[:-end])
+        with pytest.raises(rvlib.UserError, match=r"manifest\.csv is damaged"):
+            get(target)
 
 
 def test_a_damaged_photo_that_nobody_hashed_is_refused_or_still_a_photo(tmp_path, tally, times):
