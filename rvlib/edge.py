@@ -68,8 +68,8 @@ def export(
     `precision`: "fp32"; "fp16", which halves the file; or "int8" weights and activations, whose ranges are measured on
     `calibration` photos (uint8 H x W x 3, as they would be restored; without them sample photos). `rgb` exports a
     network for the luminance with the colour around it that `restore` adds. The file is written only after onnxruntime
-    has run it on three sizes.
-    Raises UserError where the extra is not installed, for networks that cannot be exported and for results too far off.
+    has run it on three sizes. Raises UserError where the extra is not installed, for networks that cannot be exported
+    and for results too far off.
     """
     if precision not in LIMITS:
         raise UserError(f"unknown precision {precision!r}: choose one of {', '.join(LIMITS)}")
@@ -202,11 +202,11 @@ def _traced(network: RestorationModel):
     inputs = _example(network, 2, 48, 64)
     shapes = ({0: "batch", 2: "height", 3: "width"}, {0: "batch"})[: len(inputs)]
     quiet = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
-    levels = [each.level for each in quiet]
     # the plain twins: what is faster in torch on a CPU only makes a larger graph. SRCNN enlarges by `imresize`, which
     # reads sizes as numbers; `enlarge` gives the same for all sizes from 2 on
     enlarging = mock.patch.object(fsrcnn, "imresize", enlarge)
     with TRACING, fast.plain(), enlarging, warnings.catch_warnings(action="ignore"):
+        levels = [each.level for each in quiet]
         for each in quiet:
             each.setLevel(logging.ERROR)
         try:

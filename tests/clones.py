@@ -12,11 +12,16 @@ import yaml
 ROOT = Path(__file__).parent.parent
 
 
-def run(command, folder, **environment):
-    """Run a command and return it; its output is shown where it fails."""
+def environment(folder):
+    """Variables for what runs in a clone: the programs of this Python, and the rvlib of the clone."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "PYTHONPATH": str(folder)}
+
+
+def run(command, folder, **variables):
+    """Run a command and return it; its output is shown where it fails."""
     done = subprocess.run(
-        command, cwd=folder, env=os.environ | {"PATH": path} | environment, capture_output=True, text=True, check=False
+        command, cwd=folder, env=environment(folder) | variables, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{command} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done
@@ -73,5 +78,5 @@ def repro(folder, *options):
 
     Python writes bytecode there as it does for most users, whatever this machine has set: DVC must not mind it.
     """
-    done = run(["dvc", "repro", *options], folder, PYTHONPATH=str(folder), PYTHONDONTWRITEBYTECODE="")
+    done = run(["dvc", "repro", *options], folder, PYTHONDONTWRITEBYTECODE="")
     return re.findall(r"Running stage '([^']+)'", done.stdout + done.stderr)

@@ -148,7 +148,7 @@ class TestTinyPipeline:
             "model = rvlib.load('reports/laptop/weights/toy-x4.safetensors');"
             "assert rvlib.restore(model, rvlib.photos.sample('coffee')[:32, :32]).shape == (128, 128, 3)"
         )
-        run([sys.executable, "-c", program], clone, PYTHONPATH=str(clone))
+        run([sys.executable, "-c", program], clone)
         assert "| Toy " in (clone / "README.md").read_text()
 
 

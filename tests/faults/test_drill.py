@@ -14,22 +14,18 @@ import subprocess
 import sys
 import time
 import zlib
-from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
-from clones import ROOT, make_clone, run
+from clones import ROOT, environment, make_clone, run
 from conftest import FOLDER, damaged, small_disk
 
 KILLS = int(os.environ.get("RV_DRILL_KILLS", 30))
 STAGES = os.environ.get("RV_DRILL_STAGES", "").split()
 PER_ROUND = 10  # kills before the run that must go through
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
-ENVIRONMENT = os.environ | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "OMP_NUM_THREADS": "1",  # sums in one order, so that equal runs give equal numbers
-}
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # sums in one order, so that equal runs give equal numbers
 KINDS = [(name, scope) for name in SIGNALS for scope in ("everything", "dvc alone")]
 KINDS.remove(("SIGINT", "dvc alone"))  # DVC ignores it and goes on; a terminal's Ctrl-C reaches everything
 RUNTIMES = re.compile(r"second|minute|hour|bytes|time", re.I)
@@ -43,9 +39,9 @@ pytestmark = pytest.mark.drill
 
 
 def start(folder, log, stages=STAGES):
-    own = ENVIRONMENT | {"PYTHONPATH": str(folder)}  # the clone's rvlib, not the installed one
+    variables = environment(folder) | ONE_THREAD
     return subprocess.Popen(
-        ["dvc", "repro", *stages], cwd=folder, env=own, stdout=log, stderr=log, start_new_session=True
+        ["dvc", "repro", *stages], cwd=folder, env=variables, stdout=log, stderr=log, start_new_session=True
     )
 
 
@@ -237,7 +233,8 @@ recipes.train("fsrcnn", photos, run=sys.argv[1], steps=600, validate_every=20, p
 def test_killed_training_ends_with_the_same_weights(tmp_path, tally):
     def begin(name):
         command = [sys.executable, "-c", PROGRAM, str(tmp_path / name)]
-        return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+        variables = environment(ROOT) | ONE_THREAD
+        return subprocess.Popen(command, cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True)
 
     began = time.monotonic()
     assert begin("undisturbed").wait() == 0

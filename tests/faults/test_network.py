@@ -98,26 +98,9 @@ def test_a_server_without_tls_is_refused(server, tmp_path, monkeypatch, tally): 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 def test_a_server_whose_certificate_nobody_signed_is_refused(server, tmp_path, monkeypatch, tally):  # noqa: F811
+    made = "req -x509 -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -days 2"
     pair = ["-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-subj",
-            "/CN=127.0.0.1",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-days",
-            "2",
-            *pair,
-        ],
-        check=True,
-        capture_output=True,
-    )
+    subprocess.run(["openssl", *made.split(), *pair], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     server.httpd.socket = context.wrap_socket(server.httpd.socket, server_side=True)
